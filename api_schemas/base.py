@@ -1,0 +1,115 @@
+"""What all wire models share, and the small types that many of them use."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+
+class Wire(BaseModel):
+    """A frozen value on the wire; a field that is not declared is an error, not a surprise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+T = TypeVar("T")
+
+
+class Page(Wire, Generic[T]):
+    """One page of a list; pass `next` as `cursor` to get the one after, `null` at the end."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class Problem(BaseModel):
+    """An error as application/problem+json (RFC 9457).
+
+    `type` is stable and meant for programs; `field` names the offending input as a path
+    (`conditions.0.findings`), `accepted` says what would have been taken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    field: str | None = None
+    accepted: JsonValue = None
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last four are terminal (`quarantined` can be retried)."""
+
+    BLOCKED = "blocked"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    QUARANTINED = "quarantined"
+
+    @property
+    def terminal(self) -> bool:
+        return self in {
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.CANCELLED,
+            JobState.QUARANTINED,
+        }
+
+
+class JobView(Wire):
+    """What a person sees of a piece of long work. `done` of `total` counts in `unit`."""
+
+    id: UUID
+    kind: str
+    state: JobState
+    done: float = 0
+    total: float = 0
+    unit: str = ""
+    message: str = ""
+    waits_for: list[UUID] = []
+    problem: Problem | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class JobEvent(Wire):
+    """One line of a job's event stream (`GET .../events`, Server-Sent Events)."""
+
+    id: int
+    job: UUID
+    at: datetime
+    kind: Literal["state", "progress", "note"]
+    state: JobState
+    done: float = 0
+    total: float = 0
+    unit: str = ""
+    message: str = ""
+
+
+class DatasetRef(Wire):
+    """A registered dataset as a source of images."""
+
+    dataset: UUID
+
+
+class GenerationRef(Wire):
+    """A finished generation (a cohort) as a source of images."""
+
+    generation: UUID
+
+
+DataRef = DatasetRef | GenerationRef
+"""A typed reference to data; it is resolved with the service that made the data."""
+
+Split = Literal["train", "validation", "test"]

@@ -1,0 +1,140 @@
+"""Analysis plans, predictions and results on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from api_schemas.base import DataRef, Digest, JobView, Name, Split, Wire
+from api_schemas.findings import Finding
+
+MACRO = "macro"
+"""The pseudo-label of the unweighted mean over the labels."""
+
+
+class PlannedTest(Wire):
+    name: str
+    data: DataRef
+    split: Split
+
+
+class PlannedArm(Wire):
+    """`dose` is synthetic images per real one (1 = 100 %), null where that means nothing."""
+
+    name: str
+    dose: float | None = None
+
+
+class ContactSheet(Wire):
+    """Which images the report shows side by side."""
+
+    real: DataRef
+    synthetic: DataRef | None = None
+
+
+class PlanPost(Wire):
+    """The analysis of one experiment, frozen before anything trains."""
+
+    experiment: UUID
+    name: Name
+    arms: list[PlannedArm] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    tests: list[PlannedTest] = Field(min_length=1)
+    reference: str
+    primary: str
+    margin: float
+    labels: list[Finding] | None = None
+    waived: list[str] = []
+    contact_sheet: ContactSheet | None = None
+
+
+class PlanView(PlanPost):
+    id: UUID
+    digest: Digest
+    created_at: datetime
+    received: int = Field(description="prediction sets received")
+    expected: int = Field(description="arms x seeds x tests")
+    job: JobView | None = Field(default=None, description="the evaluation, once all are there")
+
+
+class PredictionsPost(Wire):
+    """What the Parquet body of `POST /predictions` belongs to (sent as query parameters)."""
+
+    plan: UUID
+    arm: str
+    seed: int
+    test: str
+
+
+class PredictionsView(PredictionsPost):
+    id: UUID
+    digest: Digest
+    images: int
+    patients: int
+    created_at: datetime
+
+
+Flag = Literal[
+    "few_degrees_of_freedom",
+    "few_patients",
+    "few_seeds",
+    "not_estimable",
+    "exact",
+    "exploratory",
+    "primary",
+    "leakage_waived",
+    "phantom",
+]
+
+
+class ResultRow(Wire):
+    """One line of `/results`: an arm on a test set, for a label or `macro`.
+
+    `low` and `high` bound the 95 % interval of `auroc`; `difference` is arm minus `reference`
+    with its interval and two-sided `p`; `p_holm` is there for the primary family only. A number
+    that cannot honestly be given is null and `flags` says why.
+    """
+
+    experiment: UUID
+    arm: str
+    test: str
+    label: str
+    group: str | None = None
+    images: int
+    positives: int | None
+    patients: int
+    seeds: int
+    auroc: float | None
+    low: float | None
+    high: float | None
+    reference: str | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    p: float | None
+    p_holm: float | None
+    dof: float | None
+    flags: list[Flag] = []
+
+
+class Comparison(Wire):
+    """The registered primary question on one test set, and its answer."""
+
+    experiment: UUID
+    test: str
+    primary: str
+    reference: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    dof: float | None
+    margin: float
+    verdict: Literal["better", "worse", "equivalent", "inconclusive", "not_estimable"]
+    seeds: int
+    flags: list[Flag] = []
+
+
+Limit = Annotated[int, Field(ge=1, le=1000)]

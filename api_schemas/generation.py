@@ -1,0 +1,275 @@
+"""Generators and generations on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from api_schemas.base import Digest, JobView, Name, Seed, Wire
+from api_schemas.findings import AGE_LIMIT, Finding, Race, Sex, contradictions
+
+Age = Annotated[int, Field(ge=0, le=AGE_LIMIT)]
+COUNT_LIMIT = 10_000
+GENERATION_LIMIT = 1_000_000
+
+
+def _check_findings(findings: dict[Finding, int]) -> dict[Finding, int]:
+    against = contradictions({f for f, value in findings.items() if value == 1})
+    if against:
+        names = ", ".join(sorted(against))
+        msg = f"'No Finding' excludes {names}; only 'Support Devices' may stand beside it"
+        raise ValueError(msg)
+    return findings
+
+
+class Condition(Wire):
+    """What is known about one synthetic patient; an absent attribute is unknown."""
+
+    age: Age | None = None
+    sex: Sex | None = None
+    race: Race | None = None
+    findings: dict[Finding, Literal[0, 1]] = {}
+
+    _findings = field_validator("findings")(_check_findings)
+
+
+class ConditionRequest(Wire):
+    """Fixes some attributes and leaves the others open, for `count` synthetic patients.
+
+    `age` is one age or an inclusive range. Open attributes are drawn from the generator's
+    training population given the fixed ones.
+    """
+
+    age: Age | tuple[Age, Age] | None = None
+    sex: Sex | None = None
+    race: Race | None = None
+    findings: dict[Finding, Literal[0, 1]] = {}
+    count: int = Field(ge=1, le=COUNT_LIMIT)
+
+    _findings = field_validator("findings")(_check_findings)
+
+    @model_validator(mode="after")
+    def _range_in_order(self) -> "ConditionRequest":
+        if isinstance(self.age, tuple) and self.age[0] > self.age[1]:
+            msg = "age: the lower end of the range must not exceed the upper end"
+            raise ValueError(msg)
+        return self
+
+
+class Recipe(Wire):
+    """One image exactly: its full condition and its own seed."""
+
+    condition: Condition
+    seed: Seed
+
+
+class Sampler(Wire):
+    """How noise becomes an image.
+
+    `guidance` 1 is plain conditional sampling; w > 1 extrapolates from the unconditional
+    prediction (`uncond + w (cond - uncond)`) at times t/T inside `interval` (a fraction of the
+    schedule, 0 = clean, 1 = noise), then rescales each image by `rescale` (phi).
+    """
+
+    name: Literal["dpmsolver++", "ddim"] = "dpmsolver++"
+    steps: int = Field(default=20, ge=2, le=1000)
+    guidance: float = Field(default=1.0, ge=1.0, le=20.0)
+    interval: tuple[float, float] = (0.0, 1.0)
+    rescale: float = Field(default=0.0, ge=0.0, le=1.0)
+
+    @field_validator("interval")
+    @classmethod
+    def _interval_in_order(cls, interval: tuple[float, float]) -> tuple[float, float]:
+        low, high = interval
+        if not 0.0 <= low < high <= 1.0:
+            msg = "interval: two fractions with 0 <= low < high <= 1"
+            raise ValueError(msg)
+        return interval
+
+
+class GeneratorRequest(Wire):
+    """Train a conditional DDPM on split `train` of a dataset. `steps` null: the preset's own."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "site A, tiny",
+                    "dataset": "019a0000-0000-7000-8000-000000000001",
+                    "preset": "tiny-32",
+                    "steps": 2000,
+                    "seed": 1,
+                }
+            ]
+        }
+    )
+
+    name: Name
+    dataset: UUID
+    preset: Literal["tiny-32", "small-64"]
+    steps: int | None = Field(default=None, ge=1, le=10_000_000)
+    seed: Seed = 0
+
+
+class GeneratorView(Wire):
+    """A trained (or still training) generator. `digest` is the SHA-256 of its weights.
+
+    `training` says what it saw: the dataset, the manifest's version and digest, images and
+    patients of split `train`; `null` until the training has read them.
+    """
+
+    id: UUID
+    name: str
+    preset: str
+    dataset: UUID
+    steps: int
+    seed: int
+    size_px: int
+    created_at: datetime
+    job: JobView
+    digest: Digest | None = None
+    training: "GeneratorTraining | None" = None
+
+
+class GeneratorTraining(Wire):
+    manifest: UUID
+    manifest_digest: Digest
+    images: int
+    patients: int
+    terms: str
+    phantom: bool
+    losses: list[tuple[int, float]] = Field(default=[], description="(step, mean loss since last)")
+
+
+BatchShape = Literal[1, 8, 64]
+
+
+class GenerateRequest(Wire):
+    """Synthetic patients to order: exactly one of `conditions`, `mirror`, `recipes`.
+
+    `mirror` copies the condition of every training row of a dataset `replicas` times (the
+    paper's supplementation cohort). `recipes` regenerates images from their records; give the
+    recorded `batch` too for identical pixels.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "generator": "019a0000-0000-7000-8000-000000000002",
+                    "conditions": [
+                        {
+                            "sex": "Female",
+                            "age": [60, 69],
+                            "findings": {"Pleural Effusion": 1},
+                            "count": 4,
+                        }
+                    ],
+                    "seed": 7,
+                }
+            ]
+        }
+    )
+
+    name: Name | None = None
+    generator: UUID
+    conditions: list[ConditionRequest] | None = Field(default=None, min_length=1, max_length=1000)
+    mirror: UUID | None = None
+    replicas: int = Field(default=1, ge=1, le=100)
+    recipes: list[Recipe] | None = Field(default=None, min_length=1, max_length=COUNT_LIMIT)
+    seed: Seed = 0
+    sampler: Sampler = Sampler()
+    batch: BatchShape | None = None
+    nearest: bool = Field(
+        default=False, description="draw from the nearest population when nobody matches"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "GenerateRequest":
+        given = [n for n in ("conditions", "mirror", "recipes") if getattr(self, n) is not None]
+        if len(given) != 1:
+            msg = f"give exactly one of conditions, mirror and recipes (given: {given or 'none'})"
+            raise ValueError(msg)
+        if self.replicas != 1 and self.mirror is None:
+            msg = "replicas: only together with mirror"
+            raise ValueError(msg)
+        if sum(c.count for c in self.conditions or []) > GENERATION_LIMIT:
+            msg = f"conditions: at most {GENERATION_LIMIT} images in one generation"
+            raise ValueError(msg)
+        return self
+
+
+class Environment(Wire):
+    """Where pixels are bound to: the same seed gives the same image only in the same one."""
+
+    device: str
+    torch: str
+    diffusers: str
+    threads: int
+
+
+class GenerationView(Wire):
+    """A cohort in the making or made. `screening` is the state of its near-copy screening."""
+
+    id: UUID
+    name: str
+    generator: UUID
+    created_at: datetime
+    images: int
+    seed: int
+    sampler: Sampler
+    batch: BatchShape
+    mirror: UUID | None
+    replicas: int
+    screening: Literal["unscreened"] = "unscreened"
+    phantom: bool | None = None
+    terms: str = ""
+    environment: Environment | None = None
+    manifest: "CohortManifest | None" = None
+    job: JobView
+
+
+class CohortManifest(Wire):
+    id: UUID
+    digest: Digest
+    images: int
+    key: str
+
+
+class ImageView(Wire):
+    """One finished image; `recipe` sent back in `recipes` with the same batch regenerates it."""
+
+    index: int
+    sample_id: str
+    recipe: Recipe
+    generator: UUID
+    generator_digest: Digest
+    sampler: Sampler
+    batch: BatchShape
+    environment: Environment
+    replica: int
+    parent_sample_id: str | None
+    image_sha256: Digest
+    pixel_sha256: Digest
+    url: str
+
+
+class Provenance(BaseModel):
+    """What every synthetic PNG says of itself (an iTXt chunk named `synthorax`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    synthetic: Literal[True] = True
+    phantom: bool
+    generation: UUID
+    index: int
+    generator: UUID
+    generator_digest: Digest
+    recipe: Recipe
+    sampler: Sampler
+    batch: BatchShape
+    environment: Environment
+    terms: str
+    screening: Literal["unscreened"] = "unscreened"
+    extra: dict[str, JsonValue] = {}

@@ -1,0 +1,109 @@
+"""The manifest: the Parquet table that is a dataset, real or synthetic, one row a sample."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from api_schemas.findings import FINDINGS
+
+LABEL_COLUMNS: tuple[str, ...] = tuple(str(f) for f in FINDINGS)
+
+MANIFEST = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("image_key", pa.string(), nullable=False),
+        pa.field("image_sha256", pa.string(), nullable=False),
+        pa.field("pixel_sha256", pa.string(), nullable=False),
+        pa.field("patient_id", pa.string(), nullable=False),
+        pa.field("site", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("fold", pa.int8()),
+        pa.field("age", pa.int16()),
+        pa.field("sex", pa.string()),
+        pa.field("race", pa.string()),
+        pa.field("view", pa.string()),
+        *[pa.field(name, pa.int8()) for name in LABEL_COLUMNS],
+        pa.field("seed", pa.int64()),
+        pa.field("replica", pa.int32()),
+        pa.field("parent_sample_id", pa.string()),
+        pa.field("generator_id", pa.string()),
+    ]
+)
+"""Columns and types of every manifest. Labels are 1, 0, -1 or null; the last four are null for
+real samples. `patient_id` is namespaced by source and pseudonymised."""
+
+PREDICTIONS = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("patient_id", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("truth", pa.int8()),
+        pa.field("score", pa.float64(), nullable=False),
+    ]
+)
+"""Predictions of one classifier on one test set, long form: one row a sample and label.
+`truth` is 1, 0 or null (unknown under the label policy: ignored by evaluation)."""
+
+
+class WrongTable(ValueError):
+    """A table that is not of the schema it claims."""
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` with exactly the columns of `schema`, in its order and types.
+
+    Raises `WrongTable` naming the columns that are missing, unknown, null where they must not
+    be, or of a type that cannot be cast.
+    """
+    missing = [n for n in schema.names if n not in table.column_names]
+    unknown = [n for n in table.column_names if n not in schema.names]
+    if missing or unknown:
+        msg = f"columns missing: {missing}; columns unknown: {unknown}"
+        raise WrongTable(msg)
+    try:
+        cast = table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise WrongTable(str(error)) from error
+    nulls = [f.name for f in schema if not f.nullable and cast[f.name].null_count]
+    if nulls:
+        msg = f"null values in: {nulls}"
+        raise WrongTable(msg)
+    return cast.replace_schema_metadata(None)
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def from_parquet(content: bytes, schema: pa.Schema) -> pa.Table:
+    """Read and check a table; raises `WrongTable` for anything that is not `schema` in Parquet."""
+    try:
+        table = pq.read_table(io.BytesIO(content))
+    except (pa.ArrowInvalid, OSError) as error:
+        msg = "not a Parquet file"
+        raise WrongTable(msg) from error
+    return conform(table, schema)
+
+
+def _rows(table: pa.Table) -> Iterator[bytes]:
+    for batch in table.to_batches(max_chunksize=8192):
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def content_digest(table: pa.Table) -> str:
+    """SHA-256 over the content: column names, then every row in order as canonical JSON.
+
+    Parquet bytes hold their writer's version, so they are never the identity of a table.
+    """
+    digest = hashlib.sha256(json.dumps(table.column_names).encode())
+    for row in _rows(table):
+        digest.update(b"\n")
+        digest.update(row)
+    return digest.hexdigest()

@@ -1,0 +1,214 @@
+"""Experiments on the wire: arms are stages of sources, and the analysis plan comes first."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, model_validator
+
+from api_schemas.base import DataRef, Digest, JobView, Name, Seed, Split, Wire
+from api_schemas.findings import Finding
+
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+%-]{0,59}$")]
+TestName = ArmName
+
+
+class Source(Wire):
+    """Images an arm trains on: split `train` of a dataset, or of a cohort.
+
+    `multiple` counts in real training sets: 1 is as many images as the experiment's real
+    training set holds. A real source beyond 1 repeats its images; a cohort gives whole replicas
+    first and is never repeated. `shuffled` permutes the labels among the source's images.
+    """
+
+    data: DataRef
+    multiple: float = Field(default=1.0, gt=0, le=100)
+    shuffled: bool = False
+
+
+class Stage(Wire):
+    """Some steps of training on the union of `sources`; `steps` null: the schedule's own."""
+
+    sources: list[Source] = Field(min_length=1, max_length=8)
+    steps: int | None = Field(default=None, ge=1, le=10_000_000)
+
+
+class Arm(Wire):
+    """One way to train. `schedule` is `own` (epochs over its own images) or `primary` (as many
+    steps as the primary arm, the fair comparison)."""
+
+    name: ArmName
+    stages: list[Stage] = Field(min_length=1, max_length=4)
+    schedule: Literal["own", "primary"] = "primary"
+
+
+class SupplementPreset(Wire):
+    """The paper's supplementation with the controls it lacks.
+
+    Expands to `real`, `real_equal_steps` (real images repeated), `real+{100 k}%` for each of
+    `ratios`, `synthetic_only` and `shuffled` (largest ratio, synthetic labels permuted).
+    """
+
+    name: Literal["supplement"] = "supplement"
+    real: DataRef
+    synthetic: DataRef
+    ratios: list[float] = Field(default=[1.0], min_length=1, max_length=20)
+
+    @model_validator(mode="after")
+    def _positive(self) -> "SupplementPreset":
+        if any(not 0 < k <= 100 for k in self.ratios) or len(set(self.ratios)) < len(self.ratios):
+            msg = "ratios: distinct numbers above 0 and at most 100"
+            raise ValueError(msg)
+        return self
+
+
+class LabelPolicy(Wire):
+    """What training makes of uncertain (-1) and blank labels; evaluation ignores both."""
+
+    uncertain: Literal["ignore", "0", "1"] = "ignore"
+    blank: Literal["ignore", "0"] = "ignore"
+
+
+class ClassifierSettings(Wire):
+    """The classifier and its schedule. `fast` is a small ConvNeXt for CPUs.
+
+    `epochs` are epochs of the arm that runs its own schedule (`real`: over real images;
+    the primary arm: over its real and synthetic images). `early_stopping` null: train all steps
+    and keep the best checkpoint by validation macro AUROC; else the patience in validations.
+    """
+
+    preset: Literal["fast"] = "fast"
+    epochs: float = Field(default=10.0, gt=0, le=1000)
+    batch_size: int = Field(default=64, ge=2, le=4096)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    weight_decay: float = Field(default=0.05, ge=0, le=10)
+    validate_every: int | None = Field(default=None, ge=1, description="steps; null: 20 times")
+    early_stopping: int | None = Field(default=None, ge=1, le=1000)
+
+
+class EvaluationSet(Wire):
+    data: DataRef
+    split: Split
+
+
+class TestSet(Wire):
+    """A named set that is scored once, with the best checkpoint."""
+
+    name: TestName
+    data: DataRef
+    split: Split = "test"
+
+
+class PlanRequest(Wire):
+    """The analysis, registered before anything trains. `margin` is the equivalence margin."""
+
+    reference: ArmName = "real_equal_steps"
+    primary: ArmName | None = None
+    margin: float = Field(default=0.005, gt=0, lt=0.5)
+
+
+class ExperimentRequest(Wire):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "does it help?",
+                    "preset": {
+                        "name": "supplement",
+                        "real": {"dataset": "019a0000-0000-7000-8000-000000000001"},
+                        "synthetic": {"generation": "019a0000-0000-7000-8000-000000000003"},
+                        "ratios": [1, 3],
+                    },
+                    "seeds": [0, 1, 2, 3, 4],
+                    "validation": {
+                        "data": {"dataset": "019a0000-0000-7000-8000-000000000001"},
+                        "split": "validation",
+                    },
+                    "tests": [
+                        {
+                            "name": "internal",
+                            "data": {"dataset": "019a0000-0000-7000-8000-000000000001"},
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    name: Name
+    arms: list[Arm] | None = Field(default=None, min_length=1, max_length=200)
+    preset: SupplementPreset | None = None
+    seeds: list[Seed] = Field(default=[0, 1, 2, 3, 4], min_length=1, max_length=100)
+    classifier: ClassifierSettings = ClassifierSettings()
+    validation: EvaluationSet
+    tests: list[TestSet] = Field(min_length=1, max_length=20)
+    labels: list[Finding] | None = Field(
+        default=None, min_length=1, description="null: every label with both classes everywhere"
+    )
+    label_policy: LabelPolicy = LabelPolicy()
+    plan: PlanRequest = PlanRequest()
+    allow_leakage: bool = Field(
+        default=False, description="run although a generator saw evaluation patients; reported"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ExperimentRequest":
+        if (self.arms is None) == (self.preset is None):
+            msg = "give exactly one of arms and preset"
+            raise ValueError(msg)
+        for what, names in (
+            ("arms", [a.name for a in self.arms or []]),
+            ("tests", [t.name for t in self.tests]),
+            ("seeds", self.seeds),
+            ("labels", self.labels or []),
+        ):
+            if len(set(names)) < len(names):
+                msg = f"{what}: each at most once"
+                raise ValueError(msg)
+        return self
+
+
+class ArmView(Wire):
+    """An arm as it was expanded, and its runs. `images` and `steps` are known once planned."""
+
+    arm: Arm
+    images: int | None = None
+    steps: int | None = None
+    runs: list["RunView"] = []
+
+
+class RunView(Wire):
+    seed: int
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    validation_auroc: float | None = None
+    best_step: int | None = None
+    classifier: UUID | None = None
+
+
+class ExperimentView(Wire):
+    """`labels` is the one list for all arms and test sets, known once planned; `waived` names
+    every guard that was waived."""
+
+    id: UUID
+    name: str
+    request: ExperimentRequest
+    plan: UUID
+    labels: list[Finding] | None = None
+    waived: list[str] = []
+    created_at: datetime
+    job: JobView
+
+
+class ClassifierView(Wire):
+    """One trained classifier (an arm and seed of an experiment); `digest`: SHA-256 of weights."""
+
+    id: UUID
+    experiment: UUID
+    arm: str
+    seed: int
+    labels: list[Finding]
+    size_px: int
+    best_step: int
+    validation_auroc: float | None
+    digest: Digest
+    created_at: datetime

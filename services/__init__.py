@@ -1,0 +1,1 @@
+"""The services of the suite, what they share (`kit`), and the two ways to run them."""
