@@ -9,6 +9,8 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from api_schemas.client import Client
+from services.local.demo import Demo, phantom_study, real_study
 from services.local.launcher import Access, Launcher, NotUp
 
 STATE = Path(".synthorax")
@@ -20,6 +22,9 @@ ImportRoots = Annotated[
         negative="",
         help="A folder below which datasets may be imported; repeatable, and remembered.",
     ),
+]
+DemoData = Annotated[
+    Path | None, Parameter(name="--data", help="A CheXpert-style CSV; phantoms when not given.")
 ]
 
 app = App(
@@ -68,6 +73,23 @@ def status(*, state: StateFolder = STATE) -> None:
     if any(row.pid is None for row in rows):
         sys.exit(1)
     console.print(f"\nSynthorax answers at {launcher.installation.url}")
+
+
+@app.command
+def migrate(*, state: StateFolder = STATE) -> None:
+    """Bring the database to the newest schemas (`up` does so as well)."""
+    with console.status("migrating"):
+        Launcher(state).migrate()
+    console.print("Every schema is at its newest version")
+
+
+@app.command
+def demo(*, state: StateFolder = STATE, data: DemoData = None) -> None:
+    """Run the paper in miniature, on phantoms or on the images of a CSV."""
+    study = real_study(data.resolve(strict=True)) if data else phantom_study()
+    access = bring_up(state, [data.parent] if data else [])
+    with Client(access.url, access.key) as client:
+        Demo(client, console, state / "demo").run(study)
 
 
 def bring_up(state: Path, import_roots: list[Path]) -> Access:

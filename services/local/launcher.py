@@ -1,6 +1,7 @@
 """Use cases of the command line: up, down, status. The work itself is the supervisor's."""
 
 import getpass
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import psutil
 from services.local.children import Child, Command
 from services.local.installation import Installation
 from services.local.servers import Servers
-from services.local.supervisor import FAILED, NAME, UP, stop_all, supervisor
+from services.local.supervisor import FAILED, NAME, UP, migrate, stop_all, supervisor
 
 WAIT_S = 180.0
 LOOK_S = 0.1
@@ -85,6 +86,17 @@ class Launcher:
             stop_all(self.servers)
             return ran
 
+    def migrate(self) -> None:
+        """Upgrade every schema; servers that had to be started for it are stopped again."""
+        with self.state.lock("up"):
+            ran = self.servers.running()
+            endpoints = self.servers.start()
+            try:
+                migrate(self.installation, endpoints)
+            finally:
+                if not ran:
+                    self.servers.stop()
+
     def status(self) -> list[ProcessRow]:
         names = (NAME, *self.servers.names, *self.installation.names)
         return [_row(name, Child(self.state, Command(name, ())).pid()) for name in names]
@@ -141,8 +153,9 @@ def _row(name: str, pid: int | None) -> ProcessRow:
     if pid is None:
         return ProcessRow(name, None)
     try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        memory = sum(process.memory_info().rss for process in family)
-        return ProcessRow(name, pid, time.time() - family[0].create_time(), memory)
-    except psutil.NoSuchProcess:
+        process = psutil.Process(pid)
+        helpers = [each for each in process.children() if os.getsid(each.pid) == pid]
+        memory = sum(each.memory_info().rss for each in (process, *helpers))
+        return ProcessRow(name, pid, time.time() - process.create_time(), memory)
+    except (psutil.NoSuchProcess, ProcessLookupError):
         return ProcessRow(name, None)

@@ -34,14 +34,14 @@ class Worker:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        beat = ("-B", "-s", "beat") if self.beat else ()  # the schedule, in the working folder
+        # the schedule lies in the working folder; every sweep would be three lines of log
+        beat = ("--loglevel", "WARNING", "-B", "-s", "beat")
         return (
             *("-m", "celery", "-A", f"services.{self.service}.worker:app"),
             *("worker", "-Q", self.queue, "-n", f"{self.queue}@%h"),
             *("--pool", "threads", "--concurrency", "1"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-            *("--loglevel", "INFO"),
-            *beat,
+            *(beat if self.beat else ("--loglevel", "INFO")),
         )
 
 

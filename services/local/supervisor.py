@@ -6,6 +6,7 @@ pauses; a child whose settings changed is replaced. It holds nothing that a succ
 read from the state folder: after a kill -9 the next one adopts its children.
 """
 
+import math
 import signal
 import sys
 import threading
@@ -38,7 +39,7 @@ class Patience:
     """How long to wait before a child that keeps dying is started again."""
 
     pause_s: float = 0.0
-    started: float = -HEALTHY_S
+    started: float = -math.inf
 
     def allows(self, now: float) -> bool:
         return now >= self.started + self.pause_s
@@ -80,9 +81,7 @@ class Supervisor:
         endpoints = self.servers.start()
         tell(self.state, "migrating the database")
         self._keep(WEB, endpoints)  # it takes its time to import, and asks for no table till then
-        migrations = Child(self.state, self.installation.migrations(endpoints))
-        if migrations.run() != 0:
-            raise MigrationFailed(migrations.last_words())
+        migrate(self.installation, endpoints)
         self._look()
         tell(self.state, UP)
 
@@ -127,6 +126,13 @@ def supervisor(state: State) -> Child:
         grace_s=100.0,  # it waits for its workers first
     )
     return Child(state, command)
+
+
+def migrate(installation: Installation, endpoints: Endpoints) -> None:
+    """Upgrade every schema; raises `MigrationFailed`."""
+    child = Child(installation.state, installation.migrations(endpoints))
+    if child.run() != 0:
+        raise MigrationFailed(child.last_words())
 
 
 def stop_all(servers: Servers) -> None:
