@@ -61,10 +61,10 @@ class ChexpertCsv:
     def __init__(self, request: CsvImport, roots: Roots) -> None:
         self._size_px = request.size_px
         self._roots = roots
-        self._table = roots.file(request.path)
+        self._table = roots.file(request.path, field="path")
         self._pictures_root = self._table.parent
         if request.image_root is not None:
-            self._pictures_root = roots.folder(request.image_root)
+            self._pictures_root = roots.folder(request.image_root, field="image_root")
         self._remarks: list[str] = []
         self._columns = self._header()
 
@@ -88,6 +88,9 @@ class ChexpertCsv:
 
     def remarks(self) -> list[str]:
         return self._remarks
+
+    def inscription(self) -> dict[str, str]:
+        return {}
 
     def _told(self, seen: _Seen) -> list[str]:
         told: list[str] = []

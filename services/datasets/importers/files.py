@@ -19,27 +19,32 @@ class Roots:
     def of(cls, folders: Sequence[str | Path]) -> "Roots":
         return cls(tuple(Path(folder).resolve() for folder in folders))
 
-    def file(self, name: str) -> Path:
+    def file(self, name: str, *, field: str) -> Path:
         """The real path of the regular file `name`: below a root, relative to it or absolute.
 
-        Raises `PathOutsideRoots`, also for a link that leads out, and `FileMissing`.
+        `field` is the input that held the name. Raises `PathOutsideRoots`, also for a link that
+        leads out, and `FileMissing`.
         """
-        return self._find(name, stat.S_ISREG, "file")
+        return self._find(name, stat.S_ISREG, field)
 
-    def folder(self, name: str) -> Path:
+    def folder(self, name: str, *, field: str) -> Path:
         """Likewise, of a folder."""
-        return self._find(name, stat.S_ISDIR, "folder")
+        return self._find(name, stat.S_ISDIR, field)
 
-    def _find(self, name: str, kind: Callable[[int], bool], noun: str) -> Path:
+    def _find(self, name: str, kind: Callable[[int], bool], field: str) -> Path:
         if "\x00" in name or ".." in Path(name).parts:
-            raise PathOutsideRoots("a path holds neither '..' nor a zero byte")
+            raise PathOutsideRoots("a path holds neither '..' nor a zero byte", field=field)
         found = [real for root in self.folders if (real := _real(root / name)) is not None]
         inside = [real for real in found if self._holds(real)]
         if inside and kind(inside[0].stat().st_mode):
             return inside[0]
         if (found or Path(name).is_absolute()) and not inside:
-            raise PathOutsideRoots("the path leads out of the folders that may be imported from")
-        raise FileMissing(f"there is no such {noun} below the folders that may be imported from")
+            raise PathOutsideRoots(
+                "it leads out of the folders that may be imported from", field=field
+            )
+        raise FileMissing(
+            "it does not exist below the folders that may be imported from", field=field
+        )
 
     def below(self, folder: Path, name: str) -> Path | None:
         """The real path of the regular file `name` in `folder`, inside a root; else None."""

@@ -61,12 +61,20 @@ class Source(Protocol):
         ...
 
     def remarks(self) -> list[str]:
-        """What a person should know about how the rows were read; full after `entries`."""
+        """What a person should know about how the rows were read; complete after `entries`."""
+        ...
+
+    def inscription(self) -> dict[str, str]:
+        """The text that every PNG made of this source carries."""
         ...
 
 
 class SourceUnusable(Exception):
-    """The source as a whole cannot be imported."""
+    """The source as a whole cannot be imported; `field` is the input to blame."""
+
+    def __init__(self, detail: str, *, field: str = "path") -> None:
+        super().__init__(detail)
+        self.field = field
 
 
 class PathOutsideRoots(SourceUnusable):

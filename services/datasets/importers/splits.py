@@ -36,7 +36,9 @@ def assign(buckets: Mapping[str, int], given: Mapping[str, Split]) -> dict[str, 
     `given` splits (the source's own) are kept. Without any, a split that the hash left empty
     gets the patient next to its range, if there are `SMALLEST` patients or more.
     """
-    splits = {p: given.get(p) or split_of(number) for p, number in buckets.items()}
+    splits: dict[str, Split] = {
+        p: given.get(p) or split_of(number) for p, number in buckets.items()
+    }
     if not given and len(splits) >= SMALLEST:
         _fill(splits, buckets)
     return splits
@@ -44,8 +46,11 @@ def assign(buckets: Mapping[str, int], given: Mapping[str, Split]) -> dict[str, 
 
 def _fill(splits: dict[str, Split], buckets: Mapping[str, int]) -> None:
     middles: dict[Split, float] = {"train": 3_500, "validation": 7_500, "test": 9_000}
-    for empty in (s for s in SPLITS if s not in splits.values()):
-        sizes = {s: sum(value == s for value in splits.values()) for s in SPLITS}
+    empty: Split
+    for empty in SPLITS:
+        if empty in splits.values():
+            continue
+        sizes: dict[Split, int] = {s: sum(value == s for value in splits.values()) for s in SPLITS}
         donors = [p for p, s in splits.items() if sizes[s] > 1]
         nearest = min(donors, key=lambda p: (abs(buckets[p] - middles[empty]), p))
         splits[nearest] = empty

@@ -39,12 +39,16 @@ class PhantomSource:
     def remarks(self) -> list[str]:
         return [STATEMENT]
 
+    def inscription(self) -> dict[str, str]:
+        told = {
+            "phantom": True,
+            "synthetic": False,
+            "site": self._request.site,
+            "seed": self._request.seed,
+            "statement": STATEMENT,
+        }
+        return {"synthorax": json.dumps(told, sort_keys=True)}
+
     def _sample(self, place: str) -> PhantomSample:
         _, index, image = (int(part) for part in place.split("/"))
         return patient(self._request.site, index, self._request.seed)[image]
-
-
-def provenance(site: str) -> dict[str, str]:
-    """The text chunk of a phantom's PNG."""
-    told = {"phantom": True, "synthetic": False, "site": site, "statement": STATEMENT}
-    return {"synthorax": json.dumps(told, sort_keys=True)}
