@@ -18,6 +18,7 @@ from services.datasets.main import compose
 from services.datasets.worker import handlers
 from services.kit.adapters import Adapters
 from services.kit.errors import Conflict, NotFound
+from services.kit.jobs import Lease
 from services.kit.objects import sha256
 
 PHANTOM = {
@@ -242,11 +243,15 @@ def test_no_usable_row_fails_the_job_and_leaves_only_the_reasons(
 
 
 def test_a_csv_that_breaks_half_way_fails_with_its_problem(
-    http: TestClient, ingest: Callable[..., int], table: Path
+    http: TestClient, ingest: Callable[..., int], table: Path, adapters: Adapters
 ) -> None:
-    table.write_bytes(b"Path\n0.png\n\xff\xfe\n")
+    rows = b"".join(b"%d.png\n" % n for n in range(5000))
+    table.write_bytes(b"Path\n" + rows + b"\xff\xfe\n")
     made = post(http, import_csv(table))
     ingest()
+    with adapters.db.transaction() as tx:
+        left = tx.session.connection().exec_driver_sql("SELECT count(*) FROM datasets.samples")
+        assert left.scalar_one() == 0
     problem = look(http, made).job.problem
     assert problem is not None
     assert problem.type.endswith("import-not-csv")
@@ -335,3 +340,57 @@ def test_other_services_consume_the_manifest_through_the_provider(
     assert content_digest(provider.dataset_manifest(ada.caller, made.id)) == view.manifest.digest
     with pytest.raises(NotFound):
         provider.dataset_manifest(stranger.caller, made.id)
+
+
+def test_a_slice_that_crashed_is_repeated_to_the_same_end(
+    http: TestClient, work: Callable[..., int], adapters: Adapters
+) -> None:
+    crashed: set[str] = set()
+    ingest = handlers(adapters)["ingest"]
+
+    def crashing(lease: Lease) -> None:
+        step = lease.payload["step"]
+        if step not in crashed:
+            crashed.add(step)
+            lease.finishing = _crash  # pyright: ignore[reportAttributeAccessIssue]
+        ingest(lease)
+
+    made, undisturbed = post(http, PHANTOM), post(http, PHANTOM)
+    for _ in range(6):
+        work("datasets", "cpu", {"ingest": crashing})
+        with adapters.db.transaction() as tx:
+            tx.session.connection().exec_driver_sql("UPDATE jobs.slices SET not_before = now()")
+    assert crashed == {"plan", "images", "manifest"}
+    tables = [
+        from_parquet(http.get(f"/datasets/{d.id}/manifest").content, MANIFEST).drop("image_key")
+        for d in (made, undisturbed)
+    ]
+    assert tables[0] == tables[1]
+
+
+def _crash(more: object = ()) -> None:
+    raise RuntimeError(more)
+
+
+def test_a_worker_that_is_cancelled_at_work_takes_its_objects_back(
+    http: TestClient, work: Callable[..., int], adapters: Adapters, ada: Any
+) -> None:
+    ingest = handlers(adapters)["ingest"]
+    made = post(http, PHANTOM)
+
+    def cancelled(lease: Lease) -> None:
+        finish = lease.finishing
+
+        def cancel_first(*args: Any, **kwargs: Any) -> Any:
+            if lease.payload["step"] == "images":
+                key = f"projects/{ada.caller.project}/datasets/{made.id}/images/late"
+                assert http.post(f"/datasets/{made.id}/cancel").status_code == 200
+                adapters.store.put(key, b"put after the cancel had cleaned up")
+            return finish(*args, **kwargs)
+
+        lease.finishing = cancel_first
+        ingest(lease)
+
+    work("datasets", "cpu", {"ingest": cancelled})
+    assert look(http, made).job.state == "cancelled"
+    assert not list(adapters.store.keys(f"projects/{ada.caller.project}/datasets/{made.id}/"))

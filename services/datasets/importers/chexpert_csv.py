@@ -96,8 +96,8 @@ class ChexpertCsv:
         told: list[str] = []
         if seen.nameless:
             told.append(
-                f"{seen.nameless} images name no patient (neither PID nor patientNNN in Path): "
-                "each counts as a patient of its own"
+                "images that name no patient (neither PID nor patientNNN in Path), each counted "
+                f"as a patient of its own: {seen.nameless}"
             )
         if seen.splits:
             column = "Split" if "Split" in self._columns else "Fold"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ARRAY, String, cast, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from api_schemas.base import JobState
@@ -253,8 +253,8 @@ def _splits(rows: Sequence[Sample]) -> dict[str, Any]:
 def _write_splits(session: Session, dataset: UUID, splits: dict[str, Any]) -> None:
     """Split every sample, and forget what only the ingest needed."""
     found = select(
-        func.unnest(list(splits)).label("patient"),
-        func.unnest(list(splits.values())).label("split"),
+        func.unnest(cast(list(splits), ARRAY(String))).label("patient"),
+        func.unnest(cast(list(splits.values()), ARRAY(String))).label("split"),
     ).subquery()
     session.execute(
         update(Sample)
