@@ -8,11 +8,12 @@ from services.datasets.importers.phantom.drawing import draw
 from services.datasets.importers.phantom.population import PhantomSample, patient
 from services.datasets.importers.source import Entry, Pixels
 
+DRAWN_AT_ONCE = 32
 STATEMENT = "Drawn chest X-ray phantom: no patient, no radiograph."
 
 
 class PhantomSource:
-    """Patients of one phantom site; a place is `patient/image`."""
+    """Patients of one phantom site; a place is `seed/patient/image`."""
 
     def __init__(self, request: PhantomImport) -> None:
         self._request = request
@@ -34,7 +35,9 @@ class PhantomSource:
                 )
 
     def pictures(self, places: Sequence[str]) -> Iterator[Pixels]:
-        yield from draw([self._sample(place) for place in places], self._request.size_px)
+        for i in range(0, len(places), DRAWN_AT_ONCE):
+            samples = [self._sample(place) for place in places[i : i + DRAWN_AT_ONCE]]
+            yield from draw(samples, self._request.size_px)
 
     def remarks(self) -> list[str]:
         return [STATEMENT]
