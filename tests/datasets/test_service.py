@@ -204,8 +204,8 @@ def test_the_same_patient_and_picture_have_the_same_names_in_every_import(
         ({"path": "no/such.csv"}, "path", "import-file-missing"),
         ({"image_root": "/etc"}, "image_root", "import-path-refused"),
         ({"image_root": "nowhere"}, "image_root", "import-file-missing"),
-        ({"size_px": 33}, "chexpert_csv.size_px", "invalid"),
-        ({"site": "a site"}, "chexpert_csv.site", "invalid"),
+        ({"size_px": 33}, "size_px", "invalid"),
+        ({"site": "a site"}, "site", "invalid"),
         ({"format": "dicom"}, "body", "invalid"),
     ],
 )
