@@ -93,9 +93,8 @@ def show_latencies(client: Client, generator: UUID) -> None:
     alone = latencies(client, generator, 1, 50)
     many = latencies(client, generator, 16, 160)
     for name, times in (("1 client", alone), ("16 clients", many)):
-        print(
-            f"  {name:<10}: median {median(times):6.1f}   95 % below {quantiles(times, n=20)[-1]:6.1f}"
-        )
+        high = quantiles(times, n=20)[-1]
+        print(f"  {name:<10}: median {median(times):6.1f}   95 % below {high:6.1f}")
     print(f"  ratio of medians, 16 clients to 1: {median(many) / median(alone):.1f}")
 
 
