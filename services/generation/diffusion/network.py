@@ -53,6 +53,11 @@ class Network(nn.Module):
             class_embed_type="identity",
         )
 
+    def pathway(self) -> list[nn.Parameter]:
+        """What a condition passes through on its way into the picture."""
+        entries = ("condition.", "null", "maps.", ".time_emb_proj.")
+        return [p for name, p in self.named_parameters() if any(e in name for e in entries)]
+
     def forward(
         self,
         x: torch.Tensor,

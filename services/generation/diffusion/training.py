@@ -111,12 +111,7 @@ class Training:
             network = Network(chosen.architecture, ENCODERS[chosen.encoder].width)
         network = network.to(device)
         average = deepcopy(network).requires_grad_(requires_grad=False).eval()
-        optimiser = torch.optim.AdamW(
-            network.parameters(),
-            betas=chosen.recipe.betas,
-            weight_decay=chosen.recipe.weight_decay,
-        )
-        return cls(preset, seed, steps, network, average, optimiser)
+        return cls(preset, seed, steps, network, average, _optimiser(network, chosen.recipe))
 
     def advance(self, examples: Examples, schedule: Schedule) -> float:
         """Do one step and return its loss. Raises `LossNotFinite` before anything is spoilt."""
@@ -134,7 +129,7 @@ class Training:
         if not math.isfinite(norm.item()):
             raise LossNotFinite(f"step {self.step}")
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, self.step, self.steps)
+            group["lr"] = group["pace"] * learning_rate(recipe, self.step, self.steps)
         self.optimiser.step()
         self._follow(ema_decay(recipe, self.step))
         self.step += 1
@@ -146,3 +141,12 @@ class Training:
         pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
         for a, p in pairs:
             a.lerp_(p, 1.0 - decay)
+
+
+def _optimiser(network: Network, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW in two groups of parameters, each with its `pace`, a factor of the learning rate."""
+    pathway = network.pathway()
+    eager = {id(p) for p in pathway}
+    rest = [p for p in network.parameters() if id(p) not in eager]
+    groups = [{"params": rest, "pace": 1.0}, {"params": pathway, "pace": recipe.boost}]
+    return torch.optim.AdamW(groups, betas=recipe.betas, weight_decay=recipe.weight_decay)
