@@ -1,5 +1,7 @@
 """An exponential moving average of weights, warmed up so that short runs are not held back."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,6 @@ def decay_at(step: int) -> float:
 
 
 @torch.no_grad()
-def move(average: list[Tensor], weights: list[Tensor], step: int) -> None:
+def move(average: Sequence[Tensor], weights: Sequence[Tensor], step: int) -> None:
     """Take average <- d average + (1 - d) weights, in place."""
-    torch._foreach_lerp_(average, weights, 1.0 - decay_at(step))
+    torch._foreach_lerp_(list(average), list(weights), 1.0 - decay_at(step))

@@ -18,15 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from services.training.ports.engine import EngineError, Pixels
+from services.training.ports.engine import ImageMismatchError, Pixels
 
 PIXELS, RECORD = "pixels.npy", "record.json"
 READERS = 16
 """Threads that fetch images; they wait for the object store most of the time."""
-
-
-class ImageMismatchError(EngineError):
-    """An image that does not decode, or is not of its source's size."""
 
 
 class SourceCache:

@@ -12,18 +12,24 @@ from services.training.classifier import checkpoints
 from services.training.classifier.augmentation import Augmentation
 from services.training.classifier.loop import Run, probabilities
 from services.training.classifier.network import Network, Shape, shape_record
-from services.training.ports.engine import Outcome, Pixels, RunSpec
+from services.training.ports.engine import (
+    Outcome,
+    OutOfDeviceMemoryError,
+    Pixels,
+    RunSpec,
+)
 
 FORMAT = "synthorax-classifier/1"
 
 
 class ClassifierEngine:
-    """The `Engine` on torch, on one device."""
+    """The `Engine` on torch, on one device; `threads` 0 leaves their number to torch."""
 
     def __init__(self, device: str, threads: int) -> None:
-        torch.set_num_threads(threads)
+        if threads:
+            torch.set_num_threads(threads)
         self._device = torch.device(device)
-        self._threads = threads
+        self._threads = torch.get_num_threads()
 
     def train(
         self,
@@ -38,12 +44,12 @@ class ClassifierEngine:
         if resume is not None:
             run.restore(*checkpoints.read(resume))
         while not run.finished:
-            if pause():
+            _advance(run)
+            progress(run.tally.step)
+            if not run.finished and pause():
                 tensors, record = run.state()
                 name = f"step-{run.tally.step:08d}"
                 return _outcome(run, checkpoint=checkpoints.write(folder / name, tensors, record))
-            run.advance()
-            progress(run.tally.step)
         stored = checkpoints.write(folder / "classifier", run.best, self._record(run))
         return _outcome(run, classifier=stored)
 
@@ -81,6 +87,14 @@ class ClassifierEngine:
                 "threads": self._threads,
             },
         }
+
+
+def _advance(run: Run) -> None:
+    try:
+        run.advance()
+    except torch.OutOfMemoryError as error:
+        msg = f"a batch of {run.spec.batch_size} images does not fit the device"
+        raise OutOfDeviceMemoryError(msg) from error
 
 
 def _outcome(run: Run, checkpoint: Path | None = None, classifier: Path | None = None) -> Outcome:

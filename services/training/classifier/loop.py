@@ -189,9 +189,10 @@ class Run:
         if record.get("run") != fingerprint(self.spec):
             msg = "the checkpoint is of another run"
             raise CheckpointMismatchError(msg)
-        tally = record["tally"]
+        tally: dict[str, Any] = record["tally"]
         curve = [CurvePoint(**point) for point in tally["curve"]]
-        self.tally = Tally(**{**tally, "curve": curve})
+        scalars = {name: value for name, value in tally.items() if name != "curve"}
+        self.tally = Tally(**scalars, curve=curve)
         # Copied into what is allocated: alignment and layout stay as in an unbroken run.
         self.network.load_state_dict(_under("network", tensors))
         self.averaged.load_state_dict(_under("average", tensors))

@@ -9,7 +9,6 @@ from transformers.models.convnext.modeling_convnext import ConvNextForImageClass
 
 from services.training.ports.engine import EngineError
 
-
 TOKENS = 8
 """Stem outputs along a side in the `fast` preset; every working size is a multiple of it."""
 
@@ -49,7 +48,7 @@ class Network(nn.Module):
                 hidden_sizes=list(shape.widths),
                 # The published 1e-6 needs thousands of steps before a block does anything.
                 layer_scale_init_value=1.0,
-                num_labels=labels,
+                num_labels=labels,  # pyright: ignore[reportCallIssue] - passed on to its base
             )
         )
 

@@ -93,6 +93,14 @@ class NotFiniteError(EngineError):
     """The loss became NaN or infinite."""
 
 
+class OutOfDeviceMemoryError(EngineError):
+    """The batch does not fit the device; batch sizes are never changed silently."""
+
+
+class ImageMismatchError(EngineError):
+    """An image that does not decode, or is not of its source's size."""
+
+
 class CheckpointMismatchError(EngineError):
     """A checkpoint that is damaged, or is of another run."""
 
@@ -109,7 +117,7 @@ class Engine(Protocol):
     ) -> Outcome:
         """Train until done or until `pause()`; write what comes of it below `folder`.
 
-        `progress` is told the step after every step. Raises `NotFiniteError`, and
+        Takes at least one step, and tells `progress` after every one how many are done. Raises `NotFiniteError`, and
         `CheckpointMismatchError` before any step is taken.
         """
         ...
