@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 DECAY = 0.999
 
@@ -13,7 +13,7 @@ def decay_at(step: int) -> float:
     return min(DECAY, (1 + step) / (10 + step))
 
 
-@torch.no_grad()
 def move(average: Sequence[Tensor], weights: Sequence[Tensor], step: int) -> None:
     """Take average <- d average + (1 - d) weights, in place."""
-    torch._foreach_lerp_(list(average), list(weights), 1.0 - decay_at(step))
+    blend = get_ema_multi_avg_fn(decay_at(step))
+    blend(tuple(average), tuple(weights), None)

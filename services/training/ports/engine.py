@@ -117,8 +117,9 @@ class Engine(Protocol):
     ) -> Outcome:
         """Train until done or until `pause()`; write what comes of it below `folder`.
 
-        Takes at least one step, and tells `progress` after every one how many are done. Raises `NotFiniteError`, and
-        `CheckpointMismatchError` before any step is taken.
+        Takes at least one step, and tells `progress` after every one how many are done. Raises
+        `NotFiniteError`, `OutOfDeviceMemoryError`, and `CheckpointMismatchError` before any step
+        is taken.
         """
         ...
 

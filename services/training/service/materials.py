@@ -92,7 +92,7 @@ class Materials:
 
         def read(place: int) -> bytes:
             between()
-            row = rows[place]
+            row = int(rows[place])
             try:
                 return self._store.get(samples.keys[row], samples.digests[row])
             except (ObjectMissing, DigestMismatch) as error:

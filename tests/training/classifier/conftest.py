@@ -1,52 +1,13 @@
-"""A small learnable problem: bright squares whose place is the label."""
+from collections.abc import Iterator
 
-import os
-
-import numpy as np
 import pytest
 import torch
 
 from services.training.classifier.engine import ClassifierEngine
-from services.training.ports.engine import UNKNOWN, Part, RunSpec, StageSpec
-
-SIZE_PX = 32
-LABELS = ("left", "right", "never known")
-
-
-def squares(count: int, seed: int) -> Part:
-    rng = np.random.default_rng(seed)
-    images = rng.integers(40, 90, (count, SIZE_PX, SIZE_PX), dtype=np.uint8)
-    targets = rng.integers(0, 2, (count, len(LABELS))).astype(np.int8)
-    for image, (left, right, _) in zip(images, targets, strict=True):
-        image[8:16, 4:12] += np.uint8(120 * left)
-        image[8:16, 20:28] += np.uint8(120 * right)
-    targets[:, 2] = UNKNOWN
-    return Part(images, np.arange(count), targets)
-
-
-def spec_of(steps: int, **changes: object) -> RunSpec:
-    values = {
-        "labels": LABELS,
-        "size_px": SIZE_PX,
-        "seed": 3,
-        "stages": (StageSpec((squares(48, 1), squares(24, 2)), steps),),
-        "validation": squares(40, 5),
-        "preset": "fast",
-        "batch_size": 16,
-        "learning_rate": 3e-3,
-        "weight_decay": 0.05,
-        "validate_every": 10,
-    }
-    return RunSpec(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
-def engine() -> ClassifierEngine:
+def engine() -> Iterator[ClassifierEngine]:
     before = torch.get_num_threads()
     yield ClassifierEngine("cpu", threads=1)
     torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _no_environment_is_read() -> None:
-    assert "SYNTHORAX_TRAINING_DEVICE" not in os.environ
