@@ -118,6 +118,9 @@ class ResultRow(Wire):
     flags: list[Flag] = []
 
 
+Verdict = Literal["better", "worse", "equivalent", "inconclusive", "not_estimable"]
+
+
 class Comparison(Wire):
     """The registered primary question on one test set, and its answer."""
 
@@ -132,7 +135,7 @@ class Comparison(Wire):
     p_holm: float | None
     dof: float | None
     margin: float
-    verdict: Literal["better", "worse", "equivalent", "inconclusive", "not_estimable"]
+    verdict: Verdict
     seeds: int
     flags: list[Flag] = []
 
