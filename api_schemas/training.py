@@ -35,7 +35,8 @@ class Stage(Wire):
 
 class Arm(Wire):
     """One way to train. `schedule` is `own` (epochs over its own images) or `primary` (as many
-    steps as the primary arm, the fair comparison)."""
+    steps as the primary arm, the fair comparison).
+    """
 
     name: ArmName
     stages: list[Stage] = Field(min_length=1, max_length=4)
@@ -187,7 +188,8 @@ class RunView(Wire):
 
 class ExperimentView(Wire):
     """`labels` is the one list for all arms and test sets, known once planned; `waived` names
-    every guard that was waived."""
+    every guard that was waived.
+    """
 
     id: UUID
     name: str

@@ -1,0 +1,1 @@
+"""People, projects and their API keys. Knows nothing of data or work."""

@@ -1,0 +1,1 @@
+"""The database's history: one Alembic section and version table per schema."""

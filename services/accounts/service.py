@@ -1,0 +1,109 @@
+"""Use cases of accounts: keys are made, listed and revoked; the first one comes from `mint`."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey, Scope
+from api_schemas.base import Page
+from services.accounts.models import Key, Person, Project
+from services.accounts.views import key_view
+from services.kit.auth import KEY_PREFIX, Caller, checksum, hash_key
+from services.kit.db import Database, new_id
+from services.kit.errors import Forbidden, NotFound
+from services.kit.http import page
+
+
+class KeyUnknown(NotFound):
+    pass
+
+
+class Accounts:
+    """People and projects exist by name; a key belongs to a person in a project."""
+
+    def __init__(self, db: Database, pepper: str) -> None:
+        self._db = db
+        self._pepper = pepper
+
+    def mint(self, person: str, project: str, request: KeyRequest) -> NewKey:
+        """Make a key for a person in a project, making both when they are new.
+
+        For whoever runs the installation: no route leads here.
+        """
+        with self._db.transaction() as tx:
+            person_id = _named(tx.session, Person, person)
+            project_id = _named(tx.session, Project, project)
+            return self._add_key(tx.session, person_id, project_id, request)
+
+    def make_key(self, caller: Caller, request: KeyRequest) -> NewKey:
+        """A further key of the caller's; it can do no more than the one that asks for it."""
+        beyond = set(request.scopes) - caller.scopes
+        if beyond:
+            raise Forbidden(
+                f"Your key has no scope {', '.join(sorted(beyond))} to give",
+                field="scopes",
+                accepted=sorted(caller.scopes),
+            )
+        with self._db.transaction() as tx:
+            return self._add_key(tx.session, caller.person, caller.project, request)
+
+    def keys(self, caller: Caller, cursor: str | None, limit: int) -> Page[KeyView]:
+        with self._db.transaction() as tx:
+            mine = select(Key).where(Key.person == caller.person, Key.project == caller.project)
+            return page(tx.session, mine, Key.id, cursor, limit, _views)
+
+    def revoke(self, caller: Caller, key: UUID) -> None:
+        """Revoke one of the caller's keys; revoked already is fine."""
+        with self._db.transaction() as tx:
+            row = tx.session.get(Key, key)
+            if row is None or (row.person, row.project) != (caller.person, caller.project):
+                raise KeyUnknown("You have no such key")
+            if row.revoked_at is None:
+                row.revoked_at = func.now()
+
+    def me(self, caller: Caller) -> Me:
+        with self._db.transaction() as tx:
+            person = tx.session.get_one(Person, caller.person)
+            project = tx.session.get_one(Project, caller.project)
+            return Me(
+                person=person.id,
+                person_name=person.name,
+                project=project.id,
+                project_name=project.name,
+                scopes=sorted(caller.scopes),
+            )
+
+    def _add_key(
+        self, session: Session, person: UUID, project: UUID, request: KeyRequest
+    ) -> NewKey:
+        secret = secrets.token_urlsafe(32)
+        key = f"{KEY_PREFIX}{secret}{checksum(secret)}"
+        row = Key(
+            id=new_id(),
+            hash=hash_key(key, self._pepper),
+            name=request.name,
+            person=person,
+            project=project,
+            scopes=[Scope(s).value for s in request.scopes],
+            expires_at=func.now() + timedelta(days=request.days),
+        )
+        session.add(row)
+        session.flush()
+        session.refresh(row)
+        return NewKey(**key_view(row).model_dump(), key=key)
+
+
+def _views(rows: Sequence[Key]) -> list[KeyView]:
+    return [key_view(row) for row in rows]
+
+
+def _named(session: Session, kind: type[Person] | type[Project], name: str) -> UUID:
+    session.execute(
+        insert(kind).values(id=new_id(), name=name).on_conflict_do_nothing(index_elements=["name"])
+    )
+    return session.scalars(select(kind.id).where(kind.name == name)).one()

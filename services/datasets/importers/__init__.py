@@ -1,0 +1,1 @@
+"""What turns a source of images into samples: one module or folder a format."""

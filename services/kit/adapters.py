@@ -1,0 +1,47 @@
+"""What a composition root builds once and passes down."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from services.kit import logging
+from services.kit.auth import Auth
+from services.kit.bell import Bell
+from services.kit.db import Database
+from services.kit.jobs.ledger import Jobs
+from services.kit.objects import ObjectStore
+from services.kit.settings import Settings
+
+
+@dataclass(frozen=True)
+class Adapters:
+    settings: Settings
+    db: Database
+    bell: Bell
+    jobs: Jobs
+    store: ObjectStore
+    auth: Auth
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Build every adapter. Opens no connection yet: servers may still be starting."""
+        logging.configure(settings.log_level)
+        db = Database(settings.database_url.get_secret_value())
+        bell = Bell(settings.broker_url.get_secret_value())
+        return cls(
+            settings=settings,
+            db=db,
+            bell=bell,
+            jobs=Jobs(bell),
+            store=ObjectStore(
+                settings.s3_endpoint,
+                settings.s3_access_key.get_secret_value(),
+                settings.s3_secret_key.get_secret_value(),
+                settings.bucket,
+                secure=settings.s3_secure,
+            ),
+            auth=Auth(
+                db,
+                settings.key_pepper.get_secret_value(),
+                settings.service_secret.get_secret_value(),
+            ),
+        )

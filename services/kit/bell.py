@@ -1,0 +1,66 @@
+"""The bell: a Celery message that wakes a queue's workers and names no work.
+
+Lost, doubled and late bells are harmless: Postgres knows the work, and the sweeper rings for
+whatever has been forgotten.
+"""
+
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.kit.logging import get_logger
+
+BELL_TASK = "synthorax.bell"
+
+log = get_logger(__name__)
+
+
+def celery_settings(broker_url: str) -> dict[str, Any]:
+    """Settings of every Celery app here: JSON only, no results, early acks, one at a time."""
+    return {
+        "broker_url": broker_url,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            "visibility_timeout": 300,
+            "socket_connect_timeout": 1.0,
+            "socket_timeout": 5.0,
+        },
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_acks_late": False,
+        "task_create_missing_queues": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": False,
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": False,
+        "enable_utc": True,
+    }
+
+
+class Bell:
+    """Rings for a queue; never makes a request wait long for the broker."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = Celery("synthorax-bell", set_as_current=False)
+        self._app.conf.update(celery_settings(broker_url))
+        self._redis = Redis.from_url(broker_url, socket_timeout=2, socket_connect_timeout=1)
+
+    def ring(self, queue: str) -> None:
+        """Wake one worker of `queue`. A broker that is away costs under a second, no error."""
+        try:
+            self._app.send_task(
+                BELL_TASK,
+                queue=queue,
+                retry=True,
+                retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
+            )
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("bell not rung; the sweeper will", queue=queue, error=type(error).__name__)
+
+    def pending(self, queue: str) -> int:
+        """Bells that lie in the queue unheard. Raises `RedisError` when the broker is away."""
+        return int(self._redis.llen(queue))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,83 @@
+"""Errors that own their HTTP status. A service subclasses them, named for the fact."""
+
+from typing import Any, ClassVar
+
+from pydantic import JsonValue
+
+from api_schemas.base import Problem
+
+
+class ProblemError(Exception):
+    """Something a person can act on. Never holds a secret or a patient's data.
+
+    `field` is the path of the offending input, `accepted` what would have been taken; any
+    further keyword becomes a member of the problem document.
+    """
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(
+        self, detail: str, *, field: str | None = None, accepted: Any = None, **extra: JsonValue
+    ) -> None:
+        super().__init__(detail)
+        self.problem = Problem(
+            type=f"urn:synthorax:problem:{self.slug}",
+            title=self.title,
+            status=self.status,
+            detail=detail,
+            field=field,
+            accepted=accepted,
+            **extra,  # pyright: ignore[reportArgumentType] - extra members are allowed
+        )
+
+
+class Unauthorized(ProblemError):
+    status = 401
+    slug = "unauthorized"
+    title = "A valid API key is needed"
+
+
+class Forbidden(ProblemError):
+    status = 403
+    slug = "forbidden"
+    title = "This key may not do that"
+
+
+class NotFound(ProblemError):
+    status = 404
+    slug = "not-found"
+    title = "There is no such thing here"
+
+
+class Conflict(ProblemError):
+    status = 409
+    slug = "conflict"
+    title = "That does not fit the present state"
+
+
+class TooLarge(ProblemError):
+    status = 413
+    slug = "too-large"
+    title = "The body is too large"
+
+
+class Unprocessable(ProblemError):
+    status = 422
+    slug = "invalid"
+    title = "The request cannot be used as it is"
+
+
+class Unavailable(ProblemError):
+    status = 503
+    slug = "unavailable"
+    title = "A part of the suite is away; try again shortly"
+
+
+class RemoteProblem(ProblemError):
+    """A problem another service answered with, passed on as it came."""
+
+    def __init__(self, problem: Problem) -> None:
+        Exception.__init__(self, problem.detail)
+        self.problem = problem

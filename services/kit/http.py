@@ -1,0 +1,261 @@
+"""The web face that all services share: problems, idempotency, paging, event streams."""
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from fastapi.sse import ServerSentEvent
+from sqlalchemy import Select, select, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from starlette.exceptions import HTTPException
+
+from api_schemas.base import JobEvent, Page, Problem, Wire
+from services.kit.adapters import Adapters
+from services.kit.auth import Caller, asks
+from services.kit.db import Database, Tx
+from services.kit.errors import ProblemError, Unavailable, Unprocessable
+from services.kit.jobs.ledger import Jobs
+from services.kit.jobs.models import IdempotencyKey
+from services.kit.logging import get_logger
+
+log = get_logger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+POLL_S = 0.5
+
+View = TypeVar("View")
+Row = TypeVar("Row")
+
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="Send the same key again to get the first answer instead of a second job.",
+    ),
+]
+CursorQuery = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
+LimitQuery = Annotated[int, Query(ge=1, le=1000)]
+
+
+class KeyUsedOtherwise(Unprocessable):
+    slug = "idempotency-key-reused"
+    title = "This Idempotency-Key was used with another body"
+
+
+class BadCursor(Unprocessable):
+    slug = "bad-cursor"
+    title = "This cursor is not one of ours"
+
+
+# ---------------------------------------------------------------- problems
+
+
+def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    body = problem.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(body, problem.status, headers, media_type=PROBLEM_JSON)
+
+
+def _on_problem(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
+    headers = {"WWW-Authenticate": "Bearer"} if error.problem.status == 401 else None  # noqa: PLR2004
+    return problem_response(error.problem, headers)
+
+
+def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    """Name the fields and what is wrong, and never echo the input: it may be a patient's."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
+    faults = [_fault(e) for e in error.errors()]
+    first = faults[0]
+    return problem_response(
+        Problem(
+            type="urn:synthorax:problem:invalid",
+            title=Unprocessable.title,
+            status=422,
+            detail="; ".join(f"{f['field']}: {f['reason']}" for f in faults[:10]),
+            field=first["field"],
+            accepted=first.get("accepted"),
+            errors=faults[:100],  # pyright: ignore[reportCallIssue] - extra members are allowed
+        )
+    )
+
+
+def _fault(error: dict[str, Any]) -> dict[str, str]:
+    where = [str(p) for p in error["loc"] if p not in {"body", "query", "path", "header"}]
+    fault = {"field": ".".join(where) or "body", "reason": str(error["msg"])}
+    expected = error.get("ctx", {}).get("expected")
+    if expected is not None:
+        fault["accepted"] = str(expected)
+    return fault
+
+
+def _on_http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
+    slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
+    return problem_response(
+        Problem(
+            type=f"urn:synthorax:problem:{slug}",
+            title=str(error.detail),
+            status=error.status_code,
+        ),
+        dict(error.headers) if error.headers else None,
+    )
+
+
+def _on_away(_: Request, error: Exception) -> JSONResponse:
+    log.error("the database is away", error=type(error).__name__)
+    return problem_response(
+        Unavailable("The database does not answer").problem, {"Retry-After": "5"}
+    )
+
+
+def _on_bug(_: Request, error: Exception) -> JSONResponse:
+    log.error("unhandled error", error=type(error).__name__, exc_info=error)
+    return problem_response(ProblemError("Please tell the people who run this suite").problem)
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": what,
+        "content": {PROBLEM_JSON: {"schema": Problem.model_json_schema()}},
+    }
+    for status, what in {
+        "401": "No valid key",
+        "403": "The key may not do that",
+        "404": "Not here, or not yours",
+        "409": "Does not fit the present state",
+        "422": "The request cannot be used",
+    }.items()
+}
+
+
+def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> FastAPI:
+    """An app in which every route but `/health` needs a caller and every error is a problem."""
+    app = FastAPI(title=f"Synthorax {title}", version="0.1.0", responses=PROBLEMS, redoc_url=None)
+    app.state.auth = adapters.auth
+    guarded = [Depends(asks), Depends(HTTPBearer(auto_error=False))]
+    for router in routers:
+        app.include_router(router, dependencies=guarded)
+
+    @app.get("/health", tags=["health"])
+    def health() -> dict[str, str]:
+        """Answers when the process and its database do."""
+        with adapters.db.transaction() as tx:
+            tx.session.execute(text("SELECT 1"))
+        return {"status": "ok"}
+
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(OperationalError, _on_away)
+    app.add_exception_handler(InterfaceError, _on_away)
+    app.add_exception_handler(Exception, _on_bug)
+    return app
+
+
+# ---------------------------------------------------------------- idempotency
+
+
+def once(tx: Tx, caller: Caller, key: str | None, body: Wire, make: Callable[[], UUID]) -> UUID:
+    """The resource that `make` makes, or the one this key made before.
+
+    The key commits with the resource. A second request with it waits for the first one's
+    commit; another body raises `KeyUsedOtherwise` (422).
+    """
+    if key is None:
+        return make()
+    digest = hashlib.sha256(f"{type(body).__name__}:{body.model_dump_json()}".encode()).hexdigest()
+    where = {"project": caller.project, "person": caller.person, "key": key}
+    taken = tx.session.execute(_CLAIM_KEY, {**where, "body_digest": digest}).one_or_none()
+    if taken is None:
+        earlier = tx.session.execute(select(IdempotencyKey).filter_by(**where)).scalar_one()
+        if earlier.body_digest != digest or earlier.resource is None:
+            raise KeyUsedOtherwise("Use a new key for a new request", field="Idempotency-Key")
+        return earlier.resource
+    resource = make()
+    tx.session.execute(_FILL_KEY, {**where, "resource": resource})
+    return resource
+
+
+_CLAIM_KEY = text(
+    "INSERT INTO jobs.idempotency_keys (project, person, key, body_digest) "
+    "VALUES (:project, :person, :key, :body_digest) ON CONFLICT DO NOTHING RETURNING key"
+)
+_FILL_KEY = text(
+    "UPDATE jobs.idempotency_keys SET resource = :resource "
+    "WHERE project = :project AND person = :person AND key = :key"
+)
+
+
+# ---------------------------------------------------------------- paging
+
+
+def encode_cursor(value: UUID | int) -> str:
+    return base64.urlsafe_b64encode(str(value).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, kind: type[UUID] | type[int]) -> UUID | int:
+    """The value a cursor stands for; raises `BadCursor` (422) for anything else."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return kind(base64.urlsafe_b64decode(padded).decode())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadCursor("Use `next` of the page before", field="cursor") from error
+
+
+def page(
+    session: Session,
+    query: Select[Row],
+    column: InstrumentedAttribute[UUID] | InstrumentedAttribute[int],
+    cursor: str | None,
+    limit: int,
+    views: Callable[[Sequence[Row]], list[View]],
+    *,
+    newest_first: bool = False,
+) -> Page[View]:
+    """One page by keyset on `column`, which must be unique within `query` and an attribute."""
+    if cursor is not None:
+        kind = column.type.python_type
+        value = decode_cursor(cursor, kind)
+        query = query.where(column < value if newest_first else column > value)
+    order = column.desc() if newest_first else column.asc()
+    rows: Sequence[Row] = session.scalars(query.order_by(order).limit(limit + 1)).all()
+    shown = rows[:limit]
+    following = encode_cursor(getattr(shown[-1], column.key)) if len(rows) > limit else None
+    return Page(items=views(shown), next=following)
+
+
+# ---------------------------------------------------------------- events
+
+
+async def job_events(
+    db: Database, jobs: Jobs, job: UUID, last_event_id: str | None
+) -> AsyncIterator[ServerSentEvent]:
+    """The job's events from after `last_event_id` on, until it has ended. For `async def` routes.
+
+    Check ownership before: this streams whatever job it is given.
+    """
+
+    def read(after: int) -> tuple[bool, list[JobEvent]]:
+        with db.transaction() as tx:
+            ended = jobs.terminal(tx, job)
+            return ended, jobs.events(tx, job, after)
+
+    after = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
+    while True:
+        ended, events = await anyio.to_thread.run_sync(read, after)
+        for event in events:
+            after = event.id
+            yield ServerSentEvent(data=event, event=event.kind, id=str(event.id))
+        if ended and not events:
+            return
+        await anyio.sleep(0 if events else POLL_S)

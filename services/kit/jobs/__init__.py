@@ -1,0 +1,10 @@
+"""Jobs and slices: Postgres knows the work, a Celery message is only a bell.
+
+A job is what a person sees; a slice is what a worker leases. Everything that writes a job's
+state is in this package; triggers in the database refuse any other move.
+"""
+
+from services.kit.jobs.leases import Lease, LeaseLost, Released
+from services.kit.jobs.ledger import Jobs, NewJob
+
+__all__ = ["Jobs", "Lease", "LeaseLost", "NewJob", "Released"]

@@ -1,0 +1,138 @@
+"""The tables of schema `jobs`. Nobody outside this package reads or writes them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    String,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NOW = text("now()")
+
+JOB_STATES = ("blocked", "queued", "running", "succeeded", "failed", "cancelled", "quarantined")
+SLICE_STATES = ("queued", "running", "done", "failed", "quarantined", "cancelled")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(v) for v in values)})"
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(schema="jobs")
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's spelling
+        dict[str, Any]: JSONB(none_as_null=True),
+        datetime: DateTime(timezone=True),
+        str: String,
+    }
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", JOB_STATES), name="job_state"),
+        Index("jobs_active", "queue", "state", postgresql_where=text("finished_at IS NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    service: Mapped[str]
+    kind: Mapped[str]
+    queue: Mapped[str]
+    owner: Mapped[UUID]
+    project: Mapped[UUID]
+    resource: Mapped[UUID]
+    inputs: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    priority: Mapped[int] = mapped_column(server_default="0")
+    done: Mapped[float] = mapped_column(server_default="0")
+    total: Mapped[float] = mapped_column(server_default="0")
+    unit: Mapped[str] = mapped_column(server_default="")
+    message: Mapped[str] = mapped_column(server_default="")
+    problem: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Wait(Base):
+    """`job` is blocked until `awaited` has succeeded."""
+
+    __tablename__ = "waits"
+    __table_args__ = (Index("waits_awaited", "awaited"),)
+
+    job: Mapped[UUID] = mapped_column(ForeignKey(Job.id), primary_key=True)
+    awaited: Mapped[UUID] = mapped_column(ForeignKey(Job.id), primary_key=True)
+
+
+class Slice(Base):
+    __tablename__ = "slices"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", SLICE_STATES), name="slice_state"),
+        CheckConstraint("(state = 'running') = (lease IS NOT NULL)", name="a_lease_means_running"),
+        Index("slices_queued", "job", "ordinal", postgresql_where=text("state = 'queued'")),
+        Index("slices_running", "leased_until", postgresql_where=text("state = 'running'")),
+        Index("slices_of_job", "job", "ordinal", unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    job: Mapped[UUID] = mapped_column(ForeignKey(Job.id))
+    ordinal: Mapped[int]
+    state: Mapped[str] = mapped_column(server_default="queued")
+    payload: Mapped[dict[str, Any]]
+    lease: Mapped[UUID | None]
+    leased_until: Mapped[datetime | None]
+    worker: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    crashes: Mapped[int] = mapped_column(server_default="0")
+    not_before: Mapped[datetime] = mapped_column(server_default=NOW)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Event(Base):
+    __tablename__ = "events"
+    __table_args__ = (Index("events_of_job", "job", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    job: Mapped[UUID] = mapped_column(ForeignKey(Job.id))
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    kind: Mapped[str]
+    state: Mapped[str]
+    done: Mapped[float]
+    total: Mapped[float]
+    unit: Mapped[str]
+    message: Mapped[str]
+
+
+class Usage(Base):
+    """Seconds an owner's slices ran, by queue and hour: what fair share looks at."""
+
+    __tablename__ = "usage"
+
+    owner: Mapped[UUID] = mapped_column(primary_key=True)
+    queue: Mapped[str] = mapped_column(primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    seconds: Mapped[float] = mapped_column(server_default="0")
+
+
+class IdempotencyKey(Base):
+    """Which resource a key of a person made, and with which body."""
+
+    __tablename__ = "idempotency_keys"
+
+    project: Mapped[UUID] = mapped_column(primary_key=True)
+    person: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_digest: Mapped[str]
+    resource: Mapped[UUID | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)

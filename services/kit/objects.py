@@ -1,0 +1,98 @@
+"""The object store, plain S3. Every read can verify its content."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+
+import urllib3
+from minio import Minio
+from minio.deleteobjects import DeleteObject
+from minio.error import S3Error
+
+
+class ObjectMissing(LookupError):
+    """No object has this key."""
+
+
+class DigestMismatch(ValueError):
+    """The store returned other bytes than were put there."""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class ObjectStore:
+    """Bytes under keys in one bucket. Does not know what they mean.
+
+    Keys carry no personal data; by custom they end in the first 16 digits of the content's
+    SHA-256, so that two writers never write different bytes to one key.
+    """
+
+    def __init__(
+        self, endpoint: str, access_key: str, secret_key: str, bucket: str, *, secure: bool = False
+    ) -> None:
+        self._bucket = bucket
+        self._client = Minio(
+            endpoint,
+            access_key=access_key,
+            secret_key=secret_key,
+            secure=secure,
+            http_client=urllib3.PoolManager(
+                maxsize=32,
+                timeout=urllib3.Timeout(connect=5, read=60),
+                retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[502, 503]),
+            ),
+        )
+
+    def ensure_bucket(self) -> None:
+        if not self._client.bucket_exists(self._bucket):
+            self._client.make_bucket(self._bucket)
+
+    def put(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        self._client.put_object(
+            self._bucket, key, io.BytesIO(content), len(content), content_type=content_type
+        )
+
+    def get(self, key: str, digest: str | None = None) -> bytes:
+        """The object's bytes. Raises `ObjectMissing`, and `DigestMismatch` if `digest` differs."""
+        try:
+            response = self._client.get_object(self._bucket, key)
+        except S3Error as error:
+            if error.code in {"NoSuchKey", "NoSuchObject"}:
+                raise ObjectMissing(key) from error
+            raise
+        try:
+            content = response.read()
+        finally:
+            response.close()
+            response.release_conn()
+        if digest is not None and sha256(content) != digest:
+            raise DigestMismatch(key)
+        return content
+
+    def exists(self, key: str) -> bool:
+        try:
+            self._client.stat_object(self._bucket, key)
+        except S3Error as error:
+            if error.code in {"NoSuchKey", "NoSuchObject"}:
+                return False
+            raise
+        return True
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        for item in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
+            if item.object_name is not None and not item.is_dir:
+                yield item.object_name
+
+    def remove(self, keys: Iterable[str]) -> None:
+        errors = self._client.remove_objects(self._bucket, (DeleteObject(k) for k in keys))
+        failed = [e.code for e in errors if e.code != "NoSuchKey"]
+        if failed:
+            raise OSError(f"{len(failed)} objects could not be removed: {failed[0]}")
+
+    def remove_prefix(self, prefix: str) -> None:
+        """Remove everything below `prefix`, which must end in a slash."""
+        if not prefix.endswith("/"):
+            raise ValueError("a prefix to remove ends in a slash")
+        self.remove(self.keys(prefix))

@@ -1,0 +1,67 @@
+"""The one place where the environment is read; only composition roots ask for it."""
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class DatabaseSettings(BaseSettings):
+    """The little that a migration needs."""
+
+    model_config = SettingsConfigDict(env_prefix="SYNTHORAX_", extra="ignore")
+
+    database_url: SecretStr
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read variables and secret files; raises pydantic's error naming what is missing."""
+        folder = os.environ.get("SYNTHORAX_SECRETS_DIR")
+        return cls(_secrets_dir=folder)  # pyright: ignore[reportCallIssue]
+
+
+class Settings(DatabaseSettings):
+    """What an installation sets: `SYNTHORAX_*` variables, or files of those names.
+
+    Files lie in `SYNTHORAX_SECRETS_DIR` (a compose file mounts its secrets there); a variable
+    wins over a file.
+    """
+
+    broker_url: SecretStr
+    s3_endpoint: str
+    s3_access_key: SecretStr
+    s3_secret_key: SecretStr
+    s3_secure: bool = False
+    bucket: str = "synthorax"
+
+    key_pepper: SecretStr
+    """Key of the hash under which API keys are stored."""
+    pseudonym_key: SecretStr
+    """Key under which patient ids become pseudonyms."""
+    service_secret: SecretStr
+    """What services show each other when they act on behalf of a user."""
+
+    datasets_url: str = "http://127.0.0.1:8000"
+    generation_url: str = "http://127.0.0.1:8000"
+    training_url: str = "http://127.0.0.1:8000"
+    evaluation_url: str = "http://127.0.0.1:8000"
+
+    scratch: Path = Path("/tmp/synthorax")  # noqa: S108 - only a default; the launcher sets its own
+    import_roots: str = ""
+    """Folders below which a dataset may be imported, joined by the path separator."""
+    device: str = "auto"
+    log_level: str = "INFO"
+
+    lease_s: float = Field(default=60.0, gt=0)
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    sweep_s: float = Field(default=5.0, gt=0)
+    stall_s: float = Field(default=900.0, gt=0)
+    """A slice that reports no progress for this long is given up and its process ended."""
+    owner_cap: int = Field(default=4, ge=1)
+    """Slices of one person that may run at once in one queue."""
+
+    @property
+    def roots(self) -> list[Path]:
+        return [Path(p).resolve() for p in self.import_roots.split(os.pathsep) if p]
