@@ -14,6 +14,7 @@ from services.evaluation.statistics.cases import UNKNOWN, Cases, Floats
 from services.evaluation.statistics.inference import auroc_inference, difference_inference
 from services.evaluation.statistics.influence import label_aurocs, macro, placements
 
+PREVALENCE, MISSING = 0.1, 0.3
 REPLICATES = 2000
 """Replicates of a customary percentile bootstrap."""
 
@@ -23,10 +24,10 @@ def test_set(images: int, labels: int, seed: int) -> tuple[Cases, list[Floats]]:
     rng = np.random.default_rng(seed)
     patients = round(images / 3.5)
     patient = np.repeat(np.arange(patients), rng.integers(1, 7, patients))
-    truth = (rng.random((patients, labels)) < 0.1)[patient].astype(np.int8)
+    truth = (rng.random((patients, labels)) < PREVALENCE)[patient].astype(np.int8)
     shared = truth + rng.normal(size=(patients, labels))[patient]
     scores = [shared + rng.normal(size=truth.shape) for _ in range(2)]
-    truth[rng.random(truth.shape) < 0.3] = UNKNOWN
+    truth[rng.random(truth.shape) < MISSING] = UNKNOWN
     return Cases(tuple(map(str, range(labels))), truth, patient, patients), scores
 
 
