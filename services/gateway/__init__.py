@@ -1,0 +1,1 @@
+"""Composition root of one machine: every router in one web process, and the control worker."""

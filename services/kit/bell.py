@@ -64,3 +64,7 @@ class Bell:
     def pending(self, queue: str) -> int:
         """Bells that lie in the queue unheard. Raises `RedisError` when the broker is away."""
         return int(self._redis.llen(queue))  # pyright: ignore[reportArgumentType]
+
+    def close(self) -> None:
+        self._app.close()
+        self._redis.close()

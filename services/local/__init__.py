@@ -1,0 +1,1 @@
+"""One machine without Docker: the embedded servers, the processes, the command line."""

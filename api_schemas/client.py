@@ -1,0 +1,323 @@
+"""The typed HTTP client: one method an operation. People, services and tests use the same one.
+
+Does not retry: a POST is made safe to repeat by its Idempotency-Key.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx2
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey
+from api_schemas.base import JobEvent, JobState, JobView, Page, Problem, Wire
+from api_schemas.datasets import (
+    CsvImport,
+    DatasetView,
+    PhantomImport,
+    Rejection,
+    Sample,
+    Summary,
+)
+from api_schemas.evaluation import (
+    Comparison,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+    ResultRow,
+)
+from api_schemas.generation import (
+    GenerateRequest,
+    GenerationView,
+    GeneratorRequest,
+    GeneratorView,
+    ImageView,
+)
+from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
+
+T = TypeVar("T")
+
+
+class ProblemRaised(Exception):
+    """The service answered with a problem document."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.title}: {problem.detail or ''} ({problem.status})")
+        self.problem = problem
+
+
+class JobDidNotSucceed(Exception):
+    """A job that was waited for ended otherwise."""
+
+    def __init__(self, job: JobView) -> None:
+        why = job.problem.detail if job.problem else ""
+        super().__init__(f"the {job.kind} job has {job.state}. {why}")
+        self.job = job
+
+
+class Client(AbstractContextManager["Client"]):
+    """Speaks to a Synthorax deployment at `url`, with a person's `key` or ready `headers`.
+
+    Raises `ProblemRaised` for every error answer and `httpx2.TransportError` when nobody answers.
+    """
+
+    def __init__(
+        self, url: str, key: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        own = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx2.Client(
+            base_url=url, headers={**own, **(headers or {})}, timeout=httpx2.Timeout(60, connect=5)
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    # ------------------------------------------------------------ the ways to ask
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        response = self._http.request(method, path, **more)
+        if response.is_error:
+            raise ProblemRaised(_problem(response))
+        return response
+
+    def _get(self, kind: type[T], path: str, **query: Any) -> T:
+        given = {k: v for k, v in query.items() if v is not None}
+        return TypeAdapter(kind).validate_json(self._ask("GET", path, params=given).content)
+
+    def _post(
+        self, kind: type[T], path: str, body: Wire | None = None, key: str | None = None
+    ) -> T:
+        headers = {"Content-Type": "application/json"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        content = None if body is None else body.model_dump_json()
+        answer = self._ask("POST", path, content=content, headers=headers)
+        return TypeAdapter(kind).validate_json(answer.content)
+
+    def _all(self, kind: type[T], path: str, **query: Any) -> Iterator[T]:
+        cursor: str | None = None
+        while True:
+            part = self._get(Page[kind], path, cursor=cursor, limit=1000, **query)
+            yield from part.items
+            cursor = part.next
+            if cursor is None:
+                return
+
+    def _events(self, path: str) -> Iterator[JobEvent]:
+        with self._http.stream("GET", path, timeout=httpx2.Timeout(60, connect=5)) as response:
+            if response.is_error:
+                response.read()
+                raise ProblemRaised(_problem(response))
+            for line in response.iter_lines():
+                if line.startswith("data:"):
+                    yield JobEvent.model_validate_json(line[5:].strip())
+
+    # ------------------------------------------------------------ accounts
+
+    def get_me(self) -> Me:
+        return self._get(Me, "/me")
+
+    def post_key(self, request: KeyRequest) -> NewKey:
+        return self._post(NewKey, "/keys", request)
+
+    def list_keys(self) -> Iterator[KeyView]:
+        return self._all(KeyView, "/keys")
+
+    def revoke_key(self, key: UUID) -> None:
+        self._ask("DELETE", f"/keys/{key}")
+
+    # ------------------------------------------------------------ datasets
+
+    def post_dataset(
+        self, request: CsvImport | PhantomImport, *, idempotency_key: str | None = None
+    ) -> DatasetView:
+        return self._post(DatasetView, "/datasets", request, idempotency_key)
+
+    def list_datasets(self) -> Iterator[DatasetView]:
+        return self._all(DatasetView, "/datasets")
+
+    def get_dataset(self, dataset: UUID) -> DatasetView:
+        return self._get(DatasetView, f"/datasets/{dataset}")
+
+    def dataset_summary(self, dataset: UUID) -> Summary:
+        return self._get(Summary, f"/datasets/{dataset}/summary")
+
+    def dataset_samples(self, dataset: UUID) -> Iterator[Sample]:
+        return self._all(Sample, f"/datasets/{dataset}/samples")
+
+    def dataset_sample_png(self, dataset: UUID, sample_id: str) -> bytes:
+        return self._ask("GET", f"/datasets/{dataset}/samples/{sample_id}.png").content
+
+    def dataset_rejections(self, dataset: UUID) -> Iterator[Rejection]:
+        return self._all(Rejection, f"/datasets/{dataset}/rejections")
+
+    def dataset_manifest(self, dataset: UUID) -> pa.Table:
+        """The manifest table (`api_schemas.manifest.MANIFEST`)."""
+        return from_parquet(self._ask("GET", f"/datasets/{dataset}/manifest").content, MANIFEST)
+
+    def delete_dataset(self, dataset: UUID) -> None:
+        self._ask("DELETE", f"/datasets/{dataset}")
+
+    def cancel_dataset(self, dataset: UUID) -> DatasetView:
+        return self._post(DatasetView, f"/datasets/{dataset}/cancel")
+
+    def dataset_events(self, dataset: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/datasets/{dataset}/events")
+
+    # ------------------------------------------------------------ generation
+
+    def post_generator(
+        self, request: GeneratorRequest, *, idempotency_key: str | None = None
+    ) -> GeneratorView:
+        return self._post(GeneratorView, "/generators", request, idempotency_key)
+
+    def list_generators(self) -> Iterator[GeneratorView]:
+        return self._all(GeneratorView, "/generators")
+
+    def get_generator(self, generator: UUID) -> GeneratorView:
+        return self._get(GeneratorView, f"/generators/{generator}")
+
+    def generator_patients(self, generator: UUID) -> list[str]:
+        """Pseudonyms of the patients whose images the generator was trained on."""
+        path = f"/generators/{generator}/patients"
+        return self._get(dict[str, list[str]], path)["patients"]
+
+    def cancel_generator(self, generator: UUID) -> GeneratorView:
+        return self._post(GeneratorView, f"/generators/{generator}/cancel")
+
+    def generator_events(self, generator: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/generators/{generator}/events")
+
+    def post_generate(
+        self, request: GenerateRequest, *, idempotency_key: str | None = None
+    ) -> GenerationView:
+        return self._post(GenerationView, "/generate", request, idempotency_key)
+
+    def list_generations(self) -> Iterator[GenerationView]:
+        return self._all(GenerationView, "/generations")
+
+    def get_generation(self, generation: UUID) -> GenerationView:
+        return self._get(GenerationView, f"/generations/{generation}")
+
+    def generation_images(self, generation: UUID) -> Iterator[ImageView]:
+        return self._all(ImageView, f"/generations/{generation}/images")
+
+    def generation_image_png(self, generation: UUID, index: int) -> bytes:
+        return self._ask("GET", f"/generations/{generation}/images/{index}.png").content
+
+    def cohort_manifest(self, generation: UUID) -> pa.Table:
+        """The cohort's manifest table (`api_schemas.manifest.MANIFEST`)."""
+        path = f"/generations/{generation}/manifest"
+        return from_parquet(self._ask("GET", path).content, MANIFEST)
+
+    def cancel_generation(self, generation: UUID) -> GenerationView:
+        return self._post(GenerationView, f"/generations/{generation}/cancel")
+
+    def generation_events(self, generation: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/generations/{generation}/events")
+
+    # ------------------------------------------------------------ training
+
+    def post_experiment(
+        self, request: ExperimentRequest, *, idempotency_key: str | None = None
+    ) -> ExperimentView:
+        return self._post(ExperimentView, "/experiments", request, idempotency_key)
+
+    def list_experiments(self) -> Iterator[ExperimentView]:
+        return self._all(ExperimentView, "/experiments")
+
+    def get_experiment(self, experiment: UUID) -> ExperimentView:
+        return self._get(ExperimentView, f"/experiments/{experiment}")
+
+    def experiment_arms(self, experiment: UUID) -> list[ArmView]:
+        return self._get(list[ArmView], f"/experiments/{experiment}/arms")
+
+    def cancel_experiment(self, experiment: UUID) -> ExperimentView:
+        return self._post(ExperimentView, f"/experiments/{experiment}/cancel")
+
+    def experiment_events(self, experiment: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/experiments/{experiment}/events")
+
+    def get_classifier(self, classifier: UUID) -> ClassifierView:
+        return self._get(ClassifierView, f"/classifiers/{classifier}")
+
+    # ------------------------------------------------------------ evaluation
+
+    def register_plan(self, plan: PlanPost) -> PlanView:
+        return self._post(PlanView, "/plans", plan)
+
+    def get_plan(self, plan: UUID) -> PlanView:
+        return self._get(PlanView, f"/plans/{plan}")
+
+    def push_predictions(self, what: PredictionsPost, content: bytes) -> PredictionsView:
+        """`content` is a Parquet table (`api_schemas.manifest.PREDICTIONS`)."""
+        answer = self._ask(
+            "POST",
+            "/predictions",
+            params=what.model_dump(mode="json"),
+            content=content,
+            headers={"Content-Type": "application/vnd.apache.parquet"},
+        )
+        return PredictionsView.model_validate_json(answer.content)
+
+    def results(self, experiment: UUID, **filters: str) -> Iterator[ResultRow]:
+        """Rows of `/results`; `filters` are `arm`, `test` and `label`."""
+        return self._all(ResultRow, "/results", experiment=experiment, **filters)
+
+    def results_csv(self, experiment: UUID) -> str:
+        query = {"experiment": str(experiment), "format": "csv"}
+        return self._ask("GET", "/results", params=query).text
+
+    def comparisons(self, experiment: UUID) -> Iterator[Comparison]:
+        return self._all(Comparison, "/comparisons", experiment=experiment)
+
+    def report(self, experiment: UUID) -> str:
+        """The experiment's report as one HTML page."""
+        return self._ask("GET", f"/reports/{experiment}").text
+
+
+def wait(
+    look: Callable[[], JobView],
+    *,
+    limit_s: float,
+    poll_s: float = 0.25,
+    seen: Callable[[JobView], None] = lambda _: None,
+) -> JobView:
+    """Poll a job until it has succeeded; `seen` gets every look.
+
+    Raises `JobDidNotSucceed` when it ended otherwise and `TimeoutError` after `limit_s`.
+    """
+    end = time.monotonic() + limit_s
+    while True:
+        job = look()
+        seen(job)
+        if job.state is JobState.SUCCEEDED:
+            return job
+        if job.state.terminal:
+            raise JobDidNotSucceed(job)
+        if time.monotonic() > end:
+            raise TimeoutError(f"the {job.kind} job is still {job.state} after {limit_s:.0f} s")
+        time.sleep(poll_s)
+
+
+def _problem(response: httpx2.Response) -> Problem:
+    try:
+        return Problem.model_validate_json(response.content)
+    except ValidationError:
+        return Problem(
+            type="urn:synthorax:problem:http",
+            title=f"{response.status_code} {response.reason_phrase}",
+            status=response.status_code,
+        )

@@ -1,0 +1,94 @@
+"""SeaweedFS from a wheel: the object store, speaking S3."""
+
+import io
+import sys
+from pathlib import Path
+
+import urllib3
+from minio import Minio
+
+from services.local.children import Command
+from services.local.state import State
+
+BUCKET = "synthorax"
+PORTS = (
+    *("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"),
+    *("volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port"),
+)
+GRPC_OFFSET = 10_000
+JWT_KEYS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
+
+
+class Seaweed:
+    """The recipe: how to configure, start and ask it."""
+
+    name = "seaweed"
+    ports = PORTS
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.identities = state.root / "identities.json"
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.state.port('s3.port')}"
+
+    def prepare(self) -> None:
+        """The one identity that may do anything; nobody is anonymous."""
+        credentials = {
+            "accessKey": self.state.secret("s3_access_key"),
+            "secretKey": self.state.secret("s3_secret_key"),
+        }
+        identity = {"name": "synthorax", "credentials": [credentials], "actions": ACTIONS}
+        self.state.write_json(self.identities, {"identities": [identity]})
+
+    def command(self) -> Command:
+        folder = self.state.folder("seaweed")
+        options = {
+            "dir": str(folder),
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "master.telemetry": "false",
+            "admin.ui": "false",
+            "webdav": "false",
+            "s3.iam": "false",
+            "s3.port.iceberg": "0",
+            "s3.port.lance": "0",
+            "s3.config": str(self.identities),
+            "s3.allowDeleteBucketNotEmpty": "false",
+            "s3.autoCreateBucket": "false",
+            # in our closed folder rather than in /tmp; relative, for a socket's path is short
+            "s3.localSocket": "s3.sock",
+            "filer.localSocket": "filer.sock",
+            # its own maintenance worker looks for the administration at this offset, told or not
+            "admin.port.grpc": str(self.state.port("admin.port") + GRPC_OFFSET),
+        } | {port: str(self.state.port(port)) for port in PORTS}
+        # without these keys the filer's own port serves every object to anyone on the machine
+        keys = {f"WEED_JWT_{key}_KEY": self.state.secret(f"jwt_{key.lower()}") for key in JWT_KEYS}
+        return Command(
+            name=self.name,
+            arguments=(
+                str(Path(sys.prefix) / "bin" / "weed"),
+                "-logtostderr=true",
+                "mini",
+                *(f"-{key}={value}" for key, value in options.items()),
+            ),
+            environment={"GOMEMLIMIT": "300MiB", **keys},
+            folder=folder,
+        )
+
+    def probe(self) -> None:
+        """A real put: its health route answers before writes work."""
+        with urllib3.PoolManager(timeout=5, retries=False) as pool:
+            client = Minio(
+                self.endpoint,
+                access_key=self.state.secret("s3_access_key"),
+                secret_key=self.state.secret("s3_secret_key"),
+                secure=False,
+                region="us-east-1",
+                http_client=pool,
+            )
+            if not client.bucket_exists(BUCKET):
+                client.make_bucket(BUCKET)
+            client.put_object(BUCKET, "ready", io.BytesIO(b"ready"), len(b"ready"))

@@ -1,0 +1,108 @@
+"""The folder that makes a restart the same installation: secrets, ports, pid records, logs.
+
+It knows files and their modes; it does not know what the secrets open or what listens on the
+ports.
+"""
+
+import fcntl
+import json
+import os
+import random
+import secrets
+import socket
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PORTS = range(10_000, 22_000)
+"""Below the kernel's ephemeral range, so that no outgoing connection takes a port we keep; so is
+each of them plus 10,000, which SeaweedFS uses as well."""
+
+
+class State:
+    """A private folder (0700); every file that it writes is private too (0600)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        for folder in (self.root, self.secrets, self.records, self.logs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def records(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def folder(self, name: str) -> Path:
+        folder = self.root / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def secret(self, name: str) -> str:
+        """256 random bits under this name, made when first asked for."""
+        file = self.secrets / name
+        if not file.exists():
+            self.write(file, secrets.token_urlsafe(32))
+        return file.read_text()
+
+    def port(self, name: str) -> int:
+        """The port kept under this name; a free one is chosen when first asked for."""
+        ports = self.read(self.root / "ports.json", {})
+        if name not in ports:
+            ports[name] = _free_port(set(ports.values()))
+            self.write_json(self.root / "ports.json", ports)
+        return ports[name]
+
+    def forget_ports(self, names: Collection[str]) -> None:
+        """Choose anew next time: somebody else has taken one of these."""
+        ports = self.read(self.root / "ports.json", {})
+        kept = {name: port for name, port in ports.items() if name not in names}
+        self.write_json(self.root / "ports.json", kept)
+
+    def read(self, file: Path, otherwise: Any) -> Any:
+        return json.loads(file.read_text()) if file.exists() else otherwise
+
+    def write_json(self, file: Path, value: Any) -> None:
+        self.write(file, json.dumps(value, indent=1, sort_keys=True))
+
+    def write(self, file: Path, text: str) -> None:
+        """Replace the file in one step, so that a reader or a crash never sees half of it."""
+        fresh = file.with_name(f".{file.name}.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(file)
+
+    @contextmanager
+    def lock(self, name: str) -> Generator[None]:
+        """One holder at a time, over processes; the kernel frees it when the holder dies."""
+        descriptor = os.open(self.records / f"{name}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port(taken: set[int]) -> int:
+    candidates = list(PORTS)
+    random.shuffle(candidates)
+    return next(port for port in candidates if port not in taken and port_is_free(port))
