@@ -113,3 +113,5 @@ DataRef = DatasetRef | GenerationRef
 """A typed reference to data; it is resolved with the service that made the data."""
 
 Split = Literal["train", "validation", "test"]
+EvaluationSplit = Literal["train", "validation", "test", "all"]
+"""Which rows of a dataset are evaluated; `all` is for sites that nothing was trained on."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api_schemas.base import DataRef, Digest, JobView, Name, Split, Wire
+from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Wire
 from api_schemas.findings import Finding
 
 MACRO = "macro"
@@ -16,7 +16,7 @@ MACRO = "macro"
 class PlannedTest(Wire):
     name: str
     data: DataRef
-    split: Split
+    split: EvaluationSplit
 
 
 class PlannedArm(Wire):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api_schemas.base import DataRef, Digest, JobView, Name, Seed, Split, Wire
+from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Seed, Wire
 from api_schemas.findings import Finding
 
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+%-]{0,59}$")]
@@ -89,7 +89,7 @@ class ClassifierSettings(Wire):
 
 class EvaluationSet(Wire):
     data: DataRef
-    split: Split
+    split: EvaluationSplit
 
 
 class TestSet(Wire):
@@ -97,7 +97,7 @@ class TestSet(Wire):
 
     name: TestName
     data: DataRef
-    split: Split = "test"
+    split: EvaluationSplit = "test"
 
 
 class PlanRequest(Wire):

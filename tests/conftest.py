@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
-from services.local.servers import Servers
 from sqlalchemy import text
 
 from api_schemas.accounts import KeyRequest, Scope
@@ -20,6 +19,7 @@ from services.kit.jobs.runner import Handler, Runner
 from services.kit.jobs.sweeper import Sweeper
 from services.kit.settings import Settings
 from services.kit.worker import runner
+from services.local.servers import Servers
 
 
 @pytest.fixture(scope="session")
@@ -148,4 +148,3 @@ def sweep(adapters: Adapters) -> Callable[[], None]:
 @pytest.fixture
 def import_root(adapters: Adapters) -> Path:
     return adapters.settings.roots[0]
-

@@ -32,6 +32,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=30,
             pool_pre_ping=True,
+            hide_parameters=True,  # values never reach a log or an error
             connect_args={"connect_timeout": 5},
         )
 

@@ -74,25 +74,8 @@ class Child:
 
     def spawn(self) -> int:
         """Start it in a session of its own: it outlives this process and its terminal."""
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        inherited = {
-            name: os.environ[name] for name in self.command.inherited if name in os.environ
-        }
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            process = subprocess.Popen(
-                self.command.arguments,
-                cwd=self.command.folder or self.state.root,
-                env=inherited | dict(self.command.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                start_new_session=True,
-                umask=0o077,
-            )
-        finally:
-            os.close(descriptor)
+        self._end_leftovers()
+        process = self._start()
         _spawned[process.pid] = process
         record = {
             "pid": process.pid,
@@ -102,27 +85,82 @@ class Child:
         self.state.write_json(self.record, record)
         return process.pid
 
+    def output(self) -> str:
+        """Start it and return what it prints; raises `CalledProcessError` when it fails.
+
+        What it prints goes to the caller alone, not into the log: it may be a secret.
+        """
+        process = self._start(subprocess.PIPE)
+        printed, _ = process.communicate()
+        if process.returncode != 0:
+            raise subprocess.CalledProcessError(process.returncode, self.command.name)
+        return printed.decode()
+
+    def run(self) -> int:
+        """Start it, wait for its end and return its exit status; one at a time."""
+        self.await_end()
+        status = _spawned[self.spawn()].wait()
+        self.record.unlink()
+        return status
+
     def signal(self) -> None:
         """Ask it to stop, and do not wait."""
         if (pid := self.pid()) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, self.command.stop_signal)
 
-    def stop(self) -> None:
-        """Ask it to stop, wait for as long as it was promised, then end its whole group."""
-        self.signal()
+    def await_end(self) -> None:
+        """Wait for as long as it was promised, then end it and what it left behind."""
         deadline = time.monotonic() + self.command.grace_s
         while (pid := self.pid()) is not None:
             if time.monotonic() > deadline:
                 with suppress(ProcessLookupError):
                     os.killpg(pid, SIGKILL)
             time.sleep(0.02)
+        self._end_leftovers()
         self.record.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        self.signal()
+        self.await_end()
 
     def last_words(self, lines: int = 15) -> str:
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _start(self, stdout: int | None = None) -> subprocess.Popen[bytes]:
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        wanted = self.command.inherited
+        inherited = {name: os.environ[name] for name in wanted if name in os.environ}
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            return subprocess.Popen(
+                self.command.arguments,
+                cwd=self.command.folder or self.state.root,
+                env=inherited | dict(self.command.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout or descriptor,
+                stderr=descriptor,
+                start_new_session=True,
+                umask=0o077,
+            )
+        finally:
+            os.close(descriptor)
+
+    def _end_leftovers(self) -> None:
+        """End what a dead process left in its session (Celery's beat, a loader's helpers).
+
+        While a session has members its number is given to no new process: who is in it is ours.
+        """
+        record = self.state.read(self.record, None)
+        if record is None or psutil.pid_exists(record["pid"]):
+            return
+        for pid in psutil.pids():
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getsid(pid) == record["pid"]:
+                    os.kill(pid, SIGKILL)
 
 
 def _started(pid: int) -> float | None:

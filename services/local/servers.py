@@ -8,12 +8,11 @@ from typing import Protocol
 from services.local.children import Child, Command
 from services.local.postgres import Postgres
 from services.local.seaweed import Seaweed
-from services.local.state import State, port_is_free
+from services.local.state import State
 from services.local.valkey import Valkey
 
 ATTEMPTS = 6
 READY_S = 60.0
-PORTS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Recipe(Protocol):
         ...
 
 
-class ServerFailed(Exception):  # noqa: N818 - named for the fact
+class ServerFailed(Exception):
     """A server did not come up; the message ends with what it logged last."""
 
 
@@ -57,6 +56,10 @@ class Servers:
         self.valkey = Valkey(self.state)
         self.seaweed = Seaweed(self.state)
         self._recipes: tuple[Recipe, ...] = (self.seaweed, self.valkey, self.postgres)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(recipe.name for recipe in self._recipes)
 
     def start(self) -> Endpoints:
         """Adopt what runs, start what does not, and return when all answer real requests."""
@@ -74,7 +77,7 @@ class Servers:
             for child in children:
                 child.signal()
             for child in children:
-                child.stop()
+                child.await_end()
 
     def running(self) -> dict[str, int]:
         """Name to pid of those that run."""
@@ -94,18 +97,9 @@ class Servers:
         return Child(self.state, recipe.command())
 
     def _launch(self, recipe: Recipe) -> None:
-        self._await_ports(recipe)
+        self.state.settle_ports(recipe.ports)
         recipe.prepare()
         self._child(recipe).spawn()
-
-    def _await_ports(self, recipe: Recipe) -> None:
-        """A killed server may hold its ports for a moment; a stranger keeps them: choose others."""
-        deadline = time.monotonic() + PORTS_S
-        while not all(port_is_free(self.state.port(port)) for port in recipe.ports):
-            if time.monotonic() > deadline:
-                self.state.forget_ports(recipe.ports)
-                return
-            time.sleep(0.05)
 
     def _await(self, recipe: Recipe) -> None:
         """Wait for a real answer; start again what dies on the way.

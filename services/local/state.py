@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import socket
+import time
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 PORTS = range(10_000, 22_000)
 """Below the kernel's ephemeral range, so that no outgoing connection takes a port we keep; so is
 each of them plus 10,000, which SeaweedFS uses as well."""
+
+SETTLE_S = 2.0
 
 
 class State:
@@ -61,11 +64,18 @@ class State:
             self.write_json(self.root / "ports.json", ports)
         return ports[name]
 
-    def forget_ports(self, names: Collection[str]) -> None:
-        """Choose anew next time: somebody else has taken one of these."""
-        ports = self.read(self.root / "ports.json", {})
-        kept = {name: port for name, port in ports.items() if name not in names}
-        self.write_json(self.root / "ports.json", kept)
+    def settle_ports(self, names: Collection[str]) -> None:
+        """Before a start: a process just killed may hold its ports for a moment, so wait; a
+        stranger keeps them, so choose others.
+        """
+        deadline = time.monotonic() + SETTLE_S
+        while not all(port_is_free(self.port(name)) for name in names):
+            if time.monotonic() > deadline:
+                ports = self.read(self.root / "ports.json", {})
+                kept = {name: port for name, port in ports.items() if name not in names}
+                self.write_json(self.root / "ports.json", kept)
+                return
+            time.sleep(0.05)
 
     def read(self, file: Path, otherwise: Any) -> Any:
         return json.loads(file.read_text()) if file.exists() else otherwise

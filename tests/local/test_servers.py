@@ -18,6 +18,7 @@ from minio.error import S3Error
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
+from services.local import state
 from services.local.seaweed import BUCKET
 from services.local.servers import Endpoints, Servers
 
@@ -150,8 +151,9 @@ def test_stop_leaves_no_process_and_a_restart_keeps_secrets_and_data(
 
 
 def test_a_taken_port_is_exchanged_and_the_data_stays(
-    servers: Servers, endpoints: Endpoints
+    servers: Servers, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(state, "SETTLE_S", 0.3)
     sql(endpoints, "CREATE TABLE moved AS SELECT 7 AS answer")
     store(endpoints).put_object(BUCKET, "moved", io.BytesIO(b"7"), 1)
     servers.stop()

@@ -101,10 +101,10 @@ _PROGRESS = text("""
 
 _SET_SLICE = text("""
     UPDATE jobs.slices
-    SET state = :state, lease = NULL, leased_until = NULL,
+    SET state = CAST(:state AS varchar), lease = NULL, leased_until = NULL,
         crashes = crashes + :crashed,
         not_before = now() + make_interval(secs => :delay_s),
-        finished_at = CASE WHEN :state = 'queued' THEN NULL ELSE now() END
+        finished_at = CASE WHEN CAST(:state AS varchar) = 'queued' THEN NULL ELSE now() END
     WHERE id = :id AND lease = :lease AND state = 'running'
     RETURNING crashes, extract(epoch FROM now() - started_at) AS seconds
 """)
@@ -184,8 +184,8 @@ class Lease:
             self._fence(tx)
             yield tx
             append_slices(tx.session, self.job, more)
-            self._set(tx, "done")
             self._flush(tx)
+            self._set(tx, "done")
             if tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
                 end_job(tx, self._bell, self.job, "succeeded")
             elif more and queue is not None:

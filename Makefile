@@ -1,0 +1,66 @@
+# Everything that a newcomer, a developer or CI runs. `make` alone lists it.
+#
+#   make demo                     the paper in miniature, on phantoms
+#   make demo DATA=lab/train.csv  the same on the images of a CheXpert-style CSV
+#   make up PYTHON=python3.12     with another interpreter (3.11 or newer)
+
+VENV := .venv
+PY := $(VENV)/bin/python
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	$$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+PIP := $(PY) -m pip --disable-pip-version-check install --constraint constraints.txt
+# a new stamp when a requirement or a pin changes: set-up is then due again, and else does nothing
+STAMP := $(VENV)/installed-$(shell cat requirements/*.txt constraints.txt | cksum | cut -d ' ' -f 1)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status migrate test check fix bench secrets
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make the virtual environment with the pinned packages
+
+$(STAMP):
+	@$(or $(PYTHON),false) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+		echo "Synthorax needs Python 3.11 or newer; found: $$(python3 --version 2>&1)."; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --requirement requirements/dev.txt
+	$(PY) -m pip check
+	@rm -f $(VENV)/installed-* && touch $@
+
+demo: setup ## run the paper in miniature (DATA=file.csv: on its images)
+	$(PY) -m services.local demo $(if $(DATA),--data "$(DATA)")
+
+up: setup ## start everything in the background, or find that it runs
+	$(PY) -m services.local up
+
+down: setup ## stop everything; data and secrets stay
+	$(PY) -m services.local down
+
+status: setup ## show what runs
+	$(PY) -m services.local status
+
+migrate: setup ## bring the database of this installation to the newest schemas
+	$(PY) -m services.local migrate
+
+test: setup ## run all tests, on real servers of their own
+	$(PY) -m pytest
+
+check: setup ## lint, format, types, import contracts
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m basedpyright
+	$(VENV)/bin/lint-imports
+
+fix: setup ## repair what the linter can, and format
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+bench: setup ## measure the claims of the documentation
+	$(PY) -m benchmarks
+
+secrets: ## make the secret files that docker-compose.yml mounts
+	deploy/make-secrets

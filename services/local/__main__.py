@@ -1,0 +1,106 @@
+"""The command line: `python -m services.local up | down | status | demo`."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from api_schemas.client import Client
+from services.local.demo import Demo, phantom_study, real_study
+from services.local.launcher import Access, Launcher, NotUp
+
+STATE = Path(".synthorax")
+StateFolder = Annotated[Path, Parameter(name="--state", help="The folder that keeps everything.")]
+ImportRoots = Annotated[
+    list[Path] | None,
+    Parameter(
+        name="--import-root",
+        negative="",
+        help="A folder below which datasets may be imported; repeatable, and remembered.",
+    ),
+]
+DemoData = Annotated[
+    Path | None, Parameter(name="--data", help="A CheXpert-style CSV; phantoms when not given.")
+]
+
+app = App(
+    name="python -m services.local",
+    help="Synthorax on one machine, without Docker and without root.",
+)
+console = Console()
+
+
+@app.command
+def up(*, state: StateFolder = STATE, import_root: ImportRoots = None) -> None:
+    """Start everything in the background, or find that it runs."""
+    access = bring_up(state, import_root or [])
+    console.print(f"Synthorax answers at {access.url}  (API: {access.url}/docs)")
+    console.print(f"The key is in {state / 'client.env'}")
+
+
+@app.command
+def down(*, state: StateFolder = STATE) -> None:
+    """Stop everything; data and secrets stay."""
+    if not state.exists():
+        console.print(f"Nothing here: {state} does not exist")
+        return
+    with console.status("stopping: workers finish their step first"):
+        ran = Launcher(state).down()
+    console.print(f"Stopped {', '.join(ran)}" if ran else "Nothing ran")
+
+
+@app.command
+def status(*, state: StateFolder = STATE) -> None:
+    """Show what runs. Exit status 1 when something should and does not."""
+    if not state.exists():
+        console.print(f"Nothing here: {state} does not exist")
+        sys.exit(1)
+    launcher = Launcher(state)
+    table = Table("process", "pid", "up for", "memory", "log", box=None, pad_edge=False)
+    rows = launcher.status()
+    for row in rows:
+        log = str(state / "logs" / f"{row.name}.log")
+        if row.pid is None:
+            table.add_row(row.name, "[red]down", "", "", log)
+        else:
+            since = timedelta(seconds=int(row.since_s))
+            table.add_row(row.name, str(row.pid), str(since), f"{row.memory_bytes >> 20} MB", log)
+    console.print(table)
+    if any(row.pid is None for row in rows):
+        sys.exit(1)
+    console.print(f"\nSynthorax answers at {launcher.installation.url}")
+
+
+@app.command
+def migrate(*, state: StateFolder = STATE) -> None:
+    """Bring the database to the newest schemas (`up` does so as well)."""
+    with console.status("migrating"):
+        Launcher(state).migrate()
+    console.print("Every schema is at its newest version")
+
+
+@app.command
+def demo(*, state: StateFolder = STATE, data: DemoData = None) -> None:
+    """Run the paper in miniature, on phantoms or on the images of a CSV."""
+    study = real_study(data.resolve(strict=True)) if data else phantom_study()
+    access = bring_up(state, [data.parent] if data else [])
+    with Client(access.url, access.key) as client:
+        Demo(client, console, state / "demo").run(study)
+
+
+def bring_up(state: Path, import_roots: list[Path]) -> Access:
+    """`up` with its progress shown; ends the program when it does not come up."""
+    with console.status("starting") as spinner:
+        try:
+            return Launcher(state).up(import_roots, spinner.update)
+        except NotUp as error:
+            console.print(f"[red]Synthorax did not come up.[/red] {error}")
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,161 @@
+"""Use cases of the command line: up, down, status. The work itself is the supervisor's."""
+
+import getpass
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx2
+import psutil
+
+from services.local.children import Child, Command
+from services.local.installation import Installation
+from services.local.servers import Servers
+from services.local.supervisor import FAILED, NAME, UP, migrate, stop_all, supervisor
+
+WAIT_S = 180.0
+LOOK_S = 0.1
+PROJECT = "lab"
+
+
+class NotUp(Exception):
+    """The installation did not come up; the message says where to look."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where a client finds the running suite, and with which key."""
+
+    url: str
+    key: str
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """One line of `status`."""
+
+    name: str
+    pid: int | None
+    since_s: float = 0.0
+    memory_bytes: int = 0
+
+
+class Launcher:
+    """Brings the installation of one state folder up and down."""
+
+    def __init__(self, root: Path) -> None:
+        self.servers = Servers(root)
+        self.state = self.servers.state
+        self.installation = Installation(self.state)
+        self.client_file = self.state.root / "client.env"
+
+    def up(
+        self,
+        import_roots: Iterable[Path] = (),
+        report: Callable[[str], None] = lambda _: None,
+    ) -> Access:
+        """Make it run as asked, or find that it does; returns when an authenticated request works.
+
+        Raises `NotUp` when it does not come up, with what the failing part logged last.
+        """
+        with self.state.lock("up"):
+            self.installation.ask(import_roots)
+            keeper = supervisor(self.state)
+            if keeper.pid() is None:
+                (self.state.records / "phase").unlink(missing_ok=True)
+                keeper.spawn()
+            deadline = time.monotonic() + WAIT_S
+            while not self._stands():
+                phase = self._phase()
+                report(phase)
+                if phase.startswith(FAILED) or keeper.pid() is None:
+                    raise NotUp(f"{phase}\n{keeper.last_words()}")
+                if time.monotonic() > deadline:
+                    raise NotUp(f"no answer within {WAIT_S:.0f} s; see {self.state.logs}")
+                time.sleep(LOOK_S)
+            return self._write_access(self._key() or "")
+
+    def down(self) -> list[str]:
+        """Stop everything, whether or not a supervisor is left to do it; names what ran."""
+        with self.state.lock("up"):
+            ran = [row.name for row in self.status() if row.pid is not None]
+            supervisor(self.state).stop()
+            stop_all(self.servers)
+            return ran
+
+    def migrate(self) -> None:
+        """Upgrade every schema; servers that had to be started for it are stopped again."""
+        with self.state.lock("up"):
+            ran = self.servers.running()
+            endpoints = self.servers.start()
+            try:
+                migrate(self.installation, endpoints)
+            finally:
+                if not ran:
+                    self.servers.stop()
+
+    def status(self) -> list[ProcessRow]:
+        names = (NAME, *self.servers.names, *self.installation.names)
+        return [_row(name, Child(self.state, Command(name, ())).pid()) for name in names]
+
+    def _phase(self) -> str:
+        file = self.state.records / "phase"
+        return file.read_text() if file.exists() else "starting"
+
+    def _stands(self) -> bool:
+        """Whether every process runs with the settings it should have now, and the web answers."""
+        if self._phase() != UP:
+            return False
+        endpoints = self.servers.endpoints()
+        commands = [self.installation.command(name, endpoints) for name in self.installation.names]
+        if not all(Child(self.state, command).current() for command in commands):
+            return False
+        key = self._key() or self._mint()  # the web process is still importing: no time is lost
+        answer = self._ask(key)
+        if answer == HTTPStatus.UNAUTHORIZED:  # expired, revoked, or of another database
+            self._mint()
+        return answer == HTTPStatus.OK
+
+    def _ask(self, key: str) -> int | None:
+        """The status of `GET /me`, None while nobody listens."""
+        headers = {"Authorization": f"Bearer {key}"}
+        try:
+            return httpx2.get(f"{self.installation.url}/me", headers=headers, timeout=5).status_code
+        except httpx2.TransportError:
+            return None
+
+    def _key(self) -> str | None:
+        if not self.client_file.exists():
+            return None
+        lines = dict(line.split("=", 1) for line in self.client_file.read_text().splitlines())
+        return lines.get("SYNTHORAX_KEY")
+
+    def _mint(self) -> str:
+        asked = ("--person", getpass.getuser(), "--project", PROJECT, "--name", "first key")
+        key = Child(
+            self.state, self.installation.first_key(self.servers.endpoints(), *asked)
+        ).output()
+        self._write_access(key.strip())
+        return key
+
+    def _write_access(self, key: str) -> Access:
+        access = Access(self.installation.url, key)
+        lines = f"SYNTHORAX_URL={access.url}\nSYNTHORAX_KEY={access.key}\n"
+        if not self.client_file.exists() or self.client_file.read_text() != lines:
+            self.state.write(self.client_file, lines)
+        return access
+
+
+def _row(name: str, pid: int | None) -> ProcessRow:
+    if pid is None:
+        return ProcessRow(name, None)
+    try:
+        process = psutil.Process(pid)
+        helpers = [each for each in process.children() if os.getsid(each.pid) == pid]
+        memory = sum(each.memory_info().rss for each in (process, *helpers))
+        return ProcessRow(name, pid, time.time() - process.create_time(), memory)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return ProcessRow(name, None)

@@ -1,0 +1,57 @@
+"""Every process of the suite: the one table that the launcher and the compose file share.
+
+Knows command lines (what follows the interpreter), not settings, hosts or state.
+"""
+
+from dataclasses import dataclass
+
+MIGRATIONS = ("-m", "migrations")
+FIRST_KEY = ("-m", "services.accounts.main")
+WEB_SERVICES = ("accounts", "datasets", "generation", "training", "evaluation")
+"""Each also runs alone; on one machine the gateway holds them all."""
+
+
+def web(service: str, host: str, port: int) -> tuple[str, ...]:
+    """The web process of one service, or of the gateway."""
+    return (
+        *("-m", "uvicorn", "--factory", f"services.{service}.main:build"),
+        *("--host", host, "--port", str(port)),
+        *("--timeout-graceful-shutdown", "5", "--no-access-log", "--no-server-header"),
+    )
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A Celery worker: whose it is, which queue it hears, whether torch computes in it.
+
+    One thread: a worker runs one slice at a time, and CUDA does not survive a fork.
+    """
+
+    service: str
+    queue: str
+    torch: bool = False
+    beat: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        # the schedule lies in the working folder; every sweep would be three lines of log
+        beat = ("--loglevel", "WARNING", "-B", "-s", "beat")
+        return (
+            *("-m", "celery", "-A", f"services.{self.service}.worker:app"),
+            *("worker", "-Q", self.queue, "-n", f"{self.queue}@%h"),
+            *("--pool", "threads", "--concurrency", "1"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            *(beat if self.beat else ("--loglevel", "INFO")),
+        )
+
+
+WORKERS = {
+    worker.queue: worker
+    for worker in (
+        Worker("generation", "generation", torch=True),
+        Worker("training", "training", torch=True),
+        Worker("datasets", "cpu"),
+        Worker("evaluation", "evaluation"),
+        Worker("gateway", "control", beat=True),
+    )
+}

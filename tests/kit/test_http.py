@@ -1,0 +1,103 @@
+"""Idempotency keys, event streams and problems over HTTP, against the real database."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+from fastapi import APIRouter
+from fastapi.sse import EventSourceResponse
+from sqlalchemy import text
+
+from api_schemas.base import JobEvent, JobView, Name, Wire
+from services.kit.auth import Reader, Writer
+from services.kit.http import IdempotencyHeader, job_events, once
+from services.kit.jobs import NewJob
+
+
+class Order(Wire):
+    name: Name
+
+
+@pytest.fixture
+def kitchen(adapters) -> APIRouter:
+    """A little service: every order is a job."""
+    router = APIRouter()
+
+    @router.post("/orders", status_code=202)
+    def post(body: Order, caller: Writer, key: IdempotencyHeader = None) -> JobView:
+        def make() -> UUID:
+            job = NewJob("stub", "stub", "stub", caller, uuid4(), {"name": body.name}, [{}])
+            return adapters.jobs.submit(tx, job)
+
+        with adapters.db.transaction() as tx:
+            return adapters.jobs.view(tx, once(tx, caller, key, body, make))
+
+    @router.get("/orders/{job}/events", response_class=EventSourceResponse)
+    async def events(job: UUID, caller: Reader):
+        async for event in job_events(adapters.db, adapters.jobs, job, None):
+            yield event
+
+    @router.get("/bug")
+    def bug() -> None:
+        raise RuntimeError("the patient's name is Mary")
+
+    return router
+
+
+def count_jobs(adapters) -> int:
+    with adapters.db.transaction() as tx:
+        return tx.session.scalar(text("SELECT count(*) FROM jobs.jobs"))
+
+
+def test_fifty_parallel_posts_with_one_key_make_one_job(adapters, browse, kitchen, ada) -> None:
+    http = browse(kitchen, member=ada)
+
+    def post(_: int):
+        return http.post("/orders", json={"name": "soup"}, headers={"Idempotency-Key": "one"})
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(post, range(50)))
+    assert {a.status_code for a in answers} == {202}
+    assert len({a.json()["id"] for a in answers}) == 1
+    assert count_jobs(adapters) == 1
+
+
+def test_the_same_key_with_another_body_is_refused(browse, kitchen, ada, enrol) -> None:
+    http = browse(kitchen, member=ada)
+    key = {"Idempotency-Key": "one"}
+    assert http.post("/orders", json={"name": "soup"}, headers=key).status_code == 202
+    answer = http.post("/orders", json={"name": "cake"}, headers=key)
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "Idempotency-Key"
+    other = browse(kitchen, member=enrol("bob"))
+    assert other.post("/orders", json={"name": "cake"}, headers=key).status_code == 202
+
+
+def test_events_stream_until_the_job_ends(browse, kitchen, ada, work) -> None:
+    http = browse(kitchen, member=ada)
+    job = http.post("/orders", json={"name": "soup"}).json()["id"]
+
+    def handler(lease) -> None:
+        for n in range(3):
+            lease.progress(n + 1, 3, "spoons")
+            lease.beat()
+        with lease.finishing():
+            pass
+
+    worker = threading.Timer(0.5, work, ("stub", "stub", {"stub": handler}))
+    worker.start()
+    with http.stream("GET", f"/orders/{job}/events") as stream:
+        lines = [line for line in stream.iter_lines() if line.startswith("data:")]
+    worker.join()
+    events = [JobEvent.model_validate_json(line[5:]) for line in lines]
+    assert [e.state for e in events if e.kind == "state"] == ["queued", "running", "succeeded"]
+    assert [e.done for e in events if e.kind == "progress"] == [1, 2, 3]
+    assert [e.id for e in events] == sorted({e.id for e in events})
+
+
+def test_a_bug_tells_the_client_nothing(browse, kitchen, ada) -> None:
+    answer = browse(kitchen, member=ada).get("/bug")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "Mary" not in answer.text

@@ -1,0 +1,126 @@
+"""The whole suite as `make up` starts it; these tests follow each other on one installation."""
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from signal import SIGKILL
+
+import httpx2
+import psutil
+import pytest
+
+from services.local.launcher import Access, Launcher
+from services.local.servers import Servers
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    launcher = Launcher(tmp_path_factory.mktemp("up") / "state")
+    yield launcher
+    launcher.down()
+
+
+@pytest.fixture
+def access(launcher: Launcher) -> Access:
+    return launcher.up()
+
+
+def pids(launcher: Launcher) -> dict[str, int]:
+    return {row.name: row.pid for row in launcher.status() if row.pid is not None}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def answers(access: Access) -> bool:
+    headers = {"Authorization": f"Bearer {access.key}"}
+    return httpx2.get(f"{access.url}/me", headers=headers).status_code == 200
+
+
+def test_up_makes_an_authenticated_request_work(launcher: Launcher, access: Access) -> None:
+    assert answers(access)
+    assert httpx2.get(f"{access.url}/me").status_code == 401
+    assert all(row.pid is not None for row in launcher.status())
+    lines = launcher.client_file.read_text().splitlines()
+    assert lines == [f"SYNTHORAX_URL={access.url}", f"SYNTHORAX_KEY={access.key}"]
+    assert stat.S_IMODE(launcher.client_file.stat().st_mode) == 0o600
+
+
+def test_the_key_and_the_secrets_are_in_no_log(launcher: Launcher, access: Access) -> None:
+    secrets = [access.key, *(file.read_text() for file in launcher.state.secrets.iterdir())]
+    for log in launcher.state.logs.iterdir():
+        text = log.read_text(errors="replace")
+        assert not [secret for secret in secrets if secret in text]
+
+
+def test_a_second_up_finds_what_runs(launcher: Launcher, access: Access) -> None:
+    before = pids(launcher)
+    again = Launcher(launcher.state.root)
+    began = time.monotonic()
+    assert again.up() == access
+    assert time.monotonic() - began < 2
+    assert pids(again) == before
+
+
+def test_a_killed_process_comes_back(launcher: Launcher, access: Access) -> None:
+    before = pids(launcher)
+    os.kill(before["control"], SIGKILL)
+    os.kill(before["postgres"], SIGKILL)
+    until(lambda: pids(launcher).keys() == before.keys() and pids(launcher) != before)
+    until(lambda: answers(access))
+    after = pids(launcher)
+    changed = {name for name in before if before[name] != after[name]}
+    assert {"control", "postgres"} <= changed
+    assert {"supervisor", "seaweed", "valkey", "web"}.isdisjoint(changed)
+
+
+def test_a_new_import_root_restarts_the_importers_alone(
+    launcher: Launcher, access: Access, tmp_path: Path
+) -> None:
+    before = pids(launcher)
+    assert launcher.up([tmp_path]) == access
+    after = pids(launcher)
+    assert {name for name in before if before[name] != after[name]} == {"web", "cpu"}
+
+
+def test_up_recovers_from_a_killed_supervisor(launcher: Launcher, access: Access) -> None:
+    before = pids(launcher)
+    for name in ("supervisor", "web"):
+        os.kill(before[name], SIGKILL)
+    assert launcher.up() == access
+    after = pids(launcher)
+    assert {name for name in before if before[name] != after[name]} == {"supervisor", "web"}
+
+
+def test_down_leaves_no_process(launcher: Launcher, access: Access) -> None:
+    family = [
+        process
+        for pid in pids(launcher).values()
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
+    ]
+    launcher.down()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+    assert pids(launcher) == {}
+    with pytest.raises(httpx2.ConnectError):
+        answers(access)
+
+
+def test_down_stops_orphans_without_a_supervisor(tmp_path: Path) -> None:
+    """The supervisor was killed while it brought the servers up."""
+    servers = Servers(tmp_path / "state")
+    servers.start()
+    running = [psutil.Process(pid) for pid in servers.running().values()]
+    assert set(Launcher(tmp_path / "state").down()) == set(servers.names)
+    _, alive = psutil.wait_procs(running, timeout=5)
+    assert alive == []
+
+
+def test_down_of_nothing_is_fine(tmp_path: Path) -> None:
+    assert Launcher(tmp_path / "state").down() == []

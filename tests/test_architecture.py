@@ -1,0 +1,56 @@
+"""The walls of the design hold, and a breach makes the check fail."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LINT = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports())"
+
+
+def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", LINT], cwd=tree, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the code to break things in."""
+    skip = shutil.ignore_patterns("__pycache__")
+    for name in ("services", "api_schemas"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=skip)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_walls_hold(tree: Path) -> None:
+    result = lint_imports(tree)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("services/datasets/helpers.py", ""),
+        ("services/evaluation/api.py", "import torch"),
+        ("services/gateway/main.py", "import torch"),
+        ("services/generation/service/__init__.py", "import torch"),
+        ("services/training/clients.py", "from services.datasets import service"),
+        ("services/accounts/api.py", "from services.accounts import models"),
+        ("services/kit/db.py", "import services.accounts"),
+        ("services/evaluation/statistics/__init__.py", "import sqlalchemy"),
+        ("api_schemas/base.py", "import numpy"),
+    ],
+)
+def test_a_breach_is_seen(tree: Path, file: str, line: str) -> None:
+    path = tree / file
+    if not path.parent.exists():  # a role that is one module here
+        path = path.parent.with_suffix(".py")
+    before = path.read_text() if path.exists() else ""
+    path.write_text(f"{before}\n{line}\n")
+    result = lint_imports(tree)
+    assert result.returncode != 0, result.stdout
