@@ -1,11 +1,9 @@
 """One HTML page that stands alone: figures and images inside it, nothing loaded, no script."""
 
 import base64
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,16 +12,7 @@ from PIL import Image
 from api_schemas.evaluation import MACRO, PlannedArm, PlanPost, ResultRow
 from services.evaluation.reports import figures, words
 from services.evaluation.reports.facts import Contact, Kind, Pixels, Report
-
-TEMPLATES = Path(__file__).parent / "templates"
-STYLE = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:;"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
-)
-"""What a browser may do with the page: show it."""
+from services.evaluation.reports.policy import STYLE, TEMPLATES
 
 KIND_NAMES: dict[Kind, str] = {
     "real": "Real",

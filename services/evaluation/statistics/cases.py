@@ -65,7 +65,10 @@ class Cases:
 
     @classmethod
     def of(
-        cls, labels: Sequence[str], truth: NDArray[np.int8], patient_ids: Sequence[str]
+        cls,
+        labels: Sequence[str],
+        truth: NDArray[np.int8],
+        patient_ids: Sequence[str] | NDArray[np.str_],
     ) -> "Cases":
         """Cases from patient identifiers in any form and order."""
         if truth.shape != (len(patient_ids), len(labels)):

@@ -24,7 +24,8 @@ from services.evaluation.reports.facts import (
     Report,
     TestFacts,
 )
-from services.evaluation.reports.page import CONTENT_SECURITY_POLICY, data_uri, render
+from services.evaluation.reports.page import data_uri, render
+from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
 from services.evaluation.statistics.analysis import (
     METHOD,
     comparisons,
