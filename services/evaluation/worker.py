@@ -1,6 +1,7 @@
 """The worker of queue `evaluation`: computes results and writes reports."""
 
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
+from services.evaluation.reports.page import render
 from services.evaluation.service import EVALUATE, QUEUE
 from services.evaluation.service.evaluate import Evaluate
 from services.evaluation.service.sources import Sources
@@ -18,7 +19,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         RemoteDatasets(Remote(settings.datasets_url, secret)),
         RemoteGenerations(Remote(settings.generation_url, secret)),
     )
-    return {EVALUATE: Evaluate(adapters.db, adapters.store, sources)}
+    return {EVALUATE: Evaluate(adapters.db, adapters.store, sources, render)}
 
 
 app = slice_worker("evaluation", QUEUE, handlers)

@@ -6,6 +6,7 @@ Colour marks the test set; what an arm is shows in its mark, so that nothing dep
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import altair as alt
 import vl_convert
@@ -24,8 +25,36 @@ AurocAxis = Callable[[str], alt.Y]
 PANELS_A_ROW = 3
 PANEL_PX = 200
 BAND = "#d5dce3"
+NUMBERS = ("auroc", "low", "high", "difference", "difference_low", "difference_high")
 SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.3~f')"
 """A Vega expression: a difference of nothing has no sign."""
+
+
+class Sheet:
+    """The data of one figure by name; charts refer to it, for nested charts copy what they hold."""
+
+    def __init__(self) -> None:
+        self.datasets: dict[str, list[dict[str, Any]]] = {}
+
+    def chart(self, values: list[dict[str, Any]]) -> alt.Chart:
+        name = f"data-{len(self.datasets)}"
+        self.datasets[name] = values
+        return alt.Chart(alt.NamedData(name=name))
+
+    def rows(
+        self,
+        rows: Sequence[ResultRow],
+        also: Callable[[ResultRow], dict[str, float]] = lambda _: {},
+    ) -> alt.Chart:
+        """A chart of result lines; what is not known is left out, and so is its mark."""
+        return self.chart(
+            [
+                {"arm": r.arm, "label": r.label}
+                | {n: v for n in NUMBERS if (v := getattr(r, n)) is not None}
+                | also(r)
+                for r in rows
+            ]
+        )
 
 
 def colours(plan: PlanPost) -> dict[str, str]:
@@ -42,15 +71,21 @@ def dose_response(plan: PlanPost, rows: Sequence[ResultRow]) -> str:
     macros = [r for r in rows if r.label == MACRO and r.auroc is not None]
     bounds = [b for r in macros for b in (r.low, r.auroc, r.high) if b is not None]
     domain = _padded(min(bounds, default=0.4), max(bounds, default=1.0))
+    sheet = Sheet()
     panels = [
-        _dose_panel(plan, [r for r in macros if r.test == t.name], t.name, domain, index)
+        _dose_panel(sheet, plan, [r for r in macros if r.test == t.name], t.name, domain, index)
         for index, t in enumerate(plan.tests)
     ]
-    return _svg(_in_rows(panels), "dose")
+    return _svg(sheet, _in_rows(panels), "dose")
 
 
 def _dose_panel(
-    plan: PlanPost, rows: Sequence[ResultRow], test: str, domain: tuple[float, float], index: int
+    sheet: Sheet,
+    plan: PlanPost,
+    rows: Sequence[ResultRow],
+    test: str,
+    domain: tuple[float, float],
+    index: int,
 ) -> alt.HConcatChart:
     doses = {a.name: a.dose for a in plan.arms}
     with_dose = [r for r in rows if doses[r.arm] is not None and r.arm != plan.reference]
@@ -59,18 +94,21 @@ def _dose_panel(
     first = index % PANELS_A_ROW == 0
     title_y = "Mean AUROC over the labels" if first else None
     y = partial(_auroc_axis, domain=domain, title=title_y)
-    left = alt.layer(_level(reference, y), *_dose_marks(plan, with_dose, reference, test, y))
+    left = alt.layer(
+        _level(sheet, reference, y), *_dose_marks(sheet, plan, with_dose, reference, test, y)
+    )
     left = left.properties(width=_width(plan, {1: 440, 2: 290, 3: 212}), height=PANEL_PX)
     title = alt.TitleParams(test, color=colours(plan)[test], fontSize=13, anchor="start", offset=8)
     if not without:
         return alt.hconcat(left, title=title)
     bare = partial(_auroc_axis, domain=domain, labels=False)
-    right = alt.layer(_level(reference, bare), *_beside_marks(without, bare))
+    right = alt.layer(_level(sheet, reference, bare), *_beside_marks(sheet, without, bare))
     right = right.properties(width=27 * len(without), height=PANEL_PX)
     return alt.hconcat(left, right, title=title, spacing=10, bounds="flush")
 
 
 def _dose_marks(
+    sheet: Sheet,
     plan: PlanPost,
     with_dose: Sequence[ResultRow],
     reference: Sequence[ResultRow],
@@ -92,9 +130,9 @@ def _dose_marks(
         title="Synthetic images added (% of real)",
     )
     low, middle = y("low"), y("auroc")
-    line = alt.Chart(_values(with_dose, lambda r: {"dose": doses[r.arm]}))
+    line = sheet.rows(with_dose, lambda r: {"dose": doses[r.arm]})
     at = doses.get(plan.reference, 0.0) - 0.045 * top
-    control = alt.Chart(_values(reference, lambda _: {"dose": at}))
+    control = sheet.rows(reference, lambda _: {"dose": at})
     return [
         line.mark_area(opacity=0.16, color=colour).encode(x=x, y=low, y2="high:Q"),
         line.mark_rule(color=colour, strokeWidth=1.5).encode(x=x, y=low, y2="high:Q"),
@@ -105,14 +143,14 @@ def _dose_marks(
     ]
 
 
-def _level(reference: Sequence[ResultRow], y: AurocAxis) -> alt.Chart:
+def _level(sheet: Sheet, reference: Sequence[ResultRow], y: AurocAxis) -> alt.Chart:
     """The reference's AUROC as a dashed line through the panel."""
-    data = alt.Chart(_values(reference))
+    data = sheet.rows(reference)
     return data.mark_rule(strokeDash=[3, 3], color=MUTED).encode(y=y("auroc"))
 
 
-def _beside_marks(rows: Sequence[ResultRow], y: AurocAxis) -> list[alt.Chart]:
-    data = alt.Chart(_values(rows))
+def _beside_marks(sheet: Sheet, rows: Sequence[ResultRow], y: AurocAxis) -> list[alt.Chart]:
+    data = sheet.rows(rows)
     x = alt.X(
         "arm:N",
         title=None,
@@ -161,16 +199,18 @@ def _forest(
         if b is not None
     ]
     low, high = _padded(min([*bounds, -plan.margin]), max([*bounds, plan.margin]))
+    sheet = Sheet()
     panels = [
         _forest_panel(
-            plan, [r for r in known if r.test == t.name], t.name, by, order, (low, high), i
+            sheet, plan, [r for r in known if r.test == t.name], t.name, by, order, (low, high), i
         )
         for i, t in enumerate(plan.tests)
     ]
-    return _svg(_in_rows(panels), name)
+    return _svg(sheet, _in_rows(panels), name)
 
 
 def _forest_panel(
+    sheet: Sheet,
     plan: PlanPost,
     rows: Sequence[ResultRow],
     test: str,
@@ -195,9 +235,9 @@ def _forest_panel(
         scale=alt.Scale(domain=list(domain), nice=False),
         axis=alt.Axis(labelExpr=SIGNED, tickCount=5, grid=False),
     )
-    data = alt.Chart(_values(rows))
-    margin = alt.Chart(alt.InlineData(values=[{"low": -plan.margin, "high": plan.margin}]))
-    zero = alt.Chart(alt.InlineData(values=[{"at": 0}]))
+    data = sheet.rows(rows)
+    margin = sheet.chart([{"low": -plan.margin, "high": plan.margin}])
+    zero = sheet.chart([{"at": 0}])
     panel = alt.layer(
         margin.mark_rect(color=BAND).encode(x=alt.X("low:Q"), x2="high:Q"),
         zero.mark_rule(color=MUTED).encode(x="at:Q"),
@@ -210,20 +250,6 @@ def _forest_panel(
         width=_width(plan, {1: 520, 2: 320, 3: 250}),
         height={"step": 22},
         title=alt.TitleParams(test, color=colour, fontSize=13, anchor="start", offset=8),
-    )
-
-
-def _values(
-    rows: Sequence[ResultRow], also: Callable[[ResultRow], dict[str, float]] = lambda _: {}
-) -> alt.InlineData:
-    numbers = ("auroc", "low", "high", "difference", "difference_low", "difference_high")
-    return alt.InlineData(
-        values=[
-            {"arm": r.arm, "label": r.label}
-            | {n: v for n in numbers if (v := getattr(r, n)) is not None}
-            | also(r)
-            for r in rows
-        ]
     )
 
 
@@ -254,7 +280,7 @@ def _in_rows(
     return alt.vconcat(*(alt.hconcat(*row, spacing=26) for row in rows), spacing=26)
 
 
-def _svg(chart: alt.VConcatChart, name: str) -> str:
+def _svg(sheet: Sheet, chart: alt.VConcatChart, name: str) -> str:
     """SVG with ids that are unique in a page: the renderer's own count up in every figure."""
     styled = (
         chart.configure(font=FONT, background="white")
@@ -270,5 +296,5 @@ def _svg(chart: alt.VConcatChart, name: str) -> str:
         )
         .configure_view(stroke=None)
     )
-    svg = vl_convert.vegalite_to_svg(styled.to_json())
+    svg = vl_convert.vegalite_to_svg({**styled.to_dict(), "datasets": sheet.datasets})
     return re.sub(r'(id="|url\(#|href="#)(\w+)', rf"\1{name}-\2", svg)

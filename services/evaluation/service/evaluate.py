@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,9 +11,9 @@ from sqlalchemy import func, insert, select
 from api_schemas.evaluation import PlanPost
 from services.evaluation import models
 from services.evaluation.reports.facts import PredictionFacts, Report, TestFacts
-from services.evaluation.reports.page import render
 from services.evaluation.service import plans
 from services.evaluation.service.intake import UNIT
+from services.evaluation.service.problems import PredictionsDamaged
 from services.evaluation.service.sources import Sources
 from services.evaluation.service.tables import restore
 from services.evaluation.statistics.analysis import (
@@ -24,9 +25,10 @@ from services.evaluation.statistics.analysis import (
     trends,
 )
 from services.evaluation.statistics.cases import Floats
+from services.evaluation.statistics.predictions import Predictions
 from services.kit.db import Database, Tx, new_id
 from services.kit.jobs import Lease
-from services.kit.objects import ObjectStore, sha256
+from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 
 LIBRARIES = ("numpy", "scipy", "pyarrow")
 
@@ -47,6 +49,7 @@ class Evaluate:
     db: Database
     store: ObjectStore
     sources: Sources
+    render: Callable[[Report], str]
 
     def __call__(self, lease: Lease) -> None:
         stored = self._stored(lease)
@@ -55,7 +58,7 @@ class Evaluate:
             for index, test in enumerate(stored.plan.tests)
         ]
         report = self._report(lease, stored, estimates)
-        html = render(report).encode()
+        html = self.render(report).encode()
         digest = sha256(html)
         folder = f"projects/{stored.row.project}/plans/{stored.row.id}/reports"
         key = f"{folder}/{digest[:16]}.html"
@@ -71,20 +74,25 @@ class Evaluate:
 
     def _estimate(self, lease: Lease, stored: Stored, test: str, index: int) -> TestEstimates:
         plan, sets = stored.plan, stored.predictions
-        first = sets[test, plan.reference, plan.seeds[0]]
-        cases = restore(self.store.get(first.key, first.sha256)).cases()
+        cases = self._read(sets[test, plan.reference, plan.seeds[0]]).cases()
         per_test = len(plan.arms) * len(plan.seeds)
         done = index * per_test
 
         def scores(arm: str, seed: int) -> Floats:
             nonlocal done
             lease.stop_now()
-            one = sets[test, arm, seed]
             done += 1
             lease.progress(done, per_test * len(plan.tests), UNIT, f"{test}: {arm}, seed {seed}")
-            return restore(self.store.get(one.key, one.sha256)).scores
+            return self._read(sets[test, arm, seed]).scores
 
         return estimate(plan, test, cases, scores)
+
+    def _read(self, row: models.Prediction) -> Predictions:
+        try:
+            return restore(self.store.get(row.key, row.sha256))
+        except (ObjectMissing, DigestMismatch) as error:
+            detail = f"Test set {row.test}, arm {row.arm}, seed {row.seed}"
+            raise PredictionsDamaged(detail) from error
 
     def _report(self, lease: Lease, stored: Stored, estimates: list[TestEstimates]) -> Report:
         plan, predictions = stored.plan, stored.predictions

@@ -44,3 +44,8 @@ class PredictionsDisagree(Conflict):
 class PredictionsTooLarge(TooLarge):
     slug = "predictions-too-large"
     title = "The predictions are too large"
+
+
+class PredictionsDamaged(Conflict):
+    slug = "predictions-damaged"
+    title = "Stored predictions are gone, or no longer what was sent"
