@@ -106,6 +106,7 @@ class DatasetView(Wire):
     job: JobView
     manifest: ManifestView | None = None
     rejected: int = Field(default=0, description="rows of the source that could not be used")
+    notes: list[str] = Field(default=[], description="how the rows were read, where it matters")
 
 
 class Rejection(Wire):

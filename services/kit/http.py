@@ -74,7 +74,7 @@ def _on_problem(_: Request, error: Exception) -> JSONResponse:
 def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     """Name the fields and what is wrong, and never echo the input: it may be a patient's."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
-    faults = [_fault(e) for e in error.errors()]
+    faults = [_fault(e, error.body) for e in error.errors()]
     first = faults[0]
     return problem_response(
         Problem(
@@ -89,9 +89,11 @@ def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _fault(error: dict[str, Any]) -> dict[str, str]:
-    where = [str(p) for p in error["loc"] if p not in {"body", "query", "path", "header"}]
-    fault = {"field": ".".join(where) or "body", "reason": str(error["msg"])}
+def _fault(error: dict[str, Any], body: Any) -> dict[str, str]:
+    place, *where = error["loc"]
+    if place == "body":
+        where = _path(where, body, missing=error["type"] == "missing")
+    fault = {"field": ".".join(map(str, where)) or "body", "reason": str(error["msg"])}
     expected = error.get("ctx", {}).get("expected")
     if expected is not None:
         fault["accepted"] = str(expected)
@@ -121,6 +123,17 @@ def _on_away(_: Request, error: Exception) -> JSONResponse:
 def _on_bug(_: Request, error: Exception) -> JSONResponse:
     log.error("unhandled error", error=type(error).__name__, exc_info=error)
     return problem_response(ProblemError("Please tell the people who run this suite").problem)
+
+
+def _path(where: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:
+    """`where` without pydantic's names for the members of a union, which no client knows."""
+    path: list[str | int] = []
+    for part in where:
+        known = part in body if isinstance(body, dict) else isinstance(body, list)
+        if known:
+            path.append(part)
+            body = body[part]
+    return [*path, where[-1]] if missing and where else path
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -52,6 +52,8 @@ class Settings(DatabaseSettings):
     import_roots: str = ""
     """Folders below which a dataset may be imported, joined by the path separator."""
     device: str = "auto"
+    machine: str = ""
+    """Name of the host whose device this is; containers on one host must agree on it."""
     log_level: str = "INFO"
 
     lease_s: float = Field(default=60.0, gt=0)

@@ -86,7 +86,9 @@ def runner(
         ask,
         heartbeat_s=settings.heartbeat_s,
         stall_s=settings.stall_s,
-        device=settings.device if uses_device else None,
+        device=f"{settings.machine or socket.gethostname()}:{settings.device}"
+        if uses_device
+        else None,
     )
 
 

@@ -4,7 +4,6 @@ Knows nothing of what a slice does; that is its handler's matter.
 """
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -167,7 +166,7 @@ class Runner:
         if self._device is None:
             yield
             return
-        key = f"device:{socket.gethostname()}:{self._device}"
+        key = f"device:{self._device}"
         engine = self._db.engine.execution_options(isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text("SET lock_timeout = '2s'"))

@@ -1,0 +1,1 @@
+"""One script a claim in the docs. They print; they assert nothing about time."""

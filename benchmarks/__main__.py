@@ -1,0 +1,129 @@
+"""`make bench`: what the service costs beside the bare computation, in one run, as ratios.
+
+Starts an installation of its own in a temporary folder and takes it down again.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median, quantiles
+from uuid import UUID
+
+from api_schemas.client import Client, wait
+from api_schemas.datasets import PhantomImport, PhantomSite
+from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorRequest, Sampler
+from services.local.launcher import Launcher
+
+IMAGES = 1024
+STEPS = 16
+ROUNDS = 2
+LIMIT_S = 900.0
+
+
+def bare() -> float:
+    command = [sys.executable, "-m", "benchmarks.bare_sampling", str(IMAGES), str(STEPS)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def order(client: Client, generator: UUID, count: int, seed: int = 0) -> UUID:
+    request = GenerateRequest(
+        generator=generator,
+        conditions=[ConditionRequest(count=count)],
+        seed=seed,
+        sampler=Sampler(steps=STEPS),
+    )
+    return client.post_generate(request).id
+
+
+def finish(client: Client, generation: UUID) -> None:
+    wait(lambda: client.get_generation(generation).job, limit_s=LIMIT_S, poll_s=0.05)
+
+
+def through_the_service(client: Client, generator: UUID) -> float:
+    """Images per second from the request to the finished manifest."""
+    began = time.perf_counter()
+    finish(client, order(client, generator, IMAGES))
+    return IMAGES / (time.perf_counter() - began)
+
+
+def a_generator(client: Client) -> UUID:
+    """Speed does not depend on what it has learnt: a few steps will do."""
+    data = client.post_dataset(
+        PhantomImport(format="phantom", name="bench", site=PhantomSite.A, patients=60)
+    )
+    request = GeneratorRequest(name="bench", dataset=data.id, preset="tiny-32", steps=5)
+    generator = client.post_generator(request).id
+    wait(lambda: client.get_generator(generator).job, limit_s=LIMIT_S)
+    finish(client, order(client, generator, 1))  # warm
+    return generator
+
+
+def latencies(client: Client, generator: UUID, clients: int, posts: int) -> list[float]:
+    """Milliseconds of each POST /generate while `clients` send `posts` in all."""
+    made: list[UUID] = []
+
+    def post(seed: int) -> float:
+        began = time.perf_counter()
+        made.append(order(client, generator, 1, seed))
+        return 1000 * (time.perf_counter() - began)
+
+    with ThreadPoolExecutor(clients) as pool:
+        times = list(pool.map(post, range(posts)))
+    for generation in made:
+        finish(client, generation)
+    return times
+
+
+def show_throughput(client: Client, generator: UUID) -> None:
+    print(f"\nimages/s, tiny-32, {IMAGES} images, dpmsolver++ {STEPS} steps, batches of 64")
+    for round_ in range(1, ROUNDS + 1):
+        alone = bare()
+        served = through_the_service(client, generator)
+        print(
+            f"  round {round_}: bare loop {alone:7.1f}   through the service {served:7.1f}   "
+            f"ratio {served / alone:.2f}"
+        )
+
+
+def show_latencies(client: Client, generator: UUID) -> None:
+    print("\nPOST /generate, milliseconds, while a worker renders what was ordered")
+    alone = latencies(client, generator, 1, 50)
+    many = latencies(client, generator, 16, 160)
+    for name, times in (("1 client", alone), ("16 clients", many)):
+        high = quantiles(times, n=20)[-1]
+        print(f"  {name:<10}: median {median(times):6.1f}   95 % below {high:6.1f}")
+    print(f"  ratio of medians, 16 clients to 1: {median(many) / median(alone):.1f}")
+
+
+def show_start(launcher: Launcher, generator: UUID) -> None:
+    launcher.down()
+    began = time.perf_counter()
+    access = launcher.up()
+    ready = time.perf_counter() - began
+    with Client(access.url, access.key) as client:
+        generation = order(client, generator, 1)
+        finish(client, generation)
+        client.generation_image_png(generation, 0)
+    image = time.perf_counter() - began
+    print(f"\n`up` to the first answered request: {ready:.1f} s; to the first image: {image:.1f} s")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        launcher = Launcher(Path(folder) / "state")
+        access = launcher.up()
+        try:
+            with Client(access.url, access.key) as client:
+                generator = a_generator(client)
+                show_throughput(client, generator)
+                show_latencies(client, generator)
+            show_start(launcher, generator)
+        finally:
+            launcher.down()
+
+
+if __name__ == "__main__":
+    main()

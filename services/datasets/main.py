@@ -1,0 +1,30 @@
+"""The datasets service: its web process, and its part of the gateway."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+
+from services.datasets.api import routes
+from services.datasets.importers import Roots
+from services.datasets.service import Datasets
+from services.kit.adapters import Adapters
+from services.kit.http import web_app
+from services.kit.settings import Settings
+
+
+@dataclass(frozen=True)
+class Part:
+    router: APIRouter
+    provider: Datasets
+
+
+def compose(adapters: Adapters) -> Part:
+    roots = Roots.of(adapters.settings.roots)
+    datasets = Datasets(adapters.db, adapters.jobs, adapters.store, roots)
+    return Part(routes(datasets, adapters.db, adapters.jobs), datasets)
+
+
+def build() -> FastAPI:
+    """For `uvicorn --factory services.datasets.main:build`."""
+    adapters = Adapters.connect(Settings.read())
+    return web_app("datasets", [compose(adapters).router], adapters)

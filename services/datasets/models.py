@@ -1,0 +1,98 @@
+"""Rows of schema `datasets`."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, ForeignKey, Index, MetaData, SmallInteger, String, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NOW = text("now()")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(schema="datasets")
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's spelling
+        dict[str, Any]: JSONB,
+        list[str]: JSONB,
+        datetime: DateTime(timezone=True),
+        str: String,
+    }
+
+
+class Dataset(Base):
+    """What was asked for. Where it stands is its job's matter; what it became, its manifest's."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (Index("datasets_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    name: Mapped[str]
+    request: Mapped[dict[str, Any]]
+    notes: Mapped[list[str]] = mapped_column(server_default="[]")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Sample(Base):
+    """One image. Planned from the source's row; the picture's columns come with the picture.
+
+    `place` and `bucket` serve the ingest and are emptied at its end: a path can name a patient.
+    """
+
+    __tablename__ = "samples"
+    __table_args__ = (Index("samples_by_name", "dataset", "sample_id", unique=True),)
+
+    dataset: Mapped[UUID] = mapped_column(
+        ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True
+    )
+    ordinal: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    line: Mapped[int]
+    place: Mapped[str | None]
+    bucket: Mapped[int | None] = mapped_column(SmallInteger)
+    sample_id: Mapped[str]
+    patient_id: Mapped[str]
+    split: Mapped[str | None]
+    fold: Mapped[int | None] = mapped_column(SmallInteger)
+    age: Mapped[int | None] = mapped_column(SmallInteger)
+    sex: Mapped[str | None]
+    race: Mapped[str | None]
+    view: Mapped[str | None]
+    labels: Mapped[dict[str, Any]]
+    image_key: Mapped[str | None]
+    image_sha256: Mapped[str | None]
+    pixel_sha256: Mapped[str | None]
+
+
+class Rejection(Base):
+    """A row of the source that could not be used."""
+
+    __tablename__ = "rejections"
+
+    dataset: Mapped[UUID] = mapped_column(
+        ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True
+    )
+    line: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    reason: Mapped[str]
+
+
+class Manifest(Base):
+    """One immutable version of a dataset; the newest counts.
+
+    `digest` is over content, `parquet_sha256` over the stored bytes.
+    """
+
+    __tablename__ = "manifests"
+    __table_args__ = (Index("manifests_of_dataset", "dataset", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    dataset: Mapped[UUID] = mapped_column(ForeignKey(Dataset.id, ondelete="CASCADE"))
+    digest: Mapped[str]
+    parquet_sha256: Mapped[str]
+    images: Mapped[int]
+    patients: Mapped[int]
+    key: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -1,0 +1,17 @@
+"""Where a dataset's objects lie in the store."""
+
+from uuid import UUID
+
+
+def folder(project: UUID, dataset: UUID) -> str:
+    return f"projects/{project}/datasets/{dataset}/"
+
+
+def image_key(project: UUID, dataset: UUID, ordinal: int, sha256: str) -> str:
+    """A thousand images a folder; the digest makes other bytes another object."""
+    name = f"{ordinal // 1000:04d}/{ordinal:06d}-{sha256[:16]}.png"
+    return f"{folder(project, dataset)}images/{name}"
+
+
+def manifest_key(project: UUID, dataset: UUID, digest: str) -> str:
+    return f"{folder(project, dataset)}manifest-{digest[:16]}.parquet"

@@ -1,0 +1,158 @@
+"""Routes of generation: parse, call, return."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api_schemas.base import Page
+from api_schemas.generation import (
+    GenerateRequest,
+    GenerationView,
+    GeneratorRequest,
+    GeneratorView,
+    ImageView,
+)
+from services.generation.service import Generations, Generators
+from services.kit.auth import Reader, Writer
+from services.kit.db import Database
+from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
+from services.kit.jobs import Jobs
+
+PARQUET = "application/vnd.apache.parquet"
+PNG = "image/png"
+LastEvent = Annotated[str | None, Header(alias="Last-Event-ID")]
+
+
+def routes(generators: Generators, generations: Generations, db: Database, jobs: Jobs) -> APIRouter:
+    router = APIRouter(tags=["generation"])
+    _generators(router, generators)
+    _generator_events(router, generators, db, jobs)
+    _generations(router, generations)
+    _content(router, generations)
+    _generation_events(router, generations, db, jobs)
+    return router
+
+
+def _generators(router: APIRouter, generators: Generators) -> None:
+    @router.post("/generators", status_code=202)
+    def post_generator(
+        body: GeneratorRequest,
+        caller: Writer,
+        response: Response,
+        idempotency_key: IdempotencyHeader = None,
+    ) -> GeneratorView:
+        """Train a conditional DDPM on split `train` of a dataset."""
+        view = generators.order(caller, body, idempotency_key)
+        response.headers["Location"] = f"/generators/{view.id}"
+        return view
+
+    @router.get("/generators")
+    def list_generators(
+        caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[GeneratorView]:
+        """The project's generators, newest first, without their loss curves."""
+        return generators.browse(caller, cursor, limit)
+
+    @router.get("/generators/{generator}")
+    def get_generator(generator: UUID, caller: Reader) -> GeneratorView:
+        """A generator, what it saw, and its loss curve."""
+        return generators.generator(caller, generator)
+
+    @router.get("/generators/{generator}/patients")
+    def get_patients(generator: UUID, caller: Reader) -> dict[str, list[str]]:
+        """Pseudonyms of everyone whose images it was trained on."""
+        return {"patients": generators.generator_patients(caller, generator)}
+
+    @router.post("/generators/{generator}/cancel")
+    def cancel_generator(generator: UUID, caller: Writer) -> GeneratorView:
+        """Stop the training; cancelled already is fine, finished is 409."""
+        return generators.cancel(caller, generator)
+
+
+def _generator_events(router: APIRouter, generators: Generators, db: Database, jobs: Jobs) -> None:
+    def job(generator: UUID, caller: Reader) -> UUID:
+        return generators.job(caller, generator)
+
+    @router.get("/generators/{generator}/events", response_class=EventSourceResponse)
+    async def generator_events(
+        job: Annotated[UUID, Depends(job)], last_event_id: LastEvent = None
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Progress of the training as Server-Sent Events, until it ends."""
+        async for event in job_events(db, jobs, job, last_event_id):
+            yield event
+
+
+def _generations(router: APIRouter, generations: Generations) -> None:
+    @router.post("/generate", status_code=202)
+    def post_generate(
+        body: GenerateRequest,
+        caller: Writer,
+        response: Response,
+        idempotency_key: IdempotencyHeader = None,
+    ) -> GenerationView:
+        """Order synthetic patients. Answers at once; the images follow."""
+        view = generations.order(caller, body, idempotency_key)
+        response.headers["Location"] = f"/generations/{view.id}"
+        return view
+
+    @router.get("/generations")
+    def list_generations(
+        caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[GenerationView]:
+        """The project's generations, newest first."""
+        return generations.browse(caller, cursor, limit)
+
+    @router.get("/generations/{generation}")
+    def get_generation(generation: UUID, caller: Reader) -> GenerationView:
+        """A generation, its job and, once that is done, its manifest."""
+        return generations.generation(caller, generation)
+
+    @router.post("/generations/{generation}/cancel")
+    def cancel_generation(generation: UUID, caller: Writer) -> GenerationView:
+        """Stop it; cancelled already is fine, finished is 409. Images made so far stay."""
+        return generations.cancel(caller, generation)
+
+
+def _content(router: APIRouter, generations: Generations) -> None:
+    @router.get("/generations/{generation}/images")
+    def list_images(
+        generation: UUID, caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[ImageView]:
+        """The images that are there: condition, seed, everything needed to make them again."""
+        return generations.images(caller, generation, cursor, limit)
+
+    @router.get(
+        "/generations/{generation}/images/{index}.png",
+        response_class=Response,
+        responses={200: {"content": {PNG: {}}}},
+    )
+    def get_image(generation: UUID, index: int, caller: Reader) -> Response:
+        """One synthetic image, with its provenance inside."""
+        return Response(generations.png(caller, generation, index), media_type=PNG)
+
+    @router.get(
+        "/generations/{generation}/manifest",
+        response_class=Response,
+        responses={200: {"content": {PARQUET: {}}}},
+    )
+    def get_manifest(generation: UUID, caller: Reader) -> Response:
+        """The cohort as a Parquet manifest; 409 before it is finished."""
+        return Response(generations.manifest_bytes(caller, generation), media_type=PARQUET)
+
+
+def _generation_events(
+    router: APIRouter, generations: Generations, db: Database, jobs: Jobs
+) -> None:
+    def job(generation: UUID, caller: Reader) -> UUID:
+        return generations.job(caller, generation)
+
+    @router.get("/generations/{generation}/events", response_class=EventSourceResponse)
+    async def generation_events(
+        job: Annotated[UUID, Depends(job)], last_event_id: LastEvent = None
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Progress as Server-Sent Events, until the generation ends."""
+        async for event in job_events(db, jobs, job, last_event_id):
+            yield event

@@ -1,0 +1,46 @@
+"""The generation service: its web process, and its part of the gateway."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+
+from services.generation.api import routes
+from services.generation.clients import HttpDatasets
+from services.generation.ports.providers import Datasets
+from services.generation.service import Generations, Generators
+from services.kit.adapters import Adapters
+from services.kit.http import web_app
+from services.kit.remote import Remote
+from services.kit.settings import Settings
+
+
+class Provider:
+    """What other services ask generation for."""
+
+    def __init__(self, generators: Generators, generations: Generations) -> None:
+        self.generator = generators.generator
+        self.generator_patients = generators.generator_patients
+        self.generation = generations.generation
+        self.cohort_manifest = generations.cohort_manifest
+
+
+@dataclass(frozen=True)
+class Part:
+    router: APIRouter
+    provider: Provider
+
+
+def compose(adapters: Adapters, *, datasets: Datasets) -> Part:
+    generators = Generators(adapters.db, adapters.jobs, adapters.store, datasets)
+    generations = Generations(adapters.db, adapters.jobs, adapters.store, datasets, generators)
+    router = routes(generators, generations, adapters.db, adapters.jobs)
+    return Part(router, Provider(generators, generations))
+
+
+def build() -> FastAPI:
+    """For `uvicorn --factory services.generation.main:build`."""
+    adapters = Adapters.connect(Settings.read())
+    settings = adapters.settings
+    remote = Remote(settings.datasets_url, settings.service_secret.get_secret_value())
+    part = compose(adapters, datasets=HttpDatasets(remote))
+    return web_app("generation", [part.router], adapters)

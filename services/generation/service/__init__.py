@@ -1,0 +1,8 @@
+"""Use cases of generation: what people order, and what workers do about it."""
+
+from services.generation.service.generations import Generations
+from services.generation.service.generators import Generators
+from services.generation.service.rendering import RENDER, Rendering
+from services.generation.service.training import TRAIN, Training
+
+__all__ = ["RENDER", "TRAIN", "Generations", "Generators", "Rendering", "Training"]

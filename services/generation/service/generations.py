@@ -1,0 +1,196 @@
+"""What people and other services do with generations (cohorts)."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pyarrow as pa
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api_schemas.base import JobState, Page
+from api_schemas.generation import GenerateRequest, GenerationView, ImageView
+from api_schemas.manifest import MANIFEST, from_parquet
+from services.generation.models import Generation, Generator, Image
+from services.generation.ports.providers import Datasets
+from services.generation.service.generators import (
+    Generators,
+    find_generator,
+    usable_dataset,
+    waits_for,
+)
+from services.generation.service.problems import (
+    GenerationUnknown,
+    ImageUnknown,
+    NotReady,
+    SourceFailed,
+)
+from services.generation.service.rendering import RENDER, batch_shape
+from services.generation.views import generation_view, image_view
+from services.kit.auth import Caller
+from services.kit.db import Database, Tx, new_id
+from services.kit.http import once, page
+from services.kit.jobs import Jobs, NewJob
+from services.kit.objects import ObjectStore
+
+
+class Generations:
+    """The generations of a caller's project; those of others do not exist."""
+
+    def __init__(
+        self,
+        db: Database,
+        jobs: Jobs,
+        store: ObjectStore,
+        datasets: Datasets,
+        generators: Generators,
+    ) -> None:
+        self._db = db
+        self._jobs = jobs
+        self._store = store
+        self._datasets = datasets
+        self._generators = generators
+
+    def order(self, caller: Caller, request: GenerateRequest, key: str | None) -> GenerationView:
+        """Queue synthetic patients; what is still in the making is waited for.
+
+        What can be known now is refused now; the rest when the work begins.
+        """
+        waits = self._check(caller, request)
+        with self._db.transaction() as tx:
+            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request, waits))
+            return self._view(tx, _find(tx.session, caller, made))
+
+    def generation(self, caller: Caller, generation: UUID) -> GenerationView:
+        with self._db.transaction() as tx:
+            return self._view(tx, _find(tx.session, caller, generation))
+
+    def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[GenerationView]:
+        """The project's generations, newest first."""
+        with self._db.transaction() as tx:
+            mine = select(Generation).where(Generation.project == caller.project)
+            return page(
+                tx.session,
+                mine,
+                Generation.id,
+                cursor,
+                limit,
+                lambda rows: self._views(tx, rows),
+                newest_first=True,
+            )
+
+    def images(
+        self, caller: Caller, generation: UUID, cursor: str | None, limit: int
+    ) -> Page[ImageView]:
+        """The images that are there, by index; grows while the generation runs."""
+        with self._db.transaction() as tx:
+            row = _find(tx.session, caller, generation)
+            generator = tx.session.get_one(Generator, row.generator)
+            there = select(Image).where(Image.generation == row.id, Image.image_key.is_not(None))
+            return page(
+                tx.session,
+                there,
+                Image.index,
+                cursor,
+                limit,
+                lambda rows: [image_view(r, row, generator) for r in rows],
+            )
+
+    def png(self, caller: Caller, generation: UUID, index: int) -> bytes:
+        """One image, verified. Raises `ImageUnknown` while it is not there."""
+        with self._db.transaction() as tx:
+            row = _find(tx.session, caller, generation)
+            image = tx.session.get(Image, (row.id, index))
+        if image is None or image.image_key is None:
+            raise ImageUnknown("This generation has no such image (yet)")
+        return self._store.get(image.image_key, image.image_sha256)
+
+    def manifest_bytes(self, caller: Caller, generation: UUID) -> bytes:
+        with self._db.transaction() as tx:
+            row = _find(tx.session, caller, generation)
+        if row.manifest_key is None:
+            raise NotReady("The cohort is not finished", field="generation")
+        return self._store.get(row.manifest_key, row.manifest_sha256)
+
+    def cohort_manifest(self, caller: Caller, generation: UUID) -> pa.Table:
+        """The cohort as a manifest; raises `NotReady` (409) before it is finished."""
+        return from_parquet(self.manifest_bytes(caller, generation), MANIFEST)
+
+    def cancel(self, caller: Caller, generation: UUID) -> GenerationView:
+        with self._db.transaction() as tx:
+            row = _find(tx.session, caller, generation)
+            self._jobs.cancel(tx, row.job)
+            return self._view(tx, row)
+
+    def job(self, caller: Caller, generation: UUID) -> UUID:
+        with self._db.transaction() as tx:
+            return _find(tx.session, caller, generation).job
+
+    # ------------------------------------------------------------ inside
+
+    def _check(self, caller: Caller, request: GenerateRequest) -> list[UUID]:
+        """The jobs to wait for; raises what can be known to be wrong."""
+        with self._db.transaction() as tx:
+            generator = find_generator(tx.session, caller, request.generator)
+            job = self._jobs.view(tx, generator.job)
+        waits: list[UUID] = []
+        if job.state is not JobState.SUCCEEDED:
+            if job.state.terminal:
+                raise SourceFailed(f"The generator's training has {job.state}", field="generator")
+            waits.append(job.id)
+        if request.mirror is not None:
+            data = usable_dataset(self._datasets, caller, request.mirror, "mirror")
+            waits += waits_for(data)
+        if request.conditions and generator.population_key is not None:
+            population = self._generators.population(caller, generator.id)
+            population.check(request.conditions, nearest=request.nearest)
+        return waits
+
+    def _submit(self, tx: Tx, caller: Caller, request: GenerateRequest, waits: list[UUID]) -> UUID:
+        images = len(request.recipes or []) + sum(c.count for c in request.conditions or [])
+        inputs = request.model_dump(mode="json")
+        row = Generation(
+            id=new_id(),
+            project=caller.project,
+            owner=caller.person,
+            job=new_id(),
+            name=request.name or "",
+            generator=request.generator,
+            request=inputs,
+            batch=request.batch or batch_shape(images or None),
+            images=images,
+        )
+        tx.session.add(row)
+        self._jobs.submit(
+            tx,
+            NewJob(
+                id=row.job,
+                service="generation",
+                kind=RENDER,
+                queue="generation",
+                caller=caller,
+                resource=row.id,
+                inputs=inputs,
+                slices=[{"step": "plan"}],
+                waits_for=waits,
+                total=images,
+                unit="images",
+            ),
+        )
+        return row.id
+
+    def _view(self, tx: Tx, row: Generation) -> GenerationView:
+        return self._views(tx, [row])[0]
+
+    def _views(self, tx: Tx, rows: Sequence[Generation]) -> list[GenerationView]:
+        jobs = self._jobs.views(tx, [row.job for row in rows])
+        ids = {row.generator for row in rows}
+        generators = tx.session.scalars(select(Generator).where(Generator.id.in_(ids))).all()
+        by_id = {g.id: g for g in generators}
+        return [generation_view(row, by_id[row.generator], jobs[row.job]) for row in rows]
+
+
+def _find(session: Session, caller: Caller, generation: UUID) -> Generation:
+    row = session.get(Generation, generation)
+    if row is None or row.project != caller.project:
+        raise GenerationUnknown("You have no such generation", field="generation")
+    return row

@@ -1,0 +1,171 @@
+"""What people and other services do with generators."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api_schemas.base import JobState, Page
+from api_schemas.datasets import DatasetView
+from api_schemas.generation import GeneratorRequest, GeneratorView
+from api_schemas.manifest import from_parquet
+from services.generation.models import Generator, Loss
+from services.generation.ports.engine import PRESET_FACTS
+from services.generation.ports.providers import Datasets
+from services.generation.service.population import POPULATION, Population
+from services.generation.service.problems import (
+    NOT_FOUND,
+    DatasetUnknown,
+    GeneratorUnknown,
+    NotReady,
+    SizeDiffers,
+    SourceFailed,
+)
+from services.generation.service.training import TRAIN
+from services.generation.views import generator_view
+from services.kit.auth import Caller
+from services.kit.db import Database, Tx, new_id
+from services.kit.errors import ProblemError
+from services.kit.http import once, page
+from services.kit.jobs import Jobs, NewJob
+from services.kit.objects import ObjectStore
+
+POPULATIONS_KEPT = 8
+
+
+class Generators:
+    """The generators of a caller's project; those of others do not exist."""
+
+    def __init__(self, db: Database, jobs: Jobs, store: ObjectStore, datasets: Datasets) -> None:
+        self._db = db
+        self._jobs = jobs
+        self._store = store
+        self._datasets = datasets
+        self._read = lru_cache(POPULATIONS_KEPT)(self._read_population)
+
+    def order(self, caller: Caller, request: GeneratorRequest, key: str | None) -> GeneratorView:
+        """Queue a training; it waits for a dataset that is still being imported."""
+        data = usable_dataset(self._datasets, caller, request.dataset, "dataset")
+        size = PRESET_FACTS[request.preset].size_px
+        if data.size_px != size:
+            raise SizeDiffers(
+                f"Preset {request.preset} makes {size} px images, the dataset has {data.size_px}",
+                field="preset",
+                accepted=[n for n, f in PRESET_FACTS.items() if f.size_px == data.size_px],
+            )
+        with self._db.transaction() as tx:
+            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request, data))
+            return self._view(tx, find_generator(tx.session, caller, made))
+
+    def generator(self, caller: Caller, generator: UUID) -> GeneratorView:
+        with self._db.transaction() as tx:
+            return self._view(tx, find_generator(tx.session, caller, generator))
+
+    def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[GeneratorView]:
+        """The project's generators, newest first, without their loss curves."""
+        with self._db.transaction() as tx:
+            mine = select(Generator).where(Generator.project == caller.project)
+            return page(
+                tx.session,
+                mine,
+                Generator.id,
+                cursor,
+                limit,
+                lambda rows: self._listed(tx, rows),
+                newest_first=True,
+            )
+
+    def generator_patients(self, caller: Caller, generator: UUID) -> list[str]:
+        """Pseudonyms of everyone whose images it was trained on; 409 while nobody knows."""
+        return self.population(caller, generator).patients
+
+    def population(self, caller: Caller, generator: UUID) -> Population:
+        with self._db.transaction() as tx:
+            row = find_generator(tx.session, caller, generator)
+        if row.population_key is None or row.population_sha256 is None:
+            raise NotReady("The generator has not read its training set yet", field="generator")
+        return self._read(row.population_key, row.population_sha256)
+
+    def cancel(self, caller: Caller, generator: UUID) -> GeneratorView:
+        with self._db.transaction() as tx:
+            row = find_generator(tx.session, caller, generator)
+            self._jobs.cancel(tx, row.job)
+            return self._view(tx, row)
+
+    def job(self, caller: Caller, generator: UUID) -> UUID:
+        with self._db.transaction() as tx:
+            return find_generator(tx.session, caller, generator).job
+
+    # ------------------------------------------------------------ inside
+
+    def _submit(self, tx: Tx, caller: Caller, request: GeneratorRequest, data: DatasetView) -> UUID:
+        steps = request.steps or PRESET_FACTS[request.preset].steps
+        row = Generator(
+            id=new_id(),
+            project=caller.project,
+            owner=caller.person,
+            job=new_id(),
+            name=request.name,
+            dataset=request.dataset,
+            preset=request.preset,
+            steps=steps,
+            seed=request.seed,
+        )
+        tx.session.add(row)
+        self._jobs.submit(
+            tx,
+            NewJob(
+                id=row.job,
+                service="generation",
+                kind=TRAIN,
+                queue="generation",
+                caller=caller,
+                resource=row.id,
+                inputs=request.model_dump(mode="json"),
+                slices=[{"step": "plan"}],
+                waits_for=waits_for(data),
+                total=steps,
+                unit="steps",
+            ),
+        )
+        return row.id
+
+    def _view(self, tx: Tx, row: Generator) -> GeneratorView:
+        losses = tx.session.scalars(
+            select(Loss).where(Loss.generator == row.id).order_by(Loss.step)
+        ).all()
+        return generator_view(row, self._jobs.view(tx, row.job), losses)
+
+    def _listed(self, tx: Tx, rows: Sequence[Generator]) -> list[GeneratorView]:
+        jobs = self._jobs.views(tx, [row.job for row in rows])
+        return [generator_view(row, jobs[row.job]) for row in rows]
+
+    def _read_population(self, key: str, digest: str) -> Population:
+        return Population.of(from_parquet(self._store.get(key, digest), POPULATION))
+
+
+def find_generator(session: Session, caller: Caller, generator: UUID) -> Generator:
+    """The caller's generator; raises `GeneratorUnknown` for any other id."""
+    row = session.get(Generator, generator)
+    if row is None or row.project != caller.project:
+        raise GeneratorUnknown("You have no such generator", field="generator")
+    return row
+
+
+def usable_dataset(datasets: Datasets, caller: Caller, dataset: UUID, field: str) -> DatasetView:
+    """A dataset that is ready or in the making; problems name the request's `field`."""
+    try:
+        view = datasets.dataset(caller, dataset)
+    except ProblemError as error:
+        if error.problem.status != NOT_FOUND:
+            raise
+        raise DatasetUnknown("You have no such dataset", field=field) from error
+    if view.job.state.terminal and view.job.state is not JobState.SUCCEEDED:
+        raise SourceFailed(f"The dataset's import has {view.job.state}", field=field)
+    return view
+
+
+def waits_for(data: DatasetView) -> list[UUID]:
+    return [] if data.job.state is JobState.SUCCEEDED else [data.job.id]

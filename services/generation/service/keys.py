@@ -1,0 +1,26 @@
+"""Where the objects of generation lie."""
+
+from uuid import UUID
+
+from services.generation.models import Generation, Generator
+
+
+def generator_key(row: Generator, name: str, digest: str) -> str:
+    """`population` -> `projects/.../generators/{id}/population-{sha16}.parquet` and the like."""
+    stem, _, ending = name.partition(".")
+    return f"projects/{row.project}/generators/{row.id}/{stem}-{digest[:16]}.{ending}"
+
+
+def checkpoint_key(row: Generator, step: int, name: str, digest: str) -> str:
+    stem, _, ending = name.partition(".")
+    folder = f"projects/{row.project}/generators/{row.id}/checkpoints/{step:08d}"
+    return f"{folder}/{stem}-{digest[:16]}.{ending}"
+
+
+def generation_folder(project: UUID, generation: UUID) -> str:
+    return f"projects/{project}/generations/{generation}/"
+
+
+def image_key(row: Generation, index: int, digest: str) -> str:
+    folder = f"{generation_folder(row.project, row.id)}images/{index // 1000:04d}"
+    return f"{folder}/{index:06d}-{digest[:16]}.png"

@@ -1,0 +1,155 @@
+"""Conditions as a radiologist says them, completed from the generator's training population.
+
+A random matching training patient lends the attributes that a request leaves open, jointly, so
+that combinations nobody had are not made up.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from api_schemas.findings import (
+    ABSENT,
+    FINDINGS,
+    PRESENT,
+    Finding,
+    Race,
+    Sex,
+    contradictions,
+)
+from api_schemas.generation import Condition, ConditionRequest
+from api_schemas.manifest import LABEL_COLUMNS
+from services.generation.service.problems import NobodyMatches
+
+ATTRIBUTES = ("age", "sex", "race", *LABEL_COLUMNS)
+POPULATION = pa.schema(
+    [
+        pa.field("patient_id", pa.string(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("age", pa.int16()),
+        pa.field("sex", pa.string()),
+        pa.field("race", pa.string()),
+        *[pa.field(name, pa.int8()) for name in LABEL_COLUMNS],
+    ]
+)
+"""What is remembered of the rows a generator was trained on."""
+
+
+def image_seed(seed: int, index: int) -> int:
+    """The seed of image `index` of a request: 63 bits of SHA-256, so that requests with
+    neighbouring seeds share no noise.
+    """
+    digest = hashlib.sha256(f"synthorax image {seed} {index}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
+
+
+def condition_of(row: dict[str, object]) -> Condition:
+    """The condition of a manifest row; uncertain and blank labels are unknown."""
+    findings = {f: row[f] for f in FINDINGS if row[f] in {PRESENT, ABSENT}}
+    return Condition.model_construct(
+        age=row["age"],
+        sex=None if row["sex"] is None else Sex(str(row["sex"])),
+        race=None if row["race"] is None else Race(str(row["race"])),
+        findings=_reconciled(findings, fixed=set()),  # pyright: ignore[reportArgumentType]
+    )
+
+
+@dataclass(frozen=True)
+class Population:
+    """The rows a generator was trained on, as conditions."""
+
+    table: pa.Table
+    conditions: list[Condition]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        return cls(table, [condition_of(row) for row in table.to_pylist()])
+
+    @property
+    def patients(self) -> list[str]:
+        return sorted(set(self.table["patient_id"].to_pylist()))
+
+    def check(self, requests: Sequence[ConditionRequest], *, nearest: bool) -> None:
+        """Raise `NobodyMatches` (422, with counts) for the first entry nobody matches."""
+        for position, request in enumerate(requests):
+            self._candidates(request, position, nearest=nearest)
+
+    def draw(
+        self, requests: Sequence[ConditionRequest], seed: int, *, nearest: bool
+    ) -> Iterator[Condition]:
+        """The full conditions of all entries, in order; the same seed draws the same ones."""
+        for position, request in enumerate(requests):
+            candidates = self._candidates(request, position, nearest=nearest)
+            rng = np.random.default_rng([seed, position])
+            for chosen in rng.choice(candidates, size=request.count):
+                yield _completed(request, self.conditions[chosen], rng)
+
+    def _candidates(
+        self, request: ConditionRequest, position: int, *, nearest: bool
+    ) -> NDArray[np.intp]:
+        mismatches = self._mismatches(request)
+        if not len(mismatches):
+            raise NobodyMatches("The training population is empty")
+        least = int(mismatches.min())
+        candidates = np.flatnonzero(mismatches == least)
+        if least > 0 and not nearest:
+            raise NobodyMatches(
+                f"No training image has all that entry {position} fixes; {len(candidates)} differ "
+                f"in {least} of it. Allow them with nearest: true, or fix less.",
+                field=f"conditions.{position}",
+                matching=0,
+                nearest=len(candidates),
+                nearest_differs_in=least,
+            )
+        return candidates
+
+    def _mismatches(self, request: ConditionRequest) -> NDArray[np.int64]:
+        """How many fixed attributes each row lacks, of shape (rows,)."""
+        table = self.table
+        wrong = np.zeros(table.num_rows, dtype=np.int64)
+        for name, value in (("sex", request.sex), ("race", request.race)):
+            if value is not None:
+                wrong += np.array([v != str(value) for v in table[name].to_pylist()], dtype=bool)
+        for finding, value in request.findings.items():
+            wrong += np.array([v != value for v in table[str(finding)].to_pylist()], dtype=bool)
+        if request.age is not None:
+            low, high = _age_range(request.age)
+            ages = table["age"].to_pylist()
+            wrong += np.array([a is None or not low <= a <= high for a in ages], dtype=bool)
+        return wrong
+
+
+def _age_range(age: int | tuple[int, int]) -> tuple[int, int]:
+    return age if isinstance(age, tuple) else (age, age)
+
+
+def _completed(request: ConditionRequest, lender: Condition, rng: np.random.Generator) -> Condition:
+    """What the request fixes, and the lender's for the rest."""
+    age = lender.age
+    if request.age is not None:
+        low, high = _age_range(request.age)
+        if age is None or not low <= age <= high:
+            age = int(rng.integers(low, high + 1))
+    findings = {**lender.findings, **request.findings}
+    return Condition(
+        age=age,
+        sex=request.sex or lender.sex,
+        race=request.race or lender.race,
+        findings=_reconciled(findings, fixed=set(request.findings)),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _reconciled(findings: dict[Finding, int], fixed: set[Finding]) -> dict[Finding, int]:
+    """Without contradiction: what was fixed stands, and `No Finding` yields to a finding."""
+    present = {f for f, value in findings.items() if value == PRESENT}
+    against = contradictions(present)
+    if not against:
+        return findings
+    if Finding.NO_FINDING in fixed:
+        return {**findings, **dict.fromkeys(against, ABSENT)}
+    return {**findings, Finding.NO_FINDING: ABSENT}

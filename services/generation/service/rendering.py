@@ -1,0 +1,314 @@
+"""What a worker does to make a cohort: plan conditions and seeds, render slices, publish."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngInfo
+from sqlalchemy import func, insert, select, update
+
+from api_schemas.generation import BatchShape, Condition, Environment, GenerateRequest, Provenance
+from api_schemas.manifest import content_digest, from_parquet, to_parquet
+from services.generation.models import Generation, Generator, Image
+from services.generation.ports.engine import Engine, RenderTask
+from services.generation.ports.providers import Datasets
+from services.generation.service.keys import generation_folder, image_key
+from services.generation.service.population import (
+    POPULATION,
+    Population,
+    condition_of,
+    image_seed,
+)
+from services.generation.service.problems import NothingToMirror
+from services.generation.views import cohort_table, recipe_of, request_of
+from services.kit.db import Database, Tx, new_id
+from services.kit.jobs import Lease
+from services.kit.objects import ObjectStore, sha256
+
+RENDER = "generate"
+SLICE_IMAGES = 256
+SHAPES: tuple[BatchShape, ...] = (1, 8, 64)
+WRITERS = 8
+
+
+def batch_shape(images: int | None) -> BatchShape:
+    """The smallest shape that holds all images, the largest when there are more or nobody knows."""
+    for shape in SHAPES:
+        if images is not None and images <= shape:
+            return shape
+    return SHAPES[-1]
+
+
+@dataclass(frozen=True)
+class _Patient:
+    """A synthetic patient before there is an image."""
+
+    condition: Condition
+    seed: int
+    replica: int = 0
+    parent: str | None = None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A rendered image that lies in the store."""
+
+    index: int
+    key: str
+    image_sha256: str
+    pixel_sha256: str
+
+
+class Rendering:
+    """Handles slices of kind `generate`. Does not know diffusion; the engine does."""
+
+    def __init__(
+        self,
+        db: Database,
+        store: ObjectStore,
+        datasets: Datasets,
+        engine: Engine,
+        scratch: Path,
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._datasets = datasets
+        self._engine = engine
+        self._scratch = scratch
+
+    def __call__(self, lease: Lease) -> None:
+        match lease.payload["step"]:
+            case "plan":
+                self._plan(lease)
+            case "render":
+                self._render(lease)
+            case _:
+                self._publish(lease)
+
+    # ------------------------------------------------------------ plan
+
+    def _plan(self, lease: Lease) -> None:
+        """Decide who will be drawn: one row an image, with its whole condition and its seed."""
+        row, generator = self._rows(lease)
+        request = request_of(row)
+        patients = list(self._patients(lease, request, generator))
+        more = [
+            {"step": "render", "first": first, "last": min(first + SLICE_IMAGES, len(patients))}
+            for first in range(0, len(patients), SLICE_IMAGES)
+        ]
+        lease.progress(0, len(patients), "images")
+        with lease.finishing(more) as tx:
+            tx.session.execute(
+                insert(Image),
+                [
+                    {
+                        "generation": row.id,
+                        "index": index,
+                        "condition": patient.condition.model_dump(mode="json"),
+                        "seed": patient.seed,
+                        "replica": patient.replica,
+                        "parent_sample_id": patient.parent,
+                    }
+                    for index, patient in enumerate(patients)
+                ],
+            )
+            tx.session.get_one(Generation, row.id).images = len(patients)
+
+    def _patients(
+        self, lease: Lease, request: GenerateRequest, generator: Generator
+    ) -> Iterator[_Patient]:
+        if request.recipes is not None:
+            for recipe in request.recipes:
+                yield _Patient(recipe.condition, recipe.seed)
+        elif request.conditions is not None:
+            population = self._population(generator)
+            drawn = population.draw(request.conditions, request.seed, nearest=request.nearest)
+            for index, condition in enumerate(drawn):
+                yield _Patient(condition, image_seed(request.seed, index))
+        else:
+            yield from self._mirrored(lease, request)
+
+    def _mirrored(self, lease: Lease, request: GenerateRequest) -> Iterator[_Patient]:
+        """Every training row's condition, replica after replica (the paper's supplementation)."""
+        assert request.mirror is not None  # noqa: S101 - the wire type takes one of three
+        manifest = self._datasets.dataset_manifest(lease.caller, request.mirror)
+        rows = [r for r in manifest.to_pylist() if r["split"] == "train"]
+        if not rows:
+            raise NothingToMirror("Split 'train' of the dataset is empty", field="mirror")
+        conditions = [condition_of(r) for r in rows]
+        for replica in range(request.replicas):
+            for n, condition in enumerate(conditions):
+                seed = image_seed(request.seed, replica * len(rows) + n)
+                yield _Patient(condition, seed, replica, str(rows[n]["sample_id"]))
+
+    def _population(self, generator: Generator) -> Population:
+        key, digest = generator.population_key, generator.population_sha256
+        assert key is not None  # noqa: S101 - the job waited for the generator
+        return Population.of(from_parquet(self._store.get(key, digest), POPULATION))
+
+    # ------------------------------------------------------------ render
+
+    def _render(self, lease: Lease) -> None:
+        row, generator = self._rows(lease)
+        missing, before = self._missing(lease, row)
+        task = _Task(row, generator, request_of(row), self._weights(generator))
+        environment = self._engine.environment
+        stored: list[_Stored] = []
+        with ThreadPoolExecutor(WRITERS) as writers:
+            for first in range(0, len(missing), row.batch):
+                lease.stop_now()
+                part = missing[first : first + row.batch]
+                pixels = self._engine.render(task.part(part))
+                stored += writers.map(
+                    lambda image, px: self._store_image(task, environment, image, px),
+                    part,
+                    pixels,
+                )
+                lease.progress(before + first + len(part), row.images, "images")
+        more: list[dict[str, Any]] = []
+        with lease.finishing(more) as tx:
+            self._record(tx, row, stored)
+            if not _unrendered(tx, row):
+                more.append({"step": "publish"})
+
+    def _missing(self, lease: Lease, row: Generation) -> tuple[list[Image], int]:
+        """The images of this slice that are not there yet, and how many of all are."""
+        first, last = lease.payload["first"], lease.payload["last"]
+        with self._db.transaction() as tx:
+            missing = tx.session.scalars(
+                select(Image)
+                .where(
+                    Image.generation == row.id,
+                    Image.index >= first,
+                    Image.index < last,
+                    Image.image_key.is_(None),
+                )
+                .order_by(Image.index)
+            ).all()
+            return list(missing), row.images - _unrendered(tx, row)
+
+    def _weights(self, generator: Generator) -> Path:
+        """The weights' file in scratch, fetched and verified once."""
+        key, digest = generator.weights_key, generator.weights_sha256
+        assert key is not None  # noqa: S101 - the job waited for the generator
+        assert digest is not None  # noqa: S101 - likewise
+        path = self._scratch / "weights" / f"{digest}.safetensors"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(self._store.get(key, digest))
+            partial.rename(path)
+        return path
+
+    def _store_image(
+        self, task: "_Task", environment: Environment, image: Image, pixels: NDArray[np.uint8]
+    ) -> _Stored:
+        content = png(pixels, task.provenance(image, environment))
+        digest = sha256(content)
+        key = image_key(task.row, image.index, digest)
+        self._store.put(key, content, "image/png")
+        return _Stored(image.index, key, digest, hashlib.sha256(pixels.tobytes()).hexdigest())
+
+    def _record(self, tx: Tx, row: Generation, stored: Sequence[_Stored]) -> None:
+        environment = self._engine.environment.model_dump(mode="json")
+        if stored:
+            tx.session.execute(
+                update(Image),
+                [
+                    {
+                        "generation": row.id,
+                        "index": s.index,
+                        "environment": environment,
+                        "image_key": s.key,
+                        "image_sha256": s.image_sha256,
+                        "pixel_sha256": s.pixel_sha256,
+                    }
+                    for s in stored
+                ],
+            )
+        tx.session.get_one(Generation, row.id).environment = environment
+
+    # ------------------------------------------------------------ publish
+
+    def _publish(self, lease: Lease) -> None:
+        """Write the cohort's manifest: from here on it is a dataset."""
+        row, generator = self._rows(lease)
+        with self._db.transaction() as tx:
+            images = tx.session.scalars(
+                select(Image).where(Image.generation == row.id).order_by(Image.index)
+            ).all()
+        table = cohort_table(images, generator)
+        digest = content_digest(table)
+        content = to_parquet(table)
+        key = f"{generation_folder(row.project, row.id)}manifest-{digest[:16]}.parquet"
+        self._store.put(key, content)
+        lease.progress(row.images, row.images, "images")
+        with lease.finishing() as tx:
+            row = tx.session.get_one(Generation, row.id)
+            row.manifest = new_id()
+            row.manifest_digest = digest
+            row.manifest_key = key
+            row.manifest_sha256 = sha256(content)
+
+    def _rows(self, lease: Lease) -> tuple[Generation, Generator]:
+        with self._db.transaction() as tx:
+            row = tx.session.get_one(Generation, lease.resource)
+            return row, tx.session.get_one(Generator, row.generator)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all images of a slice have in common."""
+
+    row: Generation
+    generator: Generator
+    request: GenerateRequest
+    weights: Path
+
+    def part(self, images: Sequence[Image]) -> RenderTask:
+        recipes = [recipe_of(image) for image in images]
+        return RenderTask(
+            weights=self.weights,
+            digest=self.generator.weights_sha256 or "",
+            conditions=[r.condition for r in recipes],
+            seeds=[r.seed for r in recipes],
+            sampler=self.request.sampler,
+            batch=self.row.batch,
+        )
+
+    def provenance(self, image: Image, environment: Environment) -> Provenance:
+        return Provenance(
+            phantom=bool(self.generator.phantom),
+            generation=self.row.id,
+            index=image.index,
+            generator=self.generator.id,
+            generator_digest=self.generator.weights_sha256 or "",
+            recipe=recipe_of(image),
+            sampler=self.request.sampler,
+            batch=self.row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
+            environment=environment,
+            terms=self.generator.terms or "",
+        )
+
+
+def _unrendered(tx: Tx, row: Generation) -> int:
+    count = select(func.count()).where(Image.generation == row.id, Image.image_key.is_(None))
+    return tx.session.scalar(count) or 0
+
+
+def png(pixels: NDArray[np.uint8], provenance: Provenance) -> bytes:
+    """An 8-bit grayscale PNG that says where it comes from (iTXt chunk `synthorax`)."""
+    about = PngInfo()
+    about.add_itxt("synthorax", provenance.model_dump_json())
+    sink = BytesIO()
+    Pillow.fromarray(pixels).save(
+        sink, format="PNG", pnginfo=about, compress_level=1, compress_type=3
+    )
+    return sink.getvalue()

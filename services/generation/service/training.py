@@ -1,0 +1,236 @@
+"""What a worker does to train a generator: plan, then stretch after stretch of steps."""
+
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image as Pillow
+from sqlalchemy import delete, select
+
+from api_schemas.datasets import DatasetKind
+from api_schemas.manifest import MANIFEST, content_digest, from_parquet, to_parquet
+from services.generation.models import Checkpoint, Generator, Loss
+from services.generation.ports.engine import (
+    PRESET_FACTS,
+    Engine,
+    LossNotFinite,
+    Stretch,
+    TrainTask,
+)
+from services.generation.ports.providers import Datasets
+from services.generation.service.keys import checkpoint_key, generator_key
+from services.generation.service.population import POPULATION, Population
+from services.generation.service.problems import NanLoss, NothingToTrainOn
+from services.kit.db import Database, Tx
+from services.kit.jobs import Lease
+from services.kit.logging import get_logger
+from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
+
+TRAIN = "train-generator"
+WEIGHTS = "weights.safetensors"
+CHECKPOINTS_KEPT = 2
+READERS = 8
+
+log = get_logger(__name__)
+
+
+class Training:
+    """Handles slices of kind `train-generator`. Does not know diffusion; the engine does."""
+
+    def __init__(
+        self,
+        db: Database,
+        store: ObjectStore,
+        datasets: Datasets,
+        engine: Engine,
+        scratch: Path,
+        *,
+        stretch_s: float = 300.0,
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._datasets = datasets
+        self._engine = engine
+        self._scratch = scratch
+        self._stretch_s = stretch_s
+
+    def __call__(self, lease: Lease) -> None:
+        if lease.payload["step"] == "plan":
+            self._plan(lease)
+        else:
+            self._train(lease)
+
+    # ------------------------------------------------------------ plan
+
+    def _plan(self, lease: Lease) -> None:
+        """Fix what will be trained on, and remember whom the generator will have seen."""
+        row = self._row(lease)
+        view = self._datasets.dataset(lease.caller, row.dataset)
+        manifest = self._datasets.dataset_manifest(lease.caller, row.dataset)
+        if view.manifest is None or content_digest(manifest) != view.manifest.digest:
+            raise DigestMismatch("manifest")
+        rows = manifest.filter(pc.field("split") == "train")
+        if not rows.num_rows:
+            raise NothingToTrainOn("Split 'train' of the dataset is empty", field="dataset")
+        population = to_parquet(rows.select(POPULATION.names).cast(POPULATION))
+        population_sha = sha256(population)
+        population_key = generator_key(row, "population.parquet", population_sha)
+        images = to_parquet(rows)
+        images_sha = sha256(images)
+        images_key = generator_key(row, "training-rows.parquet", images_sha)
+        self._store.put(population_key, population)
+        self._store.put(images_key, images)
+        more = [{"step": "train", "rows": images_key, "rows_sha256": images_sha}]
+        with lease.finishing(more) as tx:
+            row = tx.session.get_one(Generator, row.id)
+            row.manifest = view.manifest.id
+            row.manifest_digest = view.manifest.digest
+            row.images = rows.num_rows
+            row.patients = len(rows["patient_id"].unique())
+            row.site = view.site
+            row.terms = view.terms
+            row.phantom = view.kind is DatasetKind.PHANTOM
+            row.population_key = population_key
+            row.population_sha256 = population_sha
+
+    # ------------------------------------------------------------ train
+
+    def _train(self, lease: Lease) -> None:
+        row = self._row(lease)
+        folder = self._scratch / "generators" / str(row.id)
+        task = self._task(lease, row, folder)
+
+        def progress(step: int, loss: float) -> None:
+            lease.progress(step, row.steps, "steps", f"loss {loss:.4f}")
+
+        try:
+            stretch = self._engine.train(
+                task, seconds=self._stretch_s, should_stop=lease.should_stop, progress=progress
+            )
+        except LossNotFinite as error:
+            raise NanLoss("The loss became infinite or not a number; lower the rate") from error
+        if lease.lost.is_set():
+            lease.stop_now()
+        if stretch.finished:
+            self._publish(lease, row, task.folder / WEIGHTS, stretch)
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        files = self._upload(row, task.folder, stretch.step)
+        if lease.should_stop():
+            with lease.writing() as tx:
+                self._record(tx, row, stretch, files)
+            lease.stop_now()
+        with lease.finishing([lease.payload]) as tx:
+            self._record(tx, row, stretch, files)
+
+    def _task(self, lease: Lease, row: Generator, folder: Path) -> TrainTask:
+        rows = from_parquet(
+            self._store.get(lease.payload["rows"], lease.payload["rows_sha256"]), MANIFEST
+        )
+        images = folder / "images.npy"
+        if not images.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._pack(lease, rows, PRESET_FACTS[row.preset].size_px, images)
+        state = folder / "state"
+        self._restore(row, state)
+        population = Population.of(rows.select(POPULATION.names).cast(POPULATION))
+        return TrainTask(row.preset, row.steps, row.seed, images, population.conditions, state)
+
+    def _pack(self, lease: Lease, rows: pa.Table, size_px: int, path: Path) -> None:
+        """All training images in one verified uint8 array (N, size, size), written once."""
+        keys = rows["image_key"].to_pylist()
+        digests = rows["image_sha256"].to_pylist()
+        packed = np.empty((len(keys), size_px, size_px), dtype=np.uint8)
+
+        def read(index: int) -> None:
+            content = self._store.get(keys[index], digests[index])
+            packed[index] = np.asarray(Pillow.open(BytesIO(content)).convert("L"))
+
+        with ThreadPoolExecutor(READERS) as pool:
+            for done, _ in enumerate(pool.map(read, range(len(keys)))):
+                if done % 100 == 0:
+                    lease.stop_now()
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.save(file, packed)
+        partial.rename(path)
+
+    def _restore(self, row: Generator, state: Path) -> None:
+        """Put the newest sound checkpoint into `state`; a damaged one is passed over."""
+        with self._db.transaction() as tx:
+            checkpoints = tx.session.scalars(
+                select(Checkpoint)
+                .where(Checkpoint.generator == row.id)
+                .order_by(Checkpoint.step.desc())
+            ).all()
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(parents=True)
+        for checkpoint in checkpoints:
+            try:
+                contents = {n: self._store.get(*f) for n, f in checkpoint.files.items()}
+            except (DigestMismatch, ObjectMissing):
+                log.warning("checkpoint damaged, using the one before", step=checkpoint.step)
+                continue
+            for name, content in contents.items():
+                (state / name).write_bytes(content)
+            return
+
+    def _upload(self, row: Generator, folder: Path, step: int) -> dict[str, list[str]]:
+        files: dict[str, list[str]] = {}
+        for path in sorted(folder.iterdir()):
+            content = path.read_bytes()
+            digest = sha256(content)
+            key = checkpoint_key(row, step, path.name, digest)
+            self._store.put(key, content)
+            files[path.name] = [key, digest]
+        return files
+
+    def _record(
+        self, tx: Tx, row: Generator, stretch: Stretch, files: dict[str, list[str]]
+    ) -> None:
+        """Checkpoint and losses; of older checkpoints only the newest is kept."""
+        self._record_losses(tx, row, stretch)
+        tx.session.merge(Checkpoint(generator=row.id, step=stretch.step, files=files))
+        tx.session.flush()
+        old = tx.session.scalars(
+            select(Checkpoint)
+            .where(Checkpoint.generator == row.id)
+            .order_by(Checkpoint.step.desc())
+            .offset(CHECKPOINTS_KEPT)
+        ).all()
+        self._forget(tx, old)
+
+    def _forget(self, tx: Tx, checkpoints: Sequence[Checkpoint]) -> None:
+        keys = [key for c in checkpoints for key, _ in c.files.values()]
+        for checkpoint in checkpoints:
+            tx.session.delete(checkpoint)
+        if keys:
+            tx.after_commit(lambda: self._store.remove(keys))
+
+    def _record_losses(self, tx: Tx, row: Generator, stretch: Stretch) -> None:
+        first = min((step for step, _ in stretch.losses), default=stretch.step)
+        tx.session.execute(delete(Loss).where(Loss.generator == row.id, Loss.step >= first))
+        tx.session.add_all(Loss(generator=row.id, step=s, loss=v) for s, v in stretch.losses)
+
+    def _publish(self, lease: Lease, row: Generator, weights: Path, stretch: Stretch) -> None:
+        content = weights.read_bytes()
+        digest = sha256(content)
+        key = generator_key(row, WEIGHTS, digest)
+        self._store.put(key, content)
+        lease.progress(row.steps, row.steps, "steps")
+        with lease.finishing() as tx:
+            self._record_losses(tx, row, stretch)
+            old = tx.session.scalars(select(Checkpoint).where(Checkpoint.generator == row.id)).all()
+            self._forget(tx, old)
+            row = tx.session.get_one(Generator, row.id)
+            row.weights_key = key
+            row.weights_sha256 = digest
+
+    def _row(self, lease: Lease) -> Generator:
+        with self._db.transaction() as tx:
+            return tx.session.get_one(Generator, lease.resource)

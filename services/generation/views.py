@@ -1,0 +1,144 @@
+"""Rows of generation as wire types."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from api_schemas.base import JobView
+from api_schemas.findings import FINDINGS
+from api_schemas.generation import (
+    CohortManifest,
+    Condition,
+    Environment,
+    GenerateRequest,
+    GenerationView,
+    GeneratorTraining,
+    GeneratorView,
+    ImageView,
+    Recipe,
+)
+from api_schemas.manifest import MANIFEST
+from services.generation.models import Generation, Generator, Image, Loss
+from services.generation.ports.engine import PRESET_FACTS
+
+
+def generator_view(row: Generator, job: JobView, losses: Sequence[Loss] = ()) -> GeneratorView:
+    """`losses` may be left out where many generators are listed."""
+    return GeneratorView(
+        id=row.id,
+        name=row.name,
+        preset=row.preset,
+        dataset=row.dataset,
+        steps=row.steps,
+        seed=row.seed,
+        size_px=PRESET_FACTS[row.preset].size_px,
+        created_at=row.created_at,
+        job=job,
+        digest=row.weights_sha256,
+        training=_training(row, losses),
+    )
+
+
+def _training(row: Generator, losses: Sequence[Loss]) -> GeneratorTraining | None:
+    if row.manifest is None or row.manifest_digest is None:
+        return None
+    return GeneratorTraining(
+        manifest=row.manifest,
+        manifest_digest=row.manifest_digest,
+        images=row.images or 0,
+        patients=row.patients or 0,
+        terms=row.terms or "",
+        phantom=bool(row.phantom),
+        losses=[(point.step, point.loss) for point in losses],
+    )
+
+
+def request_of(row: Generation) -> GenerateRequest:
+    return GenerateRequest.model_validate(row.request)
+
+
+def generation_view(row: Generation, generator: Generator, job: JobView) -> GenerationView:
+    request = request_of(row)
+    manifest = None
+    if row.manifest and row.manifest_digest and row.manifest_key:
+        manifest = CohortManifest(
+            id=row.manifest, digest=row.manifest_digest, images=row.images, key=row.manifest_key
+        )
+    return GenerationView(
+        id=row.id,
+        name=row.name,
+        generator=row.generator,
+        created_at=row.created_at,
+        images=row.images,
+        seed=request.seed,
+        sampler=request.sampler,
+        batch=row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
+        mirror=request.mirror,
+        replicas=request.replicas,
+        phantom=generator.phantom,
+        terms=generator.terms or "",
+        environment=_environment(row),
+        manifest=manifest,
+        job=job,
+    )
+
+
+def _environment(row: Generation | Image) -> Environment | None:
+    return None if row.environment is None else Environment.model_validate(row.environment)
+
+
+def recipe_of(row: Image) -> Recipe:
+    return Recipe(condition=Condition.model_validate(row.condition), seed=row.seed)
+
+
+def sample_id(row: Image) -> str:
+    return f"{row.generation}-{row.index:06d}"
+
+
+def image_view(row: Image, generation: Generation, generator: Generator) -> ImageView:
+    """The record of a rendered image."""
+    return ImageView.model_validate(
+        {
+            "index": row.index,
+            "sample_id": sample_id(row),
+            "recipe": recipe_of(row),
+            "generator": generator.id,
+            "generator_digest": generator.weights_sha256,
+            "sampler": request_of(generation).sampler,
+            "batch": generation.batch,
+            "environment": row.environment,
+            "replica": row.replica,
+            "parent_sample_id": row.parent_sample_id,
+            "image_sha256": row.image_sha256,
+            "pixel_sha256": row.pixel_sha256,
+            "url": f"/generations/{row.generation}/images/{row.index}.png",
+        }
+    )
+
+
+def cohort_table(rows: Sequence[Image], generator: Generator) -> pa.Table:
+    """The manifest of a cohort. Its patients are synthetic and named after their image."""
+    records = [_manifest_row(row, generator) for row in rows]
+    return pa.Table.from_pylist(records, schema=MANIFEST)
+
+
+def _manifest_row(row: Image, generator: Generator) -> dict[str, object]:
+    condition = Condition.model_validate(row.condition)
+    labels = {str(f): condition.findings.get(f) for f in FINDINGS}
+    return {
+        "sample_id": sample_id(row),
+        "image_key": row.image_key,
+        "image_sha256": row.image_sha256,
+        "pixel_sha256": row.pixel_sha256,
+        "patient_id": f"synthetic/{row.generation}/{row.index}",
+        "site": generator.site,
+        "split": "train",
+        "age": condition.age,
+        "sex": condition.sex,
+        "race": condition.race,
+        **labels,
+        "seed": row.seed,
+        "replica": row.replica,
+        "parent_sample_id": row.parent_sample_id,
+        "generator_id": str(generator.id),
+    }

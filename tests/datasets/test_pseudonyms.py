@@ -1,0 +1,29 @@
+"""Pseudonyms: stable under one key, different under another, and telling nothing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.datasets.importers.pseudonyms import Pseudonyms
+
+KEY = Pseudonyms(b"0123456789abcdef")
+
+
+@given(site=st.from_regex(r"\A[a-z0-9-]{1,10}\Z"), name=st.text(min_size=1, max_size=20))
+def test_a_pseudonym_depends_on_key_site_and_name_alone(site: str, name: str) -> None:
+    assert KEY.patient(site, name) == Pseudonyms(KEY.key).patient(site, name)
+    assert KEY.patient(site, name) != Pseudonyms(b"another key of 16").patient(site, name)
+    assert KEY.patient(site, name) != KEY.patient(site + "x", name)
+    assert KEY.patient(site, name).split(":")[1] != KEY.sample(site, name)[-32:]
+    assert KEY.patient(site, name).startswith(f"{site}:")
+
+
+def test_the_name_cannot_be_read_from_it() -> None:
+    assert "patient00042" not in KEY.patient("s", "patient00042")
+    assert "view1" not in KEY.sample("s", "patient00042/view1.png")
+
+
+def test_a_key_too_short_to_keep_a_secret_is_refused_and_never_shown() -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        Pseudonyms(b"short")
+    assert "0123456789abcdef" not in repr(KEY)

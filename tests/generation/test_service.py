@@ -1,0 +1,339 @@
+"""Generators and generations over HTTP and through the job system, with a stub engine."""
+
+import json
+from io import BytesIO
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import text
+
+from api_schemas.base import JobState
+from api_schemas.manifest import MANIFEST, from_parquet
+
+POPULATION = [
+    {"sex": "Female", "age": 60 + n % 10, "race": "White", "Pleural Effusion": n % 2, "Edema": 0}
+    for n in range(20)
+] + [{"sex": "Male", "age": 30, "race": "Asian", "No Finding": 1, "Edema": -1} for _ in range(10)]
+
+
+@pytest.fixture
+def dataset(put_dataset):
+    return put_dataset([*POPULATION, {"split": "test", "patient_id": "held out"}])
+
+
+@pytest.fixture
+def generator(http, run, dataset) -> str:
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 25, "seed": 1}
+    made = http.post("/generators", json=body).json()
+    run()
+    return made["id"]
+
+
+def generate(http, generator: str, **body: object) -> dict:
+    answer = http.post("/generate", json={"generator": generator, **body})
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def images(http, generation: str) -> list[dict]:
+    return http.get(f"/generations/{generation}/images", params={"limit": 1000}).json()["items"]
+
+
+# ---------------------------------------------------------------- generators
+
+
+def test_training_goes_in_stretches_and_records_what_it_saw(http, generator, engine, shelf) -> None:
+    view = http.get(f"/generators/{generator}").json()
+    assert view["job"]["state"] == "succeeded"
+    assert engine.resumed_at == [0, 10, 20]
+    assert {len(images) for images in engine.trained_on} == {30}  # the held-out patient is not
+    training = view["training"]
+    assert (training["images"], training["patients"]) == (30, 30)
+    assert training["terms"] == "for tests only"
+    assert training["losses"] == [[10, 0.5], [20, 0.5], [25, 0.5]]
+    assert "held out" not in http.get(f"/generators/{generator}/patients").json()["patients"]
+
+
+def test_a_damaged_checkpoint_is_passed_over(adapters, http, run, dataset, engine) -> None:
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 40}
+    made = http.post("/generators", json=body).json()
+    run(most=3)  # plan, 10, 20
+    with adapters.db.transaction() as tx:
+        files = tx.session.scalar(
+            text("SELECT files FROM generation.checkpoints ORDER BY step DESC LIMIT 1")
+        )
+    adapters.store.put(files["state.json"][0], b"30")
+    run()
+    assert engine.resumed_at == [0, 10, 10, 20, 30]
+    assert http.get(f"/generators/{made['id']}").json()["job"]["state"] == "succeeded"
+
+
+def test_checkpoints_do_not_pile_up(adapters, http, run, dataset) -> None:
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 60}
+    made = http.post("/generators", json=body).json()
+    run(most=5)
+    project = http.get("/generators").json()["items"][0]["id"]
+    assert project == made["id"]
+    keys = list(adapters.store.keys("projects/"))
+    assert len({k for k in keys if f"{made['id']}/checkpoints" in k}) == 2
+    run()
+    keys = list(adapters.store.keys("projects/"))
+    assert not [k for k in keys if f"{made['id']}/checkpoints" in k]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"preset": "huge"}, 422, "preset"),
+        ({"preset": "small-64"}, 422, "preset"),
+        ({"steps": 0}, 422, "steps"),
+        ({"dataset": str(uuid4())}, 404, "dataset"),
+        ({"colour": "grey"}, 422, "colour"),
+    ],
+)
+def test_bad_generators_are_refused(http, dataset, change, status, field) -> None:
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32"} | change
+    answer = http.post("/generators", json=body)
+    assert answer.status_code == status
+    assert answer.json()["field"] == field
+    assert http.get("/generators").json()["items"] == []
+
+
+def test_a_failed_import_is_refused_and_a_running_one_waited_for(http, put_dataset) -> None:
+    body = {"name": "g", "preset": "tiny-32"}
+    failed = put_dataset(POPULATION, JobState.FAILED)
+    answer = http.post("/generators", json=body | {"dataset": str(failed)})
+    assert (answer.status_code, answer.json()["field"]) == (409, "dataset")
+    running = put_dataset(POPULATION, JobState.RUNNING)
+    answer = http.post("/generators", json=body | {"dataset": str(running)})
+    assert answer.json()["job"]["state"] == "blocked"
+
+
+# ---------------------------------------------------------------- conditions
+
+
+def test_open_attributes_come_from_matching_patients(http, run, generator) -> None:
+    made = generate(
+        http,
+        generator,
+        conditions=[
+            {"sex": "Female", "age": [60, 64], "findings": {"Pleural Effusion": 1}, "count": 40}
+        ],
+        seed=7,
+    )
+    run()
+    drawn = [i["recipe"]["condition"] for i in images(http, made["id"])]
+    assert len(drawn) == 40
+    assert {c["sex"] for c in drawn} == {"Female"}
+    assert {c["race"] for c in drawn} == {"White"}
+    assert all(60 <= c["age"] <= 64 for c in drawn)
+    assert len({c["age"] for c in drawn}) > 1
+    assert all(c["findings"]["Pleural Effusion"] == 1 for c in drawn)
+    assert all(c["findings"]["Edema"] == 0 for c in drawn)
+
+
+def test_nobody_matches(http, run, generator) -> None:
+    body = {
+        "generator": generator,
+        "conditions": [{"count": 1}, {"sex": "Male", "race": "White", "age": 30, "count": 5}],
+    }
+    answer = http.post("/generate", json=body)
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert problem["field"] == "conditions.1"
+    assert (problem["matching"], problem["nearest"], problem["nearest_differs_in"]) == (0, 10, 1)
+    made = generate(http, **(body | {"nearest": True}))
+    run()
+    last = images(http, made["id"])[-1]["recipe"]["condition"]
+    assert (last["sex"], last["race"], last["age"]) == ("Male", "White", 30)
+
+
+def test_what_is_fixed_never_contradicts_what_is_lent(http, run, generator) -> None:
+    conditions = [{"race": "Asian", "findings": {"Pneumonia": 1}, "count": 3}]
+    made = generate(http, generator, conditions=conditions, nearest=True)
+    run()
+    for image in images(http, made["id"]):
+        findings = image["recipe"]["condition"]["findings"]
+        assert findings["Pneumonia"] == 1
+        assert findings.get("No Finding", 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("condition", "field"),
+    [
+        ({"findings": {"Hiccups": 1}, "count": 1}, "conditions.0.findings.Hiccups"),
+        ({"sex": "Robot", "count": 1}, "conditions.0.sex"),
+        ({"race": "Martian", "count": 1}, "conditions.0.race"),
+        ({"age": 121, "count": 1}, "conditions.0.age"),
+        ({"age": -1, "count": 1}, "conditions.0.age"),
+        ({"age": [70, 60], "count": 1}, "conditions.0"),
+        ({"count": 0}, "conditions.0.count"),
+        ({"count": 10_001}, "conditions.0.count"),
+        ({"findings": {"No Finding": 1, "Edema": 1}, "count": 1}, "conditions.0.findings"),
+    ],
+)
+def test_bad_conditions_are_refused(http, generator, condition, field) -> None:
+    answer = http.post("/generate", json={"generator": generator, "conditions": [condition]})
+    assert answer.status_code == 422
+    assert answer.json()["field"] == field
+    assert http.get("/generations").json()["items"] == []
+
+
+def test_no_finding_may_stand_beside_support_devices(http, generator) -> None:
+    findings = {"No Finding": 1, "Support Devices": 1}
+    conditions = [{"findings": findings, "count": 1}]
+    generate(http, generator, conditions=conditions, nearest=True)
+
+
+# ---------------------------------------------------------------- cohorts
+
+
+def test_a_mirror_copies_every_training_row(http, run, generator, dataset) -> None:
+    made = generate(http, generator, mirror=str(dataset), replicas=3, seed=5)
+    run()
+    view = http.get(f"/generations/{made['id']}").json()
+    assert view["job"]["state"] == "succeeded"
+    assert view["screening"] == "unscreened"
+    assert view["phantom"] is True
+    assert view["terms"] == "for tests only"
+    content = http.get(f"/generations/{made['id']}/manifest").content
+    table = from_parquet(content, MANIFEST).to_pylist()
+    assert len(table) == 90
+    assert [r["replica"] for r in table] == [0] * 30 + [1] * 30 + [2] * 30
+    assert [r["parent_sample_id"] for r in table[:30]] == [f"s{n}" for n in range(30)]
+    assert len({r["seed"] for r in table}) == 90
+    first = table[0]
+    assert (first["sex"], first["Pleural Effusion"], first["Edema"]) == ("Female", 0, 0)
+    assert table[25]["Edema"] is None  # uncertain there, unknown here
+    assert {r["split"] for r in table} == {"train"}
+
+
+def test_the_same_order_twice_gives_the_same_pixels(http, run, generator) -> None:
+    body = {"conditions": [{"sex": "Male", "count": 12}], "seed": 3}
+    first, second = generate(http, generator, **body), generate(http, generator, **body)
+    other = generate(http, generator, **body | {"seed": 4})
+    run()
+    digests = [[i["pixel_sha256"] for i in images(http, g["id"])] for g in (first, second, other)]
+    assert digests[0] == digests[1]
+    assert not set(digests[0]) & set(digests[2])
+
+
+def test_sending_the_records_back_regenerates_the_images(http, run, generator) -> None:
+    made = generate(http, generator, conditions=[{"count": 5}], seed=9)
+    run()
+    records = images(http, made["id"])
+    recipes = [r["recipe"] for r in records[2:]]
+    again = generate(http, generator, recipes=recipes, batch=records[0]["batch"])
+    run()
+    assert [i["pixel_sha256"] for i in images(http, again["id"])] == [
+        r["pixel_sha256"] for r in records[2:]
+    ]
+
+
+def test_every_png_says_where_it_comes_from(http, run, generator) -> None:
+    made = generate(http, generator, conditions=[{"count": 2}], seed=9)
+    run()
+    record = images(http, made["id"])[1]
+    content = http.get(record["url"]).content
+    image = Image.open(BytesIO(content))
+    assert image.mode == "L"
+    about = json.loads(image.text["synthorax"])
+    assert about["synthetic"] is True
+    assert about["phantom"] is True
+    assert about["recipe"] == record["recipe"]
+    assert about["generator_digest"] == record["generator_digest"]
+    assert about["terms"] == "for tests only"
+    assert np.asarray(image).shape == (32, 32)
+
+
+def test_a_finished_slice_is_not_rendered_again(http, run, generator, engine) -> None:
+    made = generate(http, generator, conditions=[{"count": 300}], batch=64)
+    run(most=2)  # the plan and the first slice
+    engine.rendered.clear()
+    run()
+    assert sum(engine.rendered) == 44
+    assert len(images(http, made["id"])) == 300
+    assert http.get(f"/generations/{made['id']}").json()["manifest"]["images"] == 300
+
+
+def test_a_tampered_image_is_never_served(adapters, http, run, generator) -> None:
+    made = generate(http, generator, conditions=[{"count": 1}])
+    run()
+    with adapters.db.transaction() as tx:
+        key = tx.session.scalar(text("SELECT image_key FROM generation.images"))
+    adapters.store.put(key, b"something else")
+    answer = http.get(f"/generations/{made['id']}/images/0.png")
+    assert answer.status_code == 500
+
+
+def test_blocked_until_the_generator_is_trained(http, run, dataset) -> None:
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 10}
+    generator = http.post("/generators", json=body).json()["id"]
+    made = generate(http, generator, conditions=[{"count": 2}])
+    assert made["job"]["state"] == "blocked"
+    bad = generate(http, generator, conditions=[{"age": 99, "sex": "Male", "count": 1}])
+    run()
+    assert http.get(f"/generations/{made['id']}").json()["job"]["state"] == "succeeded"
+    failed = http.get(f"/generations/{bad['id']}").json()["job"]
+    assert failed["state"] == "failed"
+    assert failed["problem"]["field"] == "conditions.0"
+
+
+def test_cancel(http, run, generator) -> None:
+    made = generate(http, generator, conditions=[{"count": 2}])
+    path = f"/generations/{made['id']}/cancel"
+    assert http.post(path).json()["job"]["state"] == "cancelled"
+    assert http.post(path).status_code == 200
+    done = generate(http, generator, conditions=[{"count": 1}])
+    run()
+    assert http.post(f"/generations/{done['id']}/cancel").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({}, 422, "body"),
+        ({"conditions": [{"count": 1}], "mirror": str(uuid4())}, 422, "body"),
+        ({"mirror": str(uuid4())}, 404, "mirror"),
+        ({"conditions": [{"count": 1}], "replicas": 2}, 422, "body"),
+        ({"conditions": [{"count": 1}], "batch": 7}, 422, "batch"),
+        ({"conditions": [{"count": 1}], "sampler": {"name": "magic"}}, 422, "sampler.name"),
+        ({"conditions": [{"count": 1}], "generator": str(uuid4())}, 404, "generator"),
+    ],
+)
+def test_bad_orders_are_refused(http, generator, body, status, field) -> None:
+    answer = http.post("/generate", json={"generator": generator} | body)
+    assert answer.status_code == status
+    assert answer.json()["field"] == field
+
+
+def test_strangers_find_nothing(http, strangers_http, run, generator, dataset) -> None:
+    made = generate(http, generator, conditions=[{"count": 1}])
+    run()
+    for path in (
+        f"/generators/{generator}",
+        f"/generators/{generator}/patients",
+        f"/generations/{made['id']}",
+        f"/generations/{made['id']}/images",
+        f"/generations/{made['id']}/images/0.png",
+        f"/generations/{made['id']}/manifest",
+    ):
+        answer = strangers_http.get(path)
+        assert answer.status_code == 404, path
+    order = {"generator": generator, "conditions": [{"count": 1}]}
+    assert strangers_http.post("/generate", json=order).status_code == 404
+    assert strangers_http.get("/generators").json()["items"] == []
+    assert strangers_http.get("/generations").json()["items"] == []
+
+
+def test_one_idempotency_key_makes_one_generation(http, generator) -> None:
+    body = {"generator": generator, "conditions": [{"count": 1}]}
+    key = {"Idempotency-Key": "k"}
+    first = http.post("/generate", json=body, headers=key)
+    second = http.post("/generate", json=body, headers=key)
+    assert first.json()["id"] == second.json()["id"]
+    assert first.headers["Location"] == f"/generations/{first.json()['id']}"
+    other = http.post("/generate", json=body | {"seed": 8}, headers=key)
+    assert other.status_code == 422
