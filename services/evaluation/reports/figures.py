@@ -98,7 +98,7 @@ def _dose_panel(
         _level(sheet, reference, y), *_dose_marks(sheet, plan, with_dose, reference, test, y)
     )
     left = left.properties(width=_width(plan, {1: 440, 2: 290, 3: 212}), height=PANEL_PX)
-    title = alt.TitleParams(test, color=colours(plan)[test], fontSize=13, anchor="start", offset=8)
+    title = alt.TitleParams(test, color=INK, fontSize=13, anchor="start", offset=8)
     if not without:
         return alt.hconcat(left, title=title)
     bare = partial(_auroc_axis, domain=domain, labels=False)
@@ -249,7 +249,7 @@ def _forest_panel(
     return panel.properties(
         width=_width(plan, {1: 520, 2: 320, 3: 250}),
         height={"step": 22},
-        title=alt.TitleParams(test, color=colour, fontSize=13, anchor="start", offset=8),
+        title=alt.TitleParams(test, color=INK, fontSize=13, anchor="start", offset=8),
     )
 
 

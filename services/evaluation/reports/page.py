@@ -14,6 +14,9 @@ from services.evaluation.reports import figures, words
 from services.evaluation.reports.facts import Contact, Kind, Pixels, Report
 from services.evaluation.reports.policy import STYLE, TEMPLATES
 
+TESTS_A_TABLE = 3
+"""Test sets side by side; more go into a further table, so that it fits on paper."""
+
 KIND_NAMES: dict[Kind, str] = {
     "real": "Real",
     "phantom": "Phantom",
@@ -54,6 +57,7 @@ def render(report: Report) -> str:
         style=Markup(STYLE),  # noqa: S704 - our own file
         figures=_figures(report),
         answers=report.comparisons,
+        columns=[slice(i, i + TESTS_A_TABLE) for i in range(0, len(report.tests), TESTS_A_TABLE)],
         arms=_arm_lines(report.plan, report.rows),
         labels=_label_lines(report.plan, report.rows),
         contact=report.contact if isinstance(report.contact, Contact) else None,
