@@ -81,6 +81,8 @@ class PlanPost(Wire):
 
 
 class PlanView(PlanPost):
+    model_config = ConfigDict(json_schema_extra={})  # a request's example is none of an answer
+
     id: UUID
     digest: Digest
     created_at: datetime

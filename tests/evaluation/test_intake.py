@@ -84,12 +84,15 @@ def test_the_same_predictions_again_get_the_first_answer(registered, send) -> No
     assert (again.status_code, again.json()) == (201, first)
 
 
-def test_other_predictions_for_the_same_place_are_refused(registered, send, http) -> None:
+def test_other_predictions_for_the_same_place_are_refused(
+    adapters, ada, registered, send, http
+) -> None:
     made = registered()
     first = send(made["id"], "site-a", "real", 0).json()
     answer = send(made["id"], "site-a", "real", 0, content("site-a", "real", 1))
     assert answer.status_code == 409
     assert first["digest"] in answer.json()["detail"]
+    assert len(list(adapters.store.keys(f"projects/{ada.caller.project}/plans/"))) == 1
     assert http.get(f"/plans/{made['id']}").json()["received"] == 1
 
 

@@ -89,20 +89,26 @@ class Intake:
         _check_named(plan, what)
         received = receive(content)
         _check_labels(plan, received)
-        key = f"projects/{row.project}/plans/{row.id}/predictions/{received.digest[:16]}.parquet"
-        stored = sha256(received.parquet)
-        self._store.put(key, received.parquet, "application/vnd.apache.parquet")
+        with self._db.transaction() as tx:
+            earlier = _earlier(tx.session, what, received)
+        if earlier is None:  # nothing is stored for what is refused
+            key = _key(row, received)
+            self._store.put(key, received.parquet, "application/vnd.apache.parquet")
+            earlier = self._keep(caller, what, received, key)
+        return predictions_view(earlier)
+
+    def _keep(
+        self, caller: Caller, what: PredictionsPost, received: Received, key: str
+    ) -> Prediction:
+        """Write the row, under the plan's lock: another request may just have sent the same."""
         with self._db.transaction() as tx:
             row = plans.find(tx.session, caller, what.plan, lock=True)
-            earlier = _same_set(tx.session, what)
+            earlier = _earlier(tx.session, what, received)
             if earlier is not None:
-                if earlier.digest != received.digest:
-                    raise PredictionsReceived(f"Their content's digest is {earlier.digest}")
-                return predictions_view(earlier)
-            _check_agreement(tx.session, what, received)
-            made = _add(tx, caller, what, received, key, stored)
+                return earlier
+            made = _add(tx, caller, what, received, key)
             self._submit_if_complete(tx, caller, row)
-            return predictions_view(made)
+            return made
 
     def _find_data(self, caller: Caller, plan: PlanPost) -> None:
         """Raise the provider's 404 for data that is not the caller's."""
@@ -161,9 +167,17 @@ def _check_labels(plan: PlanPost, received: Received) -> None:
         )
 
 
-def _same_set(session: Session, what: PredictionsPost) -> Prediction | None:
-    query = select(Prediction).filter_by(**what.model_dump())
-    return session.scalars(query).one_or_none()
+def _earlier(session: Session, what: PredictionsPost, received: Received) -> Prediction | None:
+    """The same predictions, if they came before. Raises `PredictionsReceived` and
+    `PredictionsDisagree` (409) for what does not fit what is there.
+    """
+    same_place = select(Prediction).filter_by(**what.model_dump())
+    earlier = session.scalars(same_place).one_or_none()
+    if earlier is None:
+        _check_agreement(session, what, received)
+    elif earlier.digest != received.digest:
+        raise PredictionsReceived(f"Their content's digest is {earlier.digest}")
+    return earlier
 
 
 def _check_agreement(session: Session, what: PredictionsPost, received: Received) -> None:
@@ -183,9 +197,12 @@ def _check_agreement(session: Session, what: PredictionsPost, received: Received
         )
 
 
-def _add(
-    tx: Tx, caller: Caller, what: PredictionsPost, received: Received, key: str, stored: str
-) -> Prediction:
+def _key(row: Plan, received: Received) -> str:
+    folder = f"projects/{row.project}/plans/{row.id}/predictions"
+    return f"{folder}/{received.digest[:16]}-{sha256(received.parquet)[:16]}.parquet"
+
+
+def _add(tx: Tx, caller: Caller, what: PredictionsPost, received: Received, key: str) -> Prediction:
     predictions = received.predictions
     row = Prediction(
         id=new_id(),
@@ -193,7 +210,7 @@ def _add(
         owner=caller.person,
         digest=received.digest,
         key=key,
-        sha256=stored,
+        sha256=sha256(received.parquet),
         fingerprints=predictions.fingerprints(),
         images=len(predictions.samples),
         patients=len(set(predictions.patients.tolist())),

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -104,8 +105,8 @@ def report_of(
 
 
 @cache
-def default_page() -> str:
-    return render(report_of())
+def page_of(**kinds: Any) -> str:
+    return render(report_of(**kinds))
 
 
 def text_of(html: str) -> str:
@@ -113,7 +114,7 @@ def text_of(html: str) -> str:
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
-    html = render(report_of(tests=("internal", "external")))
+    html = page_of(tests=("internal", "external"))
     without_namespaces = re.sub(r'xmlns(:xlink)?="[^"]+"', "", html)
     assert not re.search(r"https?://|<script|<link|@import|url\((?!#)|\son\w+=", without_namespaces)
     assert re.findall(r'src="(?!data:image/png;base64,)', html) == []
@@ -121,13 +122,13 @@ def test_the_page_loads_nothing_and_runs_nothing() -> None:
 
 
 def test_the_style_is_the_one_that_the_policy_allows() -> None:
-    style = re.search(r"<style>(.*?)</style>", default_page(), flags=re.DOTALL).group(1)
+    style = re.search(r"<style>(.*?)</style>", page_of(), flags=re.DOTALL).group(1)
     allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"style-src 'sha256-{allowed}'" in CONTENT_SECURITY_POLICY
 
 
 def test_ids_of_the_figures_are_unique_and_used() -> None:
-    html = render(report_of(tests=("internal", "external")))
+    html = page_of(tests=("internal", "external"))
     ids = re.findall(r'\sid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
@@ -147,7 +148,7 @@ def test_numbers_are_those_of_the_results() -> None:
 
 
 def test_the_scope_and_the_digests_are_always_there() -> None:
-    text = text_of(default_page())
+    text = text_of(page_of())
     assert words.SCOPE in text
     for digest in ("a" * 64, "b" * 64, "c" * 64, "d" * 64):
         assert digest in text
@@ -156,14 +157,14 @@ def test_the_scope_and_the_digests_are_always_there() -> None:
 
 
 def test_phantoms_are_called_phantoms() -> None:
-    text = text_of(render(report_of(kind="phantom")))
+    text = text_of(page_of(kind="phantom"))
     assert text.count("These are phantoms, not patients") == 2
     assert "Both are phantoms" in text
-    assert "phantom" not in text_of(default_page()).replace("drawn phantoms", "")
+    assert "phantom" not in text_of(page_of()).replace("drawn phantoms", "")
 
 
 def test_synthetic_images_are_labelled_unscreened() -> None:
-    html = default_page()
+    html = page_of()
     assert "Synthetic, unscreened" in html
     assert html.count("data:image/png;base64,") == 2
 
@@ -179,12 +180,12 @@ def test_few_seeds_are_warned_of() -> None:
     one = words.warnings(report_of(seeds=(0,)))
     assert any("One training seed" in w for w in one)
     assert not any("training seed" in w for w in words.warnings(report_of()))
-    assert "Inconclusive" in text_of(render(report_of(seeds=(0,))))
+    assert "Inconclusive" in text_of(page_of(seeds=(0,)))
 
 
 def test_waived_guards_are_repeated() -> None:
     reason = "3 patients of the test set were seen by the generator"
-    text = text_of(render(report_of(waived=(reason,))))
+    text = text_of(page_of(waived=(reason,)))
     assert f"A guard was waived by request: {reason}" in text
 
 
@@ -198,7 +199,7 @@ def test_what_cannot_be_estimated_is_blank_and_said() -> None:
 
 def test_names_are_text_and_never_markup() -> None:
     hostile = '<script>alert("x")</script>'
-    html = render(report_of(name=hostile, tests=("<b>&site",), waived=(hostile,)))
+    html = page_of(name=hostile, tests=("<b>&site",), waived=(hostile,))
     assert "<script" not in html
     assert "<b>&site" not in html
     assert "&lt;script&gt;" in html
