@@ -240,7 +240,10 @@ class Demo:
                 task, completed=done or 0, total=total, unit=job.unit, message=job.message[:40]
             )
 
+        began = time.monotonic()
         wait(look, limit_s=LIMIT_S, seen=show)
+        if not self._console.is_terminal:
+            self._console.print(f"  {what}: {time.monotonic() - began:.0f} s")
         bars.update(task, total=bars.tasks[task].total or 1, message="")
         bars.update(task, completed=bars.tasks[task].total or 1)
 

@@ -89,13 +89,16 @@ def test_a_new_import_root_restarts_the_importers_alone(
     assert {name for name in before if before[name] != after[name]} == {"web", "cpu"}
 
 
-def test_up_recovers_from_a_killed_supervisor(launcher: Launcher, access: Access) -> None:
+@pytest.mark.parametrize("killed", [{"supervisor"}, {"supervisor", "web"}])
+def test_up_recovers_from_a_killed_supervisor(
+    launcher: Launcher, access: Access, killed: set[str]
+) -> None:
     before = pids(launcher)
-    for name in ("supervisor", "web"):
+    for name in killed:
         os.kill(before[name], SIGKILL)
     assert launcher.up() == access
     after = pids(launcher)
-    assert {name for name in before if before[name] != after[name]} == {"supervisor", "web"}
+    assert {name for name in before if before[name] != after[name]} == killed
 
 
 def test_down_leaves_no_process(launcher: Launcher, access: Access) -> None:

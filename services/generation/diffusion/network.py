@@ -1,0 +1,60 @@
+"""The network: a diffusers U-Net with an MLP of the condition added to its time embedding."""
+
+from typing import cast
+
+import torch
+from diffusers import UNet2DModel
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 (torch's own convention)
+
+from services.generation.diffusion.presets import Architecture
+
+
+class Network(nn.Module):
+    """v(x_t, t, c), images (N, 1, H, W) in and out.
+
+    Pixels are folded into channels first (`unshuffle`): the U-Net then works at a fraction of the
+    size, which is what makes it affordable on a CPU. A condition that is dropped is replaced by
+    the learned `null` embedding, the unconditional model of classifier-free guidance.
+    """
+
+    def __init__(self, shape: Architecture, condition_width: int) -> None:
+        super().__init__()
+        self.unshuffle = shape.unshuffle
+        folded = shape.unshuffle**2
+        width = 4 * shape.channels[0]  # of the time embedding
+        self.condition = nn.Sequential(
+            nn.Linear(condition_width, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.null = nn.Parameter(torch.zeros(width))
+        levels = zip(shape.channels, shape.attention, strict=True)
+        blocks = ["Attn" if attention else "" for _, attention in levels]
+        self.unet = UNet2DModel(
+            sample_size=shape.size_px // shape.unshuffle,
+            in_channels=folded,
+            out_channels=folded,
+            block_out_channels=shape.channels,
+            layers_per_block=shape.layers,
+            down_block_types=tuple(f"{b}DownBlock2D" for b in blocks),
+            up_block_types=tuple(f"{b}UpBlock2D" for b in reversed(blocks)),
+            add_attention=any(shape.attention),
+            attention_head_dim=shape.head_width,
+            norm_num_groups=shape.groups,
+            attn_norm_num_groups=shape.groups,
+            resnet_time_scale_shift="scale_shift",
+            class_embed_type="identity",
+        )
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,  # (N,)
+        c: torch.Tensor,  # (N, D)
+        dropped: torch.Tensor | None = None,  # (N,) bool
+    ) -> torch.Tensor:
+        embedding = self.condition(c)
+        if dropped is not None:
+            embedding = torch.where(dropped[:, None], self.null, embedding)
+        folded = F.pixel_unshuffle(x, self.unshuffle)
+        v = cast("torch.Tensor", self.unet(folded, t, embedding, return_dict=False)[0])
+        return F.pixel_shuffle(v, self.unshuffle)

@@ -1,0 +1,62 @@
+"""The networks on offer and how each is trained: numbers, no code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A U-Net. One entry of `channels` and `attention` a level, the finest first."""
+
+    size_px: int
+    unshuffle: int
+    channels: tuple[int, ...]
+    attention: tuple[bool, ...]
+    layers: int = 1
+    groups: int = 8
+    head_width: int = 16
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """From the `asdict` of one that went through JSON, where tuples became lists."""
+        levels: dict[str, Any] = {name: tuple(value[name]) for name in ("channels", "attention")}
+        return cls(**(value | levels))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The learning rate rises over `warmup` steps, then falls to 0."""
+
+    batch: int
+    learning_rate: float
+    warmup: int = 50
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    drop: float = 0.1
+    mask: float = 0.2
+    hide: float = 0.5
+
+
+@dataclass(frozen=True)
+class Preset:
+    architecture: Architecture
+    recipe: Recipe
+    encoder: str = "masked/1"
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "tiny-32": Preset(
+            Architecture(32, unshuffle=2, channels=(32, 64), attention=(False, False)),
+            Recipe(batch=32, learning_rate=2e-3, ema=0.995),
+        ),
+        "small-64": Preset(
+            Architecture(64, unshuffle=4, channels=(48, 96), attention=(False, False)),
+            Recipe(batch=32, learning_rate=1e-3, ema=0.998),
+        ),
+    }
+)

@@ -1,0 +1,202 @@
+"""The engine on a network of a few thousand weights: exact resume, and pixels that stand alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from api_schemas.findings import FINDINGS, Finding, Race, Sex
+from api_schemas.generation import Condition, Sampler
+from services.generation.diffusion import checkpoints, engine, training
+from services.generation.diffusion.checkpoints import (
+    PARTS,
+    STATE,
+    WEIGHTS,
+    CheckpointDamaged,
+    load_weights,
+)
+from services.generation.diffusion.engine import DiffusionEngine, noise
+from services.generation.diffusion.presets import PRESETS
+from services.generation.ports.engine import PRESET_FACTS, RenderTask, Stretch, TrainTask
+
+STEPS = 100
+FORTH = Sampler(name="dpmsolver++", steps=3)
+
+
+@pytest.fixture(autouse=True)
+def _small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = PRESETS["tiny-32"]
+    shape = replace(preset.architecture, channels=(8, 16), attention=(False, True), groups=4)
+    small = replace(preset, architecture=shape, recipe=replace(preset.recipe, batch=4))
+    for module in (checkpoints, engine, training):
+        monkeypatch.setattr(module, "PRESETS", {"small": small})
+
+
+def conditions(n: int) -> list[Condition]:
+    return [
+        Condition(
+            age=20 + i % 70,
+            sex=tuple(Sex)[i % 2],
+            race=tuple(Race)[i % 5],
+            findings={f: (i >> k) % 2 for k, f in enumerate(FINDINGS[:13])},
+        )
+        for i in range(n)
+    ]
+
+
+def task(folder: Path, steps: int = STEPS, seed: int = 3) -> TrainTask:
+    images = folder.parent / "images.npy"
+    if not images.exists():
+        rng = np.random.default_rng(0)
+        np.save(images, rng.integers(0, 256, (12, 32, 32), dtype=np.uint8))
+    return TrainTask("small", steps, seed, images, conditions(12), folder)
+
+
+def train(
+    job: TrainTask, should_stop: Callable[[], bool] = lambda: False, seconds: float = 600
+) -> Stretch:
+    return DiffusionEngine("cpu", 1).train(
+        job, seconds=seconds, should_stop=should_stop, progress=lambda _step, _loss: None
+    )
+
+
+def stop_after(calls: int) -> Callable[[], bool]:
+    left = iter([False] * calls)
+    return lambda: next(left, True)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        _small_preset.__wrapped__(patch)  # pyright: ignore[reportFunctionMemberAccess]
+        folder = tmp_path_factory.mktemp("training") / "run"
+        train(task(folder, steps=4))
+    return folder / WEIGHTS
+
+
+def render(path: Path, order: RenderTask) -> np.ndarray:
+    return DiffusionEngine("cpu", 1).render(replace(order, weights=path))
+
+
+def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    straight, halves = tmp_path / "straight", tmp_path / "halves"
+    assert train(task(straight)).finished
+    half = train(task(halves), stop_after(50))
+    assert (half.step, half.finished) == (50, False)
+    assert not (halves / WEIGHTS).exists()
+    rest = train(task(halves))
+    assert (rest.step, rest.finished) == (STEPS, True)
+    for name in (WEIGHTS, *(f"{part}.safetensors" for part in PARTS), STATE):
+        assert (straight / name).read_bytes() == (halves / name).read_bytes(), name
+
+
+def test_a_stretch_ends_with_its_time(tmp_path: Path) -> None:
+    first = train(task(tmp_path / "run"), seconds=0)
+    assert (first.step, first.finished, first.losses) == (0, False, [])
+    assert train(task(tmp_path / "run"), stop_after(7)).step == 7
+
+
+def test_the_loss_curve_covers_every_step(tmp_path: Path) -> None:
+    losses: list[float] = []
+    curve = (
+        DiffusionEngine("cpu", 1)
+        .train(
+            task(tmp_path / "run", steps=30),
+            seconds=600,
+            should_stop=lambda: False,
+            progress=lambda _step, loss: losses.append(loss),
+        )
+        .losses
+    )
+    assert [step for step, _ in curve] == [25, 30]
+    assert curve[0][1] == pytest.approx(np.mean(losses[:25]))
+    assert curve[1][1] == pytest.approx(np.mean(losses[25:]))
+
+
+@pytest.mark.parametrize("name", [STATE, "network.safetensors", "optimiser.safetensors"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
+    train(task(tmp_path / "run"), stop_after(2))
+    file = tmp_path / "run" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointDamaged):
+        train(task(tmp_path / "run"))
+
+
+def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    train(task(tmp_path / "run"), stop_after(2))
+    with pytest.raises(CheckpointDamaged):
+        train(task(tmp_path / "run", seed=4))
+
+
+def test_a_file_that_is_no_weights_is_refused(tmp_path: Path, weights: Path) -> None:
+    bad = tmp_path / "bad.safetensors"
+    for content in (b"", b"\x80\x04pickle", weights.read_bytes()[:-100]):
+        bad.write_bytes(content)
+        with pytest.raises(CheckpointDamaged):
+            load_weights(bad)
+
+
+@pytest.mark.parametrize("batch", [1, 8, 64])
+@pytest.mark.parametrize(
+    "sampler",
+    [FORTH, Sampler(name="ddim", steps=2), Sampler(steps=2, guidance=3.0, rescale=0.7)],
+    ids=["dpm", "ddim", "guided"],
+)
+def test_pixels_do_not_depend_on_neighbours(weights: Path, batch: int, sampler: Sampler) -> None:
+    """The same image alone, and elsewhere among others, in the same batch shape."""
+    many = conditions(batch + 3)
+    order = RenderTask(weights, "w", many, list(range(100, 103 + batch)), sampler, batch)
+    among = render(weights, order)
+    assert among.shape == (batch + 3, 32, 32)
+    for i in {0, batch // 2, batch - 1, batch + 2}:
+        lone = replace(order, conditions=[many[i]], seeds=[100 + i])
+        assert np.array_equal(render(weights, lone)[0], among[i]), i
+
+
+def test_seed_and_condition_both_decide(weights: Path) -> None:
+    one, two = conditions(2)
+    order = RenderTask(weights, "w", [one, one, two], [1, 2, 1], FORTH, 8)
+    images = render(weights, order)
+    assert images.dtype == np.uint8
+    assert not np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[0], images[2])
+
+
+def test_a_warm_engine_serves_the_weights_it_is_asked_for(tmp_path: Path, weights: Path) -> None:
+    train(task(tmp_path / "other", steps=2, seed=9))
+    order = RenderTask(weights, "a", conditions(1), [1], FORTH, 1)
+    other = replace(order, weights=tmp_path / "other" / WEIGHTS, digest="b")
+    warm = DiffusionEngine("cpu", 1)
+    first, second, third = warm.render(order), warm.render(other), warm.render(order)
+    assert np.array_equal(first, third)
+    assert not np.array_equal(first, second)
+    (tmp_path / "other" / WEIGHTS).unlink()
+    assert np.array_equal(warm.render(order), first)
+
+
+def test_all_63_bits_of_a_seed_count() -> None:
+    low, high = noise([5, 5 + 2**40], 32)
+    assert not np.array_equal(low, high)
+    assert noise([2**63 - 1], 32).shape == (1, 1, 32, 32)
+    assert abs(noise(range(50), 32).std() - 1) < 0.02
+
+
+def test_the_environment_is_told() -> None:
+    environment = DiffusionEngine("cpu", 1).environment
+    assert (environment.device, environment.threads) == ("cpu", 1)
+    assert environment.torch == torch.__version__
+
+
+def test_the_web_knows_the_presets_rightly() -> None:
+    sizes = {name: preset.architecture.size_px for name, preset in PRESETS.items()}
+    assert {name: facts.size_px for name, facts in PRESET_FACTS.items()} == sizes
+
+
+def test_unknown_attributes_are_fine(weights: Path) -> None:
+    order = RenderTask(weights, "w", [Condition(findings={Finding.EDEMA: 1})], [1], FORTH, 1)
+    assert render(weights, order).shape == (1, 32, 32)
