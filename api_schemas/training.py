@@ -90,7 +90,9 @@ class ClassifierSettings(Wire):
     batch_size: int = Field(default=32, ge=2, le=4096)
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0, le=10)
-    validate_every: int | None = Field(default=None, ge=1, description="steps; null: 20 times")
+    validate_every: int | None = Field(
+        default=None, ge=1, description="steps; null: at most 20 times a run"
+    )
     early_stopping: int | None = Field(default=None, ge=1, le=1000)
 
 

@@ -21,6 +21,8 @@ from PIL import Image, UnidentifiedImageError
 from services.training.ports.engine import ImageMismatchError, Pixels
 
 PIXELS, RECORD = "pixels.npy", "record.json"
+PART = ".part"
+"""Suffix of a source that is still being packed."""
 READERS = 16
 """Threads that fetch images; they wait for the object store most of the time."""
 
@@ -49,7 +51,7 @@ class SourceCache:
         self, place: Path, shape: tuple[int, int, int], read: Callable[[int], bytes]
     ) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=".part", dir=self._folder))
+        beside = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=PART, dir=self._folder))
         try:
             pack(beside / PIXELS, shape, read)
             (beside / RECORD).write_text(json.dumps({"sha256": _sha256(beside / PIXELS)}))
@@ -65,17 +67,25 @@ class SourceCache:
     def _evict(self, keep: Path) -> None:
         """Remove the least recently used until the limit holds; open maps stay readable."""
         held = sorted(
-            (p for p in self._folder.iterdir() if p.is_dir() and p.suffix != ".part"),
-            key=lambda p: p.stat().st_mtime,
+            (entry for p in self._folder.iterdir() if (entry := _entry(p)) is not None),
+            reverse=True,
         )
-        sizes = {p: sum(f.stat().st_size for f in p.iterdir()) for p in held}
-        total = sum(sizes.values())
-        for place in held:
-            if total <= self._limit:
-                return
+        total = sum(size for _, size, _ in held)
+        while total > self._limit and held:
+            _, size, place = held.pop()
             if place != keep:
                 shutil.rmtree(place, ignore_errors=True)
-                total -= sizes[place]
+                total -= size
+
+
+def _entry(place: Path) -> tuple[float, int, Path] | None:
+    """(last use, bytes, folder) of a packed source; None for anything else, or gone meanwhile."""
+    if place.suffix == PART:
+        return None
+    try:
+        return place.stat().st_mtime, sum(f.stat().st_size for f in place.iterdir()), place
+    except OSError:
+        return None
 
 
 def pack(path: Path, shape: tuple[int, int, int], read: Callable[[int], bytes]) -> None:

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from services.training.service.samples import (
 
 MANIFESTS_KEPT = 8
 VALIDATIONS = 20
+"""At most so many in a run whose request does not say how often."""
 
 
 class ManifestChanged(Conflict):
@@ -149,7 +151,7 @@ def run_spec(
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        validate_every=settings.validate_every or max(1, steps // VALIDATIONS),
+        validate_every=settings.validate_every or ceil(steps / VALIDATIONS),
         early_stopping=settings.early_stopping,
     )
 
