@@ -14,8 +14,11 @@ class Network(nn.Module):
     """v(x_t, t, c), images (N, 1, H, W) in and out.
 
     Pixels are folded into channels first (`unshuffle`): the U-Net then works at a fraction of the
-    size, which is what makes it affordable on a CPU. A condition that is dropped is replaced by
-    the learned `null` embedding, the unconditional model of classifier-free guidance.
+    size, which is what makes it affordable on a CPU. The condition enters twice: embedded, it
+    modulates every block alike everywhere; and as `maps`, learned pictures of where each attribute
+    shows, beside the image. (Without maps a small network took about five times as long to obey
+    its condition.) A condition that is dropped becomes the learned `null` embedding and no maps:
+    the unconditional model of classifier-free guidance.
     """
 
     def __init__(self, shape: Architecture, condition_width: int) -> None:
@@ -27,11 +30,16 @@ class Network(nn.Module):
             nn.Linear(condition_width, width), nn.SiLU(), nn.Linear(width, width)
         )
         self.null = nn.Parameter(torch.zeros(width))
+        side = shape.size_px // shape.unshuffle
+        self.maps = nn.Sequential(
+            nn.Linear(condition_width, shape.maps * side**2),
+            nn.Unflatten(1, (shape.maps, side, side)),
+        )
         levels = zip(shape.channels, shape.attention, strict=True)
         blocks = ["Attn" if attention else "" for _, attention in levels]
         self.unet = UNet2DModel(
-            sample_size=shape.size_px // shape.unshuffle,
-            in_channels=folded,
+            sample_size=side,
+            in_channels=folded + shape.maps,
             out_channels=folded,
             block_out_channels=shape.channels,
             layers_per_block=shape.layers,
@@ -52,9 +60,10 @@ class Network(nn.Module):
         c: torch.Tensor,  # (N, D)
         dropped: torch.Tensor | None = None,  # (N,) bool
     ) -> torch.Tensor:
-        embedding = self.condition(c)
+        embedding, maps = self.condition(c), self.maps(c)
         if dropped is not None:
             embedding = torch.where(dropped[:, None], self.null, embedding)
-        folded = F.pixel_unshuffle(x, self.unshuffle)
+            maps = maps.masked_fill(dropped[:, None, None, None], 0.0)
+        folded = torch.cat([F.pixel_unshuffle(x, self.unshuffle), maps], dim=1)
         v = cast("torch.Tensor", self.unet(folded, t, embedding, return_dict=False)[0])
         return F.pixel_shuffle(v, self.unshuffle)

@@ -14,6 +14,7 @@ class Architecture:
     unshuffle: int
     channels: tuple[int, ...]
     attention: tuple[bool, ...]
+    maps: int = 8
     layers: int = 1
     groups: int = 8
     head_width: int = 16

@@ -21,7 +21,7 @@ class PresetFacts:
 
 
 PRESET_FACTS: Mapping[str, PresetFacts] = MappingProxyType(
-    {"tiny-32": PresetFacts(32, 1500), "small-64": PresetFacts(64, 2500)}
+    {"tiny-32": PresetFacts(32, 1200), "small-64": PresetFacts(64, 2500)}
 )
 
 
