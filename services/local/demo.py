@@ -80,8 +80,8 @@ def phantom_study() -> Study:
             for site, patients in size.items()
         ],
         preset="tiny-32",
-        steps=1500,
-        sampler=Sampler(steps=16),
+        steps=1000,
+        sampler=Sampler(steps=12),
         ratios=[1.0, 3.0],
         seeds=[0, 1],
         classifier=ClassifierSettings(epochs=6),
