@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import urllib3
 from minio import Minio
@@ -79,8 +80,12 @@ class Seaweed:
         )
 
     def probe(self) -> None:
-        """A real put: its health route answers before writes work."""
-        with urllib3.PoolManager(timeout=5, retries=False) as pool:
+        """A real put: its health route answers before writes work.
+
+        Each time under another key: a put that came too early may hang for a quarter of a minute,
+        and keeps its key locked meanwhile.
+        """
+        with urllib3.PoolManager(timeout=3, retries=False) as pool:
             client = Minio(
                 self.endpoint,
                 access_key=self.state.secret("s3_access_key"),
@@ -91,4 +96,6 @@ class Seaweed:
             )
             if not client.bucket_exists(BUCKET):
                 client.make_bucket(BUCKET)
-            client.put_object(BUCKET, "ready", io.BytesIO(b"ready"), len(b"ready"))
+            key = f"ready/{uuid4()}"
+            client.put_object(BUCKET, key, io.BytesIO(b"ready"), len(b"ready"))
+            client.remove_object(BUCKET, key)

@@ -11,7 +11,7 @@ from services.local.seaweed import Seaweed
 from services.local.state import State
 from services.local.valkey import Valkey
 
-ATTEMPTS = 6
+DEATHS = 6
 READY_S = 60.0
 
 
@@ -107,18 +107,18 @@ class Servers:
         After a kill -9 of the postmaster the first restart can fail while an old backend lives.
         """
         deadline = time.monotonic() + READY_S
-        attempt = 1
+        deaths = 0
         while True:
             try:
                 recipe.probe()
             except Exception as error:
                 child = self._child(recipe)
                 dead = child.pid() is None
-                if time.monotonic() > deadline or (dead and attempt == ATTEMPTS):
+                if time.monotonic() > deadline or (dead and deaths == DEATHS):
                     raise ServerFailed(f"{recipe.name}: {error}\n{child.last_words()}") from error
-                time.sleep(0.5 if dead else 0.05)
                 if dead:
-                    attempt += 1
                     self._launch(recipe)
+                    deaths += 1
+                time.sleep(0.5 if deaths > 1 else 0.05)
             else:
                 return

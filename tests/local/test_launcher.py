@@ -94,8 +94,10 @@ def test_up_recovers_from_a_killed_supervisor(
     launcher: Launcher, access: Access, killed: set[str]
 ) -> None:
     before = pids(launcher)
-    for name in killed:
-        os.kill(before[name], SIGKILL)
+    victims = [psutil.Process(before[name]) for name in killed]
+    for victim in victims:
+        victim.kill()
+    psutil.wait_procs(victims, timeout=5)
     assert launcher.up() == access
     after = pids(launcher)
     assert {name for name in before if before[name] != after[name]} == killed
