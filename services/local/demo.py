@@ -274,9 +274,10 @@ class Demo:
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:
+    """Three digits without the leading zero, so that three sites fit a narrow terminal."""
     if value is None:
         return "-"
-    return f"{value:+.3f}" if signed else f"{value:.3f}"
+    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("0.", ".", 1)
 
 
 def _p(value: float | None) -> str:
