@@ -16,7 +16,9 @@ PORTS = (
     *("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"),
     *("volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port"),
 )
+GRPC_PARTS = ("s3", "master", "volume", "filer")
 GRPC_OFFSET = 10_000
+SOCKETS = Path("/tmp")  # noqa: S108 - its choice, not ours
 JWT_KEYS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
 
@@ -34,6 +36,13 @@ class Seaweed:
     @property
     def endpoint(self) -> str:
         return f"127.0.0.1:{self.state.port('s3.port')}"
+
+    @property
+    def leftovers(self) -> tuple[Path, ...]:
+        """Its parts' sockets for each other: only we may connect, but nobody removes them."""
+        ports = {part: self.state.port(f"{part}.port.grpc") for part in GRPC_PARTS}
+        ports["admin"] = self.state.port("admin.port") + GRPC_OFFSET
+        return tuple(SOCKETS / f"seaweedfs-{part}-grpc-{port}.sock" for part, port in ports.items())
 
     def prepare(self) -> None:
         """The one identity that may do anything; nobody is anonymous."""

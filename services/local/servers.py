@@ -36,6 +36,11 @@ class Recipe(Protocol):
         """The names of the ports that it keeps."""
         ...
 
+    @property
+    def leftovers(self) -> tuple[Path, ...]:
+        """Files outside the state folder that it leaves behind."""
+        ...
+
     def prepare(self) -> None: ...
     def command(self) -> Command: ...
     def probe(self) -> None:
@@ -78,6 +83,9 @@ class Servers:
                 child.signal()
             for child in children:
                 child.await_end()
+            for recipe in self._recipes:
+                for file in recipe.leftovers:
+                    file.unlink(missing_ok=True)
 
     def running(self) -> dict[str, int]:
         """Name to pid of those that run."""
