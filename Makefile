@@ -34,8 +34,8 @@ $(STAMP):
 demo: setup ## run the paper in miniature (DATA=file.csv: on its images)
 	$(PY) -m services.local demo $(if $(DATA),--data "$(DATA)")
 
-up: setup ## start everything in the background, or find that it runs
-	$(PY) -m services.local up
+up: setup ## start everything in the background (IMPORT_ROOT=folder: allow imports)
+	$(PY) -m services.local up $(if $(IMPORT_ROOT),--import-root "$(IMPORT_ROOT)")
 
 down: setup ## stop everything; data and secrets stay
 	$(PY) -m services.local down

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Wire
 from api_schemas.findings import Finding
@@ -34,7 +34,38 @@ class ContactSheet(Wire):
 
 
 class PlanPost(Wire):
-    """The analysis of one experiment, frozen before anything trains."""
+    """The analysis of one experiment, frozen before anything trains.
+
+    `primary` minus `reference`, in macro AUROC, is the registered question; `margin` bounds the
+    differences that do not matter. `waived` repeats, in words, every guard that was waived.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "experiment": "019a0000-0000-7000-8000-000000000004",
+                    "name": "does it help?",
+                    "arms": [
+                        {"name": "real", "dose": 0},
+                        {"name": "real_equal_steps"},
+                        {"name": "real+100%", "dose": 1},
+                    ],
+                    "seeds": [0, 1, 2, 3, 4],
+                    "tests": [
+                        {
+                            "name": "internal",
+                            "data": {"dataset": "019a0000-0000-7000-8000-000000000001"},
+                            "split": "test",
+                        }
+                    ],
+                    "reference": "real_equal_steps",
+                    "primary": "real+100%",
+                    "margin": 0.005,
+                }
+            ]
+        }
+    )
 
     experiment: UUID
     name: Name
@@ -50,6 +81,8 @@ class PlanPost(Wire):
 
 
 class PlanView(PlanPost):
+    model_config = ConfigDict(json_schema_extra={})  # a request's example is none of an answer
+
     id: UUID
     digest: Digest
     created_at: datetime
@@ -92,8 +125,9 @@ class ResultRow(Wire):
     """One line of `/results`: an arm on a test set, for a label or `macro`.
 
     `low` and `high` bound the 95 % interval of `auroc`; `difference` is arm minus `reference`
-    with its interval and two-sided `p`; `p_holm` is there for the primary family only. A number
-    that cannot honestly be given is null and `flags` says why.
+    with its interval and two-sided `p`; `p_holm` is there for the primary family only. `dof`
+    belongs to the difference, on the reference's own lines to the interval. A number that cannot
+    honestly be given is null and `flags` says why.
     """
 
     experiment: UUID
@@ -118,6 +152,9 @@ class ResultRow(Wire):
     flags: list[Flag] = []
 
 
+Verdict = Literal["better", "worse", "equivalent", "inconclusive", "not_estimable"]
+
+
 class Comparison(Wire):
     """The registered primary question on one test set, and its answer."""
 
@@ -132,7 +169,7 @@ class Comparison(Wire):
     p_holm: float | None
     dof: float | None
     margin: float
-    verdict: Literal["better", "worse", "equivalent", "inconclusive", "not_estimable"]
+    verdict: Verdict
     seeds: int
     flags: list[Flag] = []
 

@@ -16,9 +16,11 @@ TestName = ArmName
 class Source(Wire):
     """Images an arm trains on: split `train` of a dataset, or of a cohort.
 
-    `multiple` counts in real training sets: 1 is as many images as the experiment's real
-    training set holds. A real source beyond 1 repeats its images; a cohort gives whole replicas
-    first and is never repeated. `shuffled` permutes the labels among the source's images.
+    `multiple` counts in real training sets: 1 is as many images as split `train` of the first
+    dataset of the reference arm holds (of the first dataset of any arm, if that arm has none).
+    A dataset repeats its images beyond what it holds; a cohort gives whole replicas first and
+    is never repeated. `shuffled` permutes the labels among the source's images, another way
+    for every seed.
     """
 
     data: DataRef
@@ -27,7 +29,12 @@ class Source(Wire):
 
 
 class Stage(Wire):
-    """Some steps of training on the union of `sources`; `steps` null: the schedule's own."""
+    """Some steps of training on the union of `sources`.
+
+    `steps` null: with the schedule `own` (and in the primary arm) the classifier's epochs over
+    the stage's images; with `primary` what the arm's other stages leave of the primary arm's
+    steps, shared by such stages in proportion to their images.
+    """
 
     sources: list[Source] = Field(min_length=1, max_length=8)
     steps: int | None = Field(default=None, ge=1, le=10_000_000)
@@ -74,16 +81,18 @@ class ClassifierSettings(Wire):
     """The classifier and its schedule. `fast` is a small ConvNeXt for CPUs.
 
     `epochs` are epochs of the arm that runs its own schedule (`real`: over real images;
-    the primary arm: over its real and synthetic images). `early_stopping` null: train all steps
-    and keep the best checkpoint by validation macro AUROC; else the patience in validations.
+    the primary arm: over its real and synthetic images). The best checkpoint by validation
+    macro AUROC is kept; `early_stopping` null: after all steps, else the patience in validations.
     """
 
     preset: Literal["fast"] = "fast"
     epochs: float = Field(default=10.0, gt=0, le=1000)
-    batch_size: int = Field(default=64, ge=2, le=4096)
+    batch_size: int = Field(default=32, ge=2, le=4096)
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0, le=10)
-    validate_every: int | None = Field(default=None, ge=1, description="steps; null: 20 times")
+    validate_every: int | None = Field(
+        default=None, ge=1, description="steps; null: at most 20 times a run"
+    )
     early_stopping: int | None = Field(default=None, ge=1, le=1000)
 
 
@@ -101,7 +110,10 @@ class TestSet(Wire):
 
 
 class PlanRequest(Wire):
-    """The analysis, registered before anything trains. `margin` is the equivalence margin."""
+    """The analysis, registered before anything trains. `margin` is the equivalence margin.
+
+    `primary` null: the arm of the preset's largest ratio; arms given one by one must name it.
+    """
 
     reference: ArmName = "real_equal_steps"
     primary: ArmName | None = None

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from services.generation.diffusion.engine import DiffusionEngine
 
 from api_schemas.generation import Condition, Sampler
+from services.generation.diffusion.engine import DiffusionEngine
 from services.generation.ports.engine import RenderTask, TrainTask
 
 BATCH = 64

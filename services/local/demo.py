@@ -80,8 +80,8 @@ def phantom_study() -> Study:
             for site, patients in size.items()
         ],
         preset="tiny-32",
-        steps=1500,
-        sampler=Sampler(steps=16),
+        steps=1000,
+        sampler=Sampler(steps=12),
         ratios=[1.0, 3.0],
         seeds=[0, 1],
         classifier=ClassifierSettings(epochs=6),
@@ -240,7 +240,10 @@ class Demo:
                 task, completed=done or 0, total=total, unit=job.unit, message=job.message[:40]
             )
 
+        began = time.monotonic()
         wait(look, limit_s=LIMIT_S, seen=show)
+        if not self._console.is_terminal:
+            self._console.print(f"  {what}: {time.monotonic() - began:.0f} s")
         bars.update(task, total=bars.tasks[task].total or 1, message="")
         bars.update(task, completed=bars.tasks[task].total or 1)
 
@@ -271,9 +274,10 @@ class Demo:
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:
+    """Three digits without the leading zero, so that three sites fit a narrow terminal."""
     if value is None:
         return "-"
-    return f"{value:+.3f}" if signed else f"{value:.3f}"
+    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("0.", ".", 1)
 
 
 def _p(value: float | None) -> str:

@@ -29,6 +29,9 @@ FEW_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 }
 """For all but the torch workers: their cores belong to those."""
 
+TORCH = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for each other sleep: spinning ones are several times slower on busy cores."""
+
 WEB = "web"
 IMPORTERS = (WEB, "cpu")
 """The processes that look below the import roots."""
@@ -81,8 +84,7 @@ class Installation:
         self, name: str, arguments: tuple[str, ...], endpoints: Endpoints, *, torch: bool = False
     ) -> Command:
         environment = {"PYTHONPATH": str(CODE), **self._settings(endpoints)}
-        if not torch:
-            environment |= FEW_THREADS
+        environment |= TORCH if torch else FEW_THREADS
         if name in IMPORTERS:
             environment["SYNTHORAX_IMPORT_ROOTS"] = os.pathsep.join(self.import_roots)
         return Command(

@@ -18,6 +18,7 @@ from services.local.supervisor import FAILED, NAME, UP, migrate, stop_all, super
 
 WAIT_S = 180.0
 LOOK_S = 0.1
+STARTS = 3
 PROJECT = "lab"
 
 
@@ -64,17 +65,19 @@ class Launcher:
         with self.state.lock("up"):
             self.installation.ask(import_roots)
             keeper = supervisor(self.state)
-            if keeper.pid() is None:
-                (self.state.records / "phase").unlink(missing_ok=True)
-                keeper.spawn()
+            starts = 0
             deadline = time.monotonic() + WAIT_S
-            while not self._stands():
-                phase = self._phase()
+            while keeper.pid() is None or not self._stands():
+                phase = self._phase() if starts else "starting"
                 report(phase)
-                if phase.startswith(FAILED) or keeper.pid() is None:
+                if phase.startswith(FAILED) or starts > STARTS:
                     raise NotUp(f"{phase}\n{keeper.last_words()}")
                 if time.monotonic() > deadline:
                     raise NotUp(f"no answer within {WAIT_S:.0f} s; see {self.state.logs}")
+                if keeper.pid() is None:  # not started yet, or killed while we watch
+                    (self.state.records / "phase").unlink(missing_ok=True)
+                    keeper.spawn()
+                    starts += 1
                 time.sleep(LOOK_S)
             return self._write_access(self._key() or "")
 

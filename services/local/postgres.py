@@ -27,6 +27,7 @@ class Postgres:
 
     name = "postgres"
     ports = ("postgres",)
+    leftovers = ()
 
     def __init__(self, state: State) -> None:
         self.state = state

@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import urllib3
 from minio import Minio
@@ -15,7 +16,9 @@ PORTS = (
     *("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"),
     *("volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port"),
 )
+GRPC_PARTS = ("s3", "master", "volume", "filer")
 GRPC_OFFSET = 10_000
+SOCKETS = Path("/tmp")  # noqa: S108 - its choice, not ours
 JWT_KEYS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
 
@@ -33,6 +36,13 @@ class Seaweed:
     @property
     def endpoint(self) -> str:
         return f"127.0.0.1:{self.state.port('s3.port')}"
+
+    @property
+    def leftovers(self) -> tuple[Path, ...]:
+        """Its parts' sockets for each other: only we may connect, but nobody removes them."""
+        ports = {part: self.state.port(f"{part}.port.grpc") for part in GRPC_PARTS}
+        ports["admin"] = self.state.port("admin.port") + GRPC_OFFSET
+        return tuple(SOCKETS / f"seaweedfs-{part}-grpc-{port}.sock" for part, port in ports.items())
 
     def prepare(self) -> None:
         """The one identity that may do anything; nobody is anonymous."""
@@ -79,8 +89,12 @@ class Seaweed:
         )
 
     def probe(self) -> None:
-        """A real put: its health route answers before writes work."""
-        with urllib3.PoolManager(timeout=5, retries=False) as pool:
+        """A real put: its health route answers before writes work.
+
+        Each time under another key: a put that came too early may hang for a quarter of a minute,
+        and keeps its key locked meanwhile.
+        """
+        with urllib3.PoolManager(timeout=3, retries=False) as pool:
             client = Minio(
                 self.endpoint,
                 access_key=self.state.secret("s3_access_key"),
@@ -91,4 +105,6 @@ class Seaweed:
             )
             if not client.bucket_exists(BUCKET):
                 client.make_bucket(BUCKET)
-            client.put_object(BUCKET, "ready", io.BytesIO(b"ready"), len(b"ready"))
+            key = f"ready/{uuid4()}"
+            client.put_object(BUCKET, key, io.BytesIO(b"ready"), len(b"ready"))
+            client.remove_object(BUCKET, key)

@@ -11,7 +11,7 @@ from services.local.seaweed import Seaweed
 from services.local.state import State
 from services.local.valkey import Valkey
 
-ATTEMPTS = 6
+DEATHS = 6
 READY_S = 60.0
 
 
@@ -34,6 +34,11 @@ class Recipe(Protocol):
     @property
     def ports(self) -> tuple[str, ...]:
         """The names of the ports that it keeps."""
+        ...
+
+    @property
+    def leftovers(self) -> tuple[Path, ...]:
+        """Files outside the state folder that it leaves behind."""
         ...
 
     def prepare(self) -> None: ...
@@ -78,6 +83,9 @@ class Servers:
                 child.signal()
             for child in children:
                 child.await_end()
+            for recipe in self._recipes:
+                for file in recipe.leftovers:
+                    file.unlink(missing_ok=True)
 
     def running(self) -> dict[str, int]:
         """Name to pid of those that run."""
@@ -107,18 +115,18 @@ class Servers:
         After a kill -9 of the postmaster the first restart can fail while an old backend lives.
         """
         deadline = time.monotonic() + READY_S
-        attempt = 1
+        deaths = 0
         while True:
             try:
                 recipe.probe()
             except Exception as error:
                 child = self._child(recipe)
                 dead = child.pid() is None
-                if time.monotonic() > deadline or (dead and attempt == ATTEMPTS):
+                if time.monotonic() > deadline or (dead and deaths == DEATHS):
                     raise ServerFailed(f"{recipe.name}: {error}\n{child.last_words()}") from error
-                time.sleep(0.5 if dead else 0.05)
                 if dead:
-                    attempt += 1
                     self._launch(recipe)
+                    deaths += 1
+                time.sleep(0.5 if deaths > 1 else 0.05)
             else:
                 return

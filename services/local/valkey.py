@@ -16,6 +16,7 @@ class Valkey:
 
     name = "valkey"
     ports = ("valkey",)
+    leftovers = ()
 
     def __init__(self, state: State) -> None:
         self.state = state

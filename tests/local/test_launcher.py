@@ -89,13 +89,18 @@ def test_a_new_import_root_restarts_the_importers_alone(
     assert {name for name in before if before[name] != after[name]} == {"web", "cpu"}
 
 
-def test_up_recovers_from_a_killed_supervisor(launcher: Launcher, access: Access) -> None:
+@pytest.mark.parametrize("killed", [{"supervisor"}, {"supervisor", "web"}])
+def test_up_recovers_from_a_killed_supervisor(
+    launcher: Launcher, access: Access, killed: set[str]
+) -> None:
     before = pids(launcher)
-    for name in ("supervisor", "web"):
-        os.kill(before[name], SIGKILL)
+    victims = [psutil.Process(before[name]) for name in killed]
+    for victim in victims:
+        victim.kill()
+    psutil.wait_procs(victims, timeout=5)
     assert launcher.up() == access
     after = pids(launcher)
-    assert {name for name in before if before[name] != after[name]} == {"supervisor", "web"}
+    assert {name for name in before if before[name] != after[name]} == killed
 
 
 def test_down_leaves_no_process(launcher: Launcher, access: Access) -> None:

@@ -141,8 +141,10 @@ def test_stop_leaves_no_process_and_a_restart_keeps_secrets_and_data(
         for pid in started
         for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     ]
+    assert all(file.exists() for file in servers.seaweed.leftovers)
     servers.stop()
     assert servers.running() == {}
+    assert not any(file.exists() for file in servers.seaweed.leftovers)
     _, alive = psutil.wait_procs(processes, timeout=3)
     assert alive == []
     assert astuple(servers.start()) == astuple(endpoints)

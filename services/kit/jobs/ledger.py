@@ -138,6 +138,13 @@ class Jobs:
         )
         return [JobEvent.model_validate(row, from_attributes=True) for row in rows]
 
+    def slice_states(self, tx: Tx, job: UUID) -> list[tuple[dict[str, Any], str]]:
+        """Payload and state of every slice of a job, in order."""
+        found = tx.session.execute(
+            select(Slice.payload, Slice.state).where(Slice.job == job).order_by(Slice.ordinal)
+        )
+        return [(row.payload, row.state) for row in found]
+
     def terminal(self, tx: Tx, job: UUID) -> bool:
         return tx.session.scalar(select(Job.finished_at).where(Job.id == job)) is not None
 

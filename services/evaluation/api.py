@@ -1,0 +1,134 @@
+"""Routes of evaluation: parse, call, return."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+
+from api_schemas.base import Page
+from api_schemas.evaluation import (
+    Comparison,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+    ResultRow,
+)
+from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
+from services.evaluation.service import Answers, Intake
+from services.evaluation.service.answers import Wanted
+from services.evaluation.service.problems import PredictionsTooLarge
+from services.kit.auth import Reader, Writer
+from services.kit.http import CursorQuery, LimitQuery
+
+PARQUET = "application/vnd.apache.parquet"
+CSV = "text/csv"
+HTML = "text/html"
+BODY_LIMIT = 256 * 2**20
+
+REPORT_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, no-cache",
+}
+
+
+async def _bounded(request: Request) -> bytes:
+    """The body, counted while it streams in; raises `PredictionsTooLarge` (413)."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > BODY_LIMIT:
+            raise PredictionsTooLarge(f"At most {BODY_LIMIT // 2**20} MiB", field="body")
+    return bytes(content)
+
+
+def routes(intake: Intake, answers: Answers) -> APIRouter:
+    router = APIRouter(tags=["evaluation"])
+    _incoming(router, intake)
+    _outgoing(router, answers)
+    return router
+
+
+def _incoming(router: APIRouter, intake: Intake) -> None:
+    @router.post("/plans", status_code=201)
+    def post_plan(body: PlanPost, caller: Writer, response: Response) -> PlanView:
+        """Register the analysis of an experiment. The same plan again answers the first one."""
+        view = intake.register(caller, body)
+        response.headers["Location"] = f"/plans/{view.id}"
+        return view
+
+    @router.get("/plans/{plan}")
+    def get_plan(plan: UUID, caller: Reader) -> PlanView:
+        """A plan, how many prediction sets it has received, and its evaluation's job."""
+        return intake.plan(caller, plan)
+
+    @router.post("/predictions", status_code=201, openapi_extra=_PREDICTIONS_BODY, responses=_413)
+    def post_predictions(
+        what: Annotated[PredictionsPost, Query()],
+        content: Annotated[bytes, Depends(_bounded)],
+        caller: Writer,
+    ) -> PredictionsView:
+        """Send the predictions of one arm and seed on one test set. The last set that the plan
+        expects starts the evaluation.
+        """
+        return intake.accept(caller, what, content)
+
+
+def _outgoing(router: APIRouter, answers: Answers) -> None:
+    @router.get("/results", response_model=Page[ResultRow], responses=_of(CSV))
+    def list_results(
+        wanted: Annotated[Wanted, Depends(_wanted)],
+        caller: Reader,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
+        form: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
+        accept: Annotated[str, Header(include_in_schema=False)] = "",
+    ) -> Any:
+        """Every test set, arm and label: AUROC, intervals, differences to the reference.
+
+        CSV (`format=csv`, or `Accept: text/csv`) holds all lines at once and the same numbers.
+        """
+        if form == "csv" or (form is None and accept.split(",")[0].strip().startswith(CSV)):
+            return PlainTextResponse(answers.results_csv(caller, wanted), media_type=CSV)
+        return answers.results(caller, wanted, cursor, limit)
+
+    @router.get("/comparisons")
+    def list_comparisons(
+        caller: Reader,
+        experiment: UUID | None = None,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
+    ) -> Page[Comparison]:
+        """The registered question on every test set, and its answer."""
+        return answers.comparisons(caller, experiment, cursor, limit)
+
+    @router.get("/reports/{experiment}", response_class=HTMLResponse, responses=_of(HTML))
+    def get_report(experiment: UUID, caller: Reader) -> Response:
+        """The experiment's report: one HTML page that stands alone."""
+        return HTMLResponse(answers.report(caller, experiment), headers=REPORT_HEADERS)
+
+
+def _wanted(
+    experiment: UUID | None = None,
+    test: str | None = None,
+    arm: str | None = None,
+    label: str | None = None,
+) -> Wanted:
+    return Wanted(experiment, test, arm, label)
+
+
+def _of(media_type: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {media_type: {"schema": {"type": "string"}}}}}
+
+
+_413: dict[int | str, dict[str, Any]] = {413: {"description": "The body is too large"}}
+_PREDICTIONS_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "Parquet with sample_id, patient_id, label, truth (1, 0, null) and score",
+        "content": {PARQUET: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}

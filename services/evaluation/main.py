@@ -1,0 +1,39 @@
+"""The evaluation service: its web process, and its part of the gateway."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+
+from services.evaluation.api import routes
+from services.evaluation.clients import RemoteDatasets, RemoteGenerations
+from services.evaluation.ports import Datasets, Generations
+from services.evaluation.service import Answers, Intake
+from services.kit.adapters import Adapters
+from services.kit.http import web_app
+from services.kit.remote import Remote
+from services.kit.settings import Settings
+
+
+@dataclass(frozen=True)
+class Part:
+    router: APIRouter
+    provider: Intake
+
+
+def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations) -> Part:
+    intake = Intake(adapters.db, adapters.jobs, adapters.store, datasets, generations)
+    answers = Answers(adapters.db, adapters.store)
+    return Part(routes(intake, answers), intake)
+
+
+def build() -> FastAPI:
+    """For `uvicorn --factory services.evaluation.main:build`."""
+    settings = Settings.read()
+    adapters = Adapters.connect(settings)
+    secret = settings.service_secret.get_secret_value()
+    part = compose(
+        adapters,
+        datasets=RemoteDatasets(Remote(settings.datasets_url, secret)),
+        generations=RemoteGenerations(Remote(settings.generation_url, secret)),
+    )
+    return web_app("evaluation", [part.router], adapters)

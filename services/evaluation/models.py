@@ -1,0 +1,163 @@
+"""Rows of schema `evaluation`. None of them is ever changed but for a plan's job."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    String,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NOW = text("now()")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(schema="evaluation")
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's spelling
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(String),
+        datetime: DateTime(timezone=True),
+        int: BigInteger,
+        str: String,
+    }
+
+
+class Plan(Base):
+    """A registered analysis; `content` is the `PlanPost`, `digest` over it."""
+
+    __tablename__ = "plans"
+    __table_args__ = (UniqueConstraint("project", "experiment"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    experiment: Mapped[UUID]
+    content: Mapped[dict[str, Any]]
+    digest: Mapped[str]
+    job: Mapped[UUID | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Prediction(Base):
+    """One set of predictions: an arm and seed of a plan on one of its test sets.
+
+    `digest` is over the content, `sha256` over the stored bytes, `fingerprints` over what all
+    sets of a test share.
+    """
+
+    __tablename__ = "predictions"
+    __table_args__ = (UniqueConstraint("plan", "test", "arm", "seed"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    plan: Mapped[UUID] = mapped_column(ForeignKey(Plan.id))
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    test: Mapped[str]
+    arm: Mapped[str]
+    seed: Mapped[int]
+    digest: Mapped[str]
+    key: Mapped[str]
+    sha256: Mapped[str]
+    fingerprints: Mapped[dict[str, Any]]
+    images: Mapped[int]
+    patients: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Evaluation(Base):
+    """One run of the analysis. A later version supersedes it and leaves it as it is."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (UniqueConstraint("plan", "version"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    plan: Mapped[UUID] = mapped_column(ForeignKey(Plan.id))
+    project: Mapped[UUID]
+    experiment: Mapped[UUID]
+    job: Mapped[UUID]
+    version: Mapped[int]
+    method: Mapped[str]
+    versions: Mapped[dict[str, Any]]
+    inputs_digest: Mapped[str]
+    report_key: Mapped[str]
+    report_sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+def _within(column: str, low: int, high: int) -> CheckConstraint:
+    """Also refuses NaN, which Postgres sorts above every number."""
+    return CheckConstraint(f"{column} BETWEEN {low} AND {high}", name=f"{column}_range")
+
+
+class Result(Base):
+    """A line of `/results`, in the plan's order by `id`."""
+
+    __tablename__ = "results"
+    __table_args__ = (
+        Index("results_of_evaluation", "evaluation", "id"),
+        *(_within(c, 0, 1) for c in ("auroc", "low", "high", "p", "p_holm")),
+        *(_within(c, -1, 1) for c in ("difference", "difference_low", "difference_high")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
+    experiment: Mapped[UUID]
+    arm: Mapped[str]
+    test: Mapped[str]
+    label: Mapped[str]
+    group: Mapped[str | None]
+    images: Mapped[int]
+    positives: Mapped[int | None]
+    patients: Mapped[int]
+    seeds: Mapped[int]
+    auroc: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    reference: Mapped[str | None]
+    difference: Mapped[float | None]
+    difference_low: Mapped[float | None]
+    difference_high: Mapped[float | None]
+    p: Mapped[float | None]
+    p_holm: Mapped[float | None]
+    dof: Mapped[float | None]
+    flags: Mapped[list[str]]
+
+
+class Comparison(Base):
+    """The answer to the registered question on one test set."""
+
+    __tablename__ = "comparisons"
+    __table_args__ = (
+        Index("comparisons_of_evaluation", "evaluation", "id"),
+        *(_within(c, -1, 1) for c in ("difference", "low", "high")),
+        *(_within(c, 0, 1) for c in ("p", "p_holm")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
+    experiment: Mapped[UUID]
+    test: Mapped[str]
+    primary: Mapped[str]
+    reference: Mapped[str]
+    difference: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    p: Mapped[float | None]
+    p_holm: Mapped[float | None]
+    dof: Mapped[float | None]
+    margin: Mapped[float]
+    verdict: Mapped[str]
+    seeds: Mapped[int]
+    flags: Mapped[list[str]]

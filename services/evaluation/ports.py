@@ -1,0 +1,26 @@
+"""What evaluation needs from its neighbours: what data is, and which images it holds."""
+
+from typing import Protocol
+from uuid import UUID
+
+import pyarrow as pa
+
+from api_schemas.datasets import DatasetView
+from api_schemas.generation import GenerationView
+from services.kit.auth import Caller
+
+
+class Datasets(Protocol):
+    """Raises `NotFound` for what is not the caller's, `Conflict` for what is not ready."""
+
+    def dataset(self, caller: Caller, dataset: UUID, /) -> DatasetView: ...
+
+    def dataset_manifest(self, caller: Caller, dataset: UUID, /) -> pa.Table: ...
+
+
+class Generations(Protocol):
+    """The same for cohorts."""
+
+    def generation(self, caller: Caller, generation: UUID, /) -> GenerationView: ...
+
+    def cohort_manifest(self, caller: Caller, generation: UUID, /) -> pa.Table: ...

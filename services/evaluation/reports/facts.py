@@ -1,0 +1,80 @@
+"""What a report is made of: results, and what is known about where they come from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api_schemas.evaluation import Comparison, PlanPost, ResultRow
+from services.evaluation.statistics.analysis import Trend
+
+Kind = Literal["real", "phantom", "synthetic", "unknown"]
+"""What images show: people, drawn phantoms, what a generator made, or nobody can say any more."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class TestFacts:
+    """A test set as it was scored. `title` and `manifest` are None once the data is gone."""
+
+    __test__ = False  # not a test of pytest
+
+    name: str
+    kind: Kind
+    split: str
+    images: int
+    patients: int
+    title: str | None = None
+    manifest: str | None = None
+    terms: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """An image of the source beside a synthetic one. Pixels are (H, W), 8 bits."""
+
+    caption: str
+    real: Pixels
+    synthetic: Pixels | None
+
+
+@dataclass(frozen=True, eq=False)
+class Contact:
+    """A contact sheet; `mirrored` when each synthetic image has its neighbour's condition."""
+
+    pairs: Sequence[Pair]
+    kind: Kind
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class PredictionFacts:
+    test: str
+    arm: str
+    seed: int
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything the page says. `contact` is a sentence where there are no images to show."""
+
+    plan: PlanPost
+    plan_id: UUID
+    plan_digest: str
+    registered_at: datetime
+    evaluated_at: datetime
+    method: str
+    versions: Mapping[str, str]
+    inputs_digest: str
+    rows: Sequence[ResultRow]
+    comparisons: Sequence[Comparison]
+    trends: Sequence[Trend]
+    tests: Sequence[TestFacts]
+    predictions: Sequence[PredictionFacts]
+    contact: Contact | str

@@ -1,0 +1,6 @@
+"""Use cases of evaluation: plans and predictions come in, answers go out, a job lies between."""
+
+from services.evaluation.service.answers import Answers
+from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
+
+__all__ = ["EVALUATE", "QUEUE", "Answers", "Intake"]

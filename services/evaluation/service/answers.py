@@ -1,0 +1,125 @@
+"""Results, comparisons and reports as they are asked for: always of the newest version."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, exists, select
+from sqlalchemy.orm import Session, aliased
+
+from api_schemas.base import Page
+from api_schemas.evaluation import Comparison, ResultRow
+from services.evaluation import models
+from services.evaluation.service import plans
+from services.evaluation.service.problems import ReportUnknown
+from services.evaluation.views import comparison, result_row
+from services.kit.auth import Caller
+from services.kit.db import Database
+from services.kit.http import page
+from services.kit.objects import ObjectMissing, ObjectStore
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which results are asked for; None means all."""
+
+    experiment: UUID | None = None
+    test: str | None = None
+    arm: str | None = None
+    label: str | None = None
+
+
+class Answers:
+    """What came out of the caller's project. Before an evaluation is done there is nothing."""
+
+    def __init__(self, db: Database, store: ObjectStore) -> None:
+        self._db = db
+        self._store = store
+
+    def results(
+        self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
+    ) -> Page[ResultRow]:
+        with self._db.transaction() as tx:
+            query = _results(tx.session, caller, wanted)
+            return page(tx.session, query, models.Result.id, cursor, limit, _result_rows)
+
+    def results_csv(self, caller: Caller, wanted: Wanted) -> str:
+        """All of them as CSV: the same numbers, an empty cell where JSON has null."""
+        with self._db.transaction() as tx:
+            query = _results(tx.session, caller, wanted).order_by(models.Result.id)
+            rows = _result_rows(tx.session.scalars(query).all())
+        sink = io.StringIO()
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(ResultRow.model_fields)
+        for row in rows:
+            writer.writerow([_cell(value) for value in row.model_dump(mode="json").values()])
+        return sink.getvalue()
+
+    def comparisons(
+        self, caller: Caller, experiment: UUID | None, cursor: str | None, limit: int
+    ) -> Page[Comparison]:
+        with self._db.transaction() as tx:
+            _known(tx.session, caller, experiment)
+            query = select(models.Comparison).join(models.Evaluation).where(_newest(caller))
+            if experiment is not None:
+                query = query.where(models.Comparison.experiment == experiment)
+            return page(tx.session, query, models.Comparison.id, cursor, limit, _comparisons)
+
+    def report(self, caller: Caller, experiment: UUID) -> bytes:
+        """The newest report of an experiment, HTML; raises `ReportUnknown` (404)."""
+        with self._db.transaction() as tx:
+            query = select(models.Evaluation).where(
+                _newest(caller), models.Evaluation.experiment == experiment
+            )
+            row = tx.session.scalars(query).one_or_none()
+        if row is None:
+            raise ReportUnknown("There is no report of such an experiment (yet)")
+        try:
+            return self._store.get(row.report_key, row.report_sha256)
+        except ObjectMissing as error:
+            raise ReportUnknown("The report has been deleted") from error
+
+
+def _results(session: Session, caller: Caller, wanted: Wanted) -> Select[models.Result]:
+    _known(session, caller, wanted.experiment)
+    asked = {name: value for name, value in vars(wanted).items() if value is not None}
+    return select(models.Result).filter_by(**asked).join(models.Evaluation).where(_newest(caller))
+
+
+def _known(session: Session, caller: Caller, experiment: UUID | None) -> None:
+    """An experiment that nobody registered is a mistake, not an empty list."""
+    if experiment is not None:
+        plans.find_of_experiment(session, caller, experiment)
+
+
+def _newest(caller: Caller) -> Any:
+    """The caller's evaluations that no later version supersedes."""
+    later = aliased(models.Evaluation)
+    superseded = exists().where(
+        later.plan == models.Evaluation.plan, later.version > models.Evaluation.version
+    )
+    return (models.Evaluation.project == caller.project) & ~superseded
+
+
+def _result_rows(rows: Sequence[models.Result]) -> list[ResultRow]:
+    return [result_row(row) for row in rows]
+
+
+def _comparisons(rows: Sequence[models.Comparison]) -> list[Comparison]:
+    return [comparison(row) for row in rows]
+
+
+def _cell(value: Any) -> str:
+    """A value as CSV. Numbers as JSON writes them; a text that a spreadsheet would compute gets
+    an apostrophe in front.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ";".join(value)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+    return repr(value)

@@ -1,0 +1,155 @@
+"""The evaluation itself: predictions in, result lines and a report out, as one slice."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import func, insert, select
+
+from api_schemas.evaluation import PlanPost
+from services.evaluation import models
+from services.evaluation.reports.facts import PredictionFacts, Report, TestFacts
+from services.evaluation.service import plans
+from services.evaluation.service.intake import UNIT
+from services.evaluation.service.problems import PredictionsDamaged
+from services.evaluation.service.sources import Sources
+from services.evaluation.service.tables import restore
+from services.evaluation.statistics.analysis import (
+    METHOD,
+    TestEstimates,
+    comparisons,
+    estimate,
+    result_rows,
+    trends,
+)
+from services.evaluation.statistics.cases import Floats
+from services.evaluation.statistics.predictions import Predictions
+from services.kit.db import Database, Tx, new_id
+from services.kit.jobs import Lease
+from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
+
+LIBRARIES = ("numpy", "scipy", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A plan and every set of predictions it asked for."""
+
+    row: models.Plan
+    plan: PlanPost
+    predictions: dict[tuple[str, str, int], models.Prediction]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Handler of `evaluate`: the plan is the job's resource."""
+
+    db: Database
+    store: ObjectStore
+    sources: Sources
+    render: Callable[[Report], str]
+
+    def __call__(self, lease: Lease) -> None:
+        stored = self._stored(lease)
+        estimates = [
+            self._estimate(lease, stored, test.name, index)
+            for index, test in enumerate(stored.plan.tests)
+        ]
+        report = self._report(lease, stored, estimates)
+        html = self.render(report).encode()
+        digest = sha256(html)
+        folder = f"projects/{stored.row.project}/plans/{stored.row.id}/reports"
+        key = f"{folder}/{digest[:16]}.html"
+        self.store.put(key, html, "text/html; charset=utf-8")
+        with lease.finishing() as tx:
+            _write(tx, lease, stored, report, key, digest)
+
+    def _stored(self, lease: Lease) -> Stored:
+        with self.db.transaction() as tx:
+            row = plans.find(tx.session, lease.caller, lease.resource)
+            sets = tx.session.scalars(select(models.Prediction).filter_by(plan=row.id)).all()
+        return Stored(row, plans.plan_of(row), {(p.test, p.arm, p.seed): p for p in sets})
+
+    def _estimate(self, lease: Lease, stored: Stored, test: str, index: int) -> TestEstimates:
+        plan, sets = stored.plan, stored.predictions
+        cases = self._read(sets[test, plan.reference, plan.seeds[0]]).cases()
+        per_test = len(plan.arms) * len(plan.seeds)
+        done = index * per_test
+
+        def scores(arm: str, seed: int) -> Floats:
+            nonlocal done
+            lease.stop_now()
+            done += 1
+            lease.progress(done, per_test * len(plan.tests), UNIT, f"{test}: {arm}, seed {seed}")
+            return self._read(sets[test, arm, seed]).scores
+
+        return estimate(plan, test, cases, scores)
+
+    def _read(self, row: models.Prediction) -> Predictions:
+        try:
+            return restore(self.store.get(row.key, row.sha256))
+        except (ObjectMissing, DigestMismatch) as error:
+            detail = f"Test set {row.test}, arm {row.arm}, seed {row.seed}"
+            raise PredictionsDamaged(detail) from error
+
+    def _report(self, lease: Lease, stored: Stored, estimates: list[TestEstimates]) -> Report:
+        plan, predictions = stored.plan, stored.predictions
+        tests: list[TestFacts] = []
+        phantom: set[str] = set()
+        for test, of in zip(plan.tests, estimates, strict=True):
+            images, patients = len(of.cases.patient), of.cases.G
+            facts, is_phantom = self.sources.facts(lease.caller, test, images, patients)
+            tests.append(facts)
+            phantom |= {test.name} if is_phantom else set()
+        return Report(
+            plan=plan,
+            plan_id=stored.row.id,
+            plan_digest=stored.row.digest,
+            registered_at=stored.row.created_at,
+            evaluated_at=datetime.now(UTC),
+            method=METHOD,
+            versions=_versions(),
+            inputs_digest=plans.inputs_digest(stored.row.digest, list(predictions.values())),
+            rows=result_rows(plan, estimates, phantom),
+            comparisons=comparisons(plan, estimates, phantom),
+            trends=trends(plan, estimates),
+            tests=tests,
+            predictions=[
+                PredictionFacts(*key, predictions[key].digest) for key in sorted(predictions)
+            ],
+            contact=self.sources.contact(lease.caller, plan),
+        )
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"Python": platform.python_version(), **libraries}
+
+
+def _write(tx: Tx, lease: Lease, stored: Stored, report: Report, key: str, digest: str) -> None:
+    """A further version of the evaluation with its lines, in the plan's order."""
+    plan = stored.row
+    newest = select(func.max(models.Evaluation.version)).filter_by(plan=plan.id)
+    evaluation = models.Evaluation(
+        id=new_id(),
+        plan=plan.id,
+        project=plan.project,
+        experiment=plan.experiment,
+        job=lease.job,
+        version=(tx.session.scalar(newest) or 0) + 1,
+        method=report.method,
+        versions=dict(report.versions),
+        inputs_digest=report.inputs_digest,
+        report_key=key,
+        report_sha256=digest,
+    )
+    tx.session.add(evaluation)
+    tx.session.flush()
+    for row, lines in (
+        (models.Result, report.rows),
+        (models.Comparison, report.comparisons),
+    ):
+        values = [{"evaluation": evaluation.id, **line.model_dump()} for line in lines]
+        tx.session.execute(insert(row), values)

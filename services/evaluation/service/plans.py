@@ -1,0 +1,82 @@
+"""What a plan must be, and how its rows are found."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from api_schemas.evaluation import MACRO, PlanPost
+from services.evaluation.models import Plan, Prediction
+from services.evaluation.service.problems import PlanInconsistent, PlanUnknown
+from services.kit.auth import Caller
+
+
+def check(plan: PlanPost) -> None:
+    """Raise `PlanInconsistent` for a plan that no experiment could fulfil."""
+    arms = [a.name for a in plan.arms]
+    for field, values in (
+        ("arms", arms),
+        ("seeds", plan.seeds),
+        ("tests", [t.name for t in plan.tests]),
+        ("labels", plan.labels or []),
+    ):
+        if len(set(values)) < len(values):
+            raise PlanInconsistent("Each at most once", field=field)
+    for field in ("reference", "primary"):
+        if getattr(plan, field) not in arms:
+            raise PlanInconsistent("It must be one of the arms", field=field, accepted=arms)
+    if plan.primary == plan.reference:
+        raise PlanInconsistent("It must differ from the reference", field="primary")
+    if plan.labels is not None and not plan.labels:
+        raise PlanInconsistent("Name at least one, or leave it out for all", field="labels")
+    if not 0 < plan.margin < 1:
+        raise PlanInconsistent("A difference in AUROC above 0 and below 1", field="margin")
+    if any(a.dose is not None and not 0 <= a.dose < math.inf for a in plan.arms):
+        raise PlanInconsistent("A number of synthetic images per real one", field="arms")
+    if MACRO in arms:
+        raise PlanInconsistent(f"'{MACRO}' is the mean over the labels", field="arms")
+
+
+def digest_of(plan: PlanPost) -> str:
+    """SHA-256 of the plan as JSON with sorted keys."""
+    content = json.dumps(plan.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def plan_of(row: Plan) -> PlanPost:
+    return PlanPost.model_validate(row.content)
+
+
+def expected(plan: PlanPost) -> int:
+    return len(plan.arms) * len(plan.seeds) * len(plan.tests)
+
+
+def inputs_digest(plan_digest: str, predictions: Sequence[Prediction]) -> str:
+    """SHA-256 over the plan's digest and every set's: what the results follow from."""
+    lines = sorted(f"{p.test}\n{p.arm}\n{p.seed}\n{p.digest}" for p in predictions)
+    return hashlib.sha256("\n\n".join([plan_digest, *lines]).encode()).hexdigest()
+
+
+def find(session: Session, caller: Caller, plan: UUID, *, lock: bool = False) -> Plan:
+    query = select(Plan).filter_by(id=plan, project=caller.project)
+    row = session.scalars(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise PlanUnknown("There is no such plan")
+    return row
+
+
+def find_of_experiment(session: Session, caller: Caller, experiment: UUID) -> Plan:
+    query = select(Plan).filter_by(experiment=experiment, project=caller.project)
+    row = session.scalars(query).one_or_none()
+    if row is None:
+        raise PlanUnknown("There is no plan of such an experiment")
+    return row
+
+
+def received(session: Session, plan: UUID) -> int:
+    query = select(func.count()).select_from(Prediction).where(Prediction.plan == plan)
+    return session.scalars(query).one()

@@ -1,0 +1,51 @@
+"""What can go wrong with an evaluation, as problems that own their status."""
+
+from services.kit.errors import Conflict, NotFound, TooLarge, Unprocessable
+
+
+class PlanUnknown(NotFound):
+    pass
+
+
+class ReportUnknown(NotFound):
+    pass
+
+
+class PlanRegistered(Conflict):
+    slug = "plan-registered"
+    title = "This experiment has another plan already, and a plan is never changed"
+
+
+class PlanInconsistent(Unprocessable):
+    slug = "plan-inconsistent"
+    title = "The plan contradicts itself"
+
+
+class NotInPlan(Unprocessable):
+    slug = "not-in-plan"
+    title = "The plan does not have this"
+
+
+class PredictionsUnusable(Unprocessable):
+    slug = "predictions-unusable"
+    title = "This is not a table of predictions"
+
+
+class PredictionsReceived(Conflict):
+    slug = "predictions-received"
+    title = "Other predictions were received for this arm, seed and test set"
+
+
+class PredictionsDisagree(Conflict):
+    slug = "predictions-disagree"
+    title = "These predictions are not of the same test set as those received before"
+
+
+class PredictionsTooLarge(TooLarge):
+    slug = "predictions-too-large"
+    title = "The predictions are too large"
+
+
+class PredictionsDamaged(Conflict):
+    slug = "predictions-damaged"
+    title = "Stored predictions are gone, or no longer what was sent"

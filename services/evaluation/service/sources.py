@@ -1,0 +1,166 @@
+"""What a report says of its data: which test sets, and a contact sheet of images."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from api_schemas.base import DataRef, DatasetRef
+from api_schemas.evaluation import PlannedTest, PlanPost
+from api_schemas.findings import FINDINGS, PRESENT
+from services.evaluation.ports import Datasets, Generations
+from services.evaluation.reports.facts import Contact, Kind, Pair, Pixels, TestFacts
+from services.kit.auth import Caller
+from services.kit.errors import ProblemError, Unavailable
+from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
+
+PAIRS = 12
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is known of a dataset or cohort."""
+
+    kind: Kind
+    phantom: bool
+    title: str | None = None
+    manifest: str | None = None
+    terms: str = ""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The data behind an experiment. Deleted data is no error: the report says that it is gone."""
+
+    store: ObjectStore
+    datasets: Datasets
+    generations: Generations
+
+    def data(self, caller: Caller, ref: DataRef) -> Data:
+        try:
+            return self._data(caller, ref)
+        except Unavailable:
+            raise
+        except ProblemError:
+            return Data("unknown", phantom=False)
+
+    def facts(
+        self, caller: Caller, test: PlannedTest, images: int, patients: int
+    ) -> tuple[TestFacts, bool]:
+        """A test set, and whether it holds phantoms."""
+        data = self.data(caller, test.data)
+        facts = TestFacts(
+            test.name,
+            data.kind,
+            test.split,
+            images,
+            patients,
+            data.title,
+            data.manifest,
+            data.terms,
+        )
+        return facts, data.phantom
+
+    def contact(self, caller: Caller, plan: PlanPost) -> Contact | str:
+        """The plan's contact sheet, or why there is none."""
+        sheet = plan.contact_sheet
+        if sheet is None:
+            return "The plan names no images to show."
+        try:
+            real = self._rows(caller, sheet.real)
+            synthetic = self._rows(caller, sheet.synthetic) if sheet.synthetic else []
+            chosen = pairs_of(real, synthetic)
+            pairs = [self._pair(row, twin) for row, twin in chosen]
+        except Unavailable:
+            raise
+        except (ProblemError, ObjectMissing, DigestMismatch):
+            return "The contact sheet is missing: its images have been deleted since."
+        mirrored = all(twin is not None and is_twin(row, twin) for row, twin in chosen)
+        return Contact(pairs, self.data(caller, sheet.real).kind, mirrored)
+
+    def _data(self, caller: Caller, ref: DataRef) -> Data:
+        if isinstance(ref, DatasetRef):
+            view = self.datasets.dataset(caller, ref.dataset)
+            digest = view.manifest.digest if view.manifest else None
+            kind: Kind = view.kind.value
+            return Data(kind, kind == "phantom", view.name, digest, view.terms)
+        cohort = self.generations.generation(caller, ref.generation)
+        digest = cohort.manifest.digest if cohort.manifest else None
+        return Data("synthetic", bool(cohort.phantom), cohort.name, digest, cohort.terms)
+
+    def _rows(self, caller: Caller, ref: DataRef) -> list[Row]:
+        table = self._manifest(caller, ref)
+        wanted = ["sample_id", "image_key", "image_sha256", "split", "age", "sex", "view"]
+        columns = [*wanted, "parent_sample_id", *(str(f) for f in FINDINGS)]
+        return [row for row in table.select(columns).to_pylist() if row["split"] == "train"]
+
+    def _manifest(self, caller: Caller, ref: DataRef) -> pa.Table:
+        if isinstance(ref, DatasetRef):
+            return self.datasets.dataset_manifest(caller, ref.dataset)
+        return self.generations.cohort_manifest(caller, ref.generation)
+
+    def _pair(self, real: Row, synthetic: Row | None) -> Pair:
+        pixels = None if synthetic is None else self._pixels(synthetic)
+        return Pair(_caption(real, synthetic), self._pixels(real), pixels)
+
+    def _pixels(self, row: Row) -> Pixels:
+        content = self.store.get(row["image_key"], row["image_sha256"])
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            return np.asarray(image.convert("L"))
+
+
+def pairs_of(real: Sequence[Row], synthetic: Sequence[Row]) -> list[tuple[Row, Row | None]]:
+    """Up to `PAIRS` samples with their synthetic twins: one for each finding, then others.
+
+    Chosen by a hash of the sample's id, so that nobody's eye has a say and the same data
+    gives the same sheet. Without a mirror any synthetic image stands beside.
+    """
+    twins: dict[str, Row] = {}
+    for row in sorted(synthetic, key=_lot):
+        if row["parent_sample_id"] is not None:
+            twins.setdefault(row["parent_sample_id"], row)
+    mirrored = [row for row in real if row["sample_id"] in twins]
+    if mirrored:
+        return [(row, twins[row["sample_id"]]) for row in _varied(mirrored)]
+    beside = _varied(synthetic)
+    return [(row, beside[i] if i < len(beside) else None) for i, row in enumerate(_varied(real))]
+
+
+def is_twin(real: Row, synthetic: Row) -> bool:
+    return bool(synthetic["parent_sample_id"] == real["sample_id"])
+
+
+def _varied(rows: Sequence[Row]) -> list[Row]:
+    drawn = sorted(rows, key=_lot)
+    chosen: dict[str, Row] = {}
+    for finding in FINDINGS:
+        having = (r for r in drawn if r[finding] == PRESENT and r["sample_id"] not in chosen)
+        first = next(having, None)
+        if first is not None:
+            chosen[first["sample_id"]] = first
+    for row in drawn:
+        chosen.setdefault(row["sample_id"], row)
+    return list(chosen.values())[:PAIRS]
+
+
+def _lot(row: Row) -> str:
+    return hashlib.sha256(row["sample_id"].encode()).hexdigest()
+
+
+def _caption(real: Row, synthetic: Row | None) -> str:
+    if synthetic is None or is_twin(real, synthetic):
+        return _condition(real)
+    return f"{_condition(real)} | {_condition(synthetic)}"
+
+
+def _condition(row: Row) -> str:
+    age = None if row["age"] is None else f"{row['age']} years"
+    who = ", ".join(part for part in (row["sex"], age, row["view"]) if part)
+    findings = ", ".join(str(f) for f in FINDINGS if row[f] == PRESENT)
+    return f"{who or 'nothing stated'}: {findings or 'no finding stated'}"

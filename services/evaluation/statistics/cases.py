@@ -1,0 +1,107 @@
+"""The cases of a test set: who has which finding. Shared by every arm that is scored on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+UNKNOWN = -1
+"""The truth of an image whose label is missing or uncertain."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCases:
+    """The images of one label whose truth is known.
+
+    `rows` index the test set's images; `y` is their truth and `patient` the code of the patient,
+    one of `G`. `I1` and `I0` count the patients with at least one positive and one negative.
+    """
+
+    rows: Ints  # (n,)
+    y: Bools  # (n,)
+    patient: Ints  # (n,)
+    G: int
+
+    @cached_property
+    def n1(self) -> int:
+        return int(np.count_nonzero(self.y))
+
+    @cached_property
+    def n0(self) -> int:
+        return len(self.y) - self.n1
+
+    @cached_property
+    def I1(self) -> int:
+        return _distinct(self.patient[self.y], self.G)
+
+    @cached_property
+    def I0(self) -> int:
+        return _distinct(self.patient[~self.y], self.G)
+
+    @property
+    def patients(self) -> int:
+        return _distinct(self.patient, self.G)
+
+    @property
+    def fewest(self) -> int:
+        """Patients of the rarer class."""
+        return min(self.I1, self.I0)
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """N images of G patients with L labels. `truth` is 1, 0 or `UNKNOWN`."""
+
+    labels: tuple[str, ...]
+    truth: NDArray[np.int8]  # (N, L)
+    patient: Ints  # (N,) codes 0..G-1
+    G: int
+
+    @classmethod
+    def of(
+        cls,
+        labels: Sequence[str],
+        truth: NDArray[np.int8],
+        patient_ids: Sequence[str] | NDArray[np.str_],
+    ) -> "Cases":
+        """Cases from patient identifiers in any form and order."""
+        if truth.shape != (len(patient_ids), len(labels)):
+            msg = f"truth is {truth.shape}, not ({len(patient_ids)}, {len(labels)})"
+            raise ValueError(msg)
+        distinct, codes = np.unique(np.asarray(patient_ids), return_inverse=True)
+        return cls(tuple(labels), truth, codes.astype(np.int64), len(distinct))
+
+    def within(self, group: Bools) -> "Cases":
+        """The same patients with only the images of `group` known.
+
+        Ranks are then taken inside the group and every other patient's influence is zero, so
+        that estimates of two groups can be subtracted.
+        """
+        truth = np.where(group[:, None], self.truth, np.int8(UNKNOWN))
+        return Cases(self.labels, truth, self.patient, self.G)
+
+    @cached_property
+    def by_label(self) -> tuple[LabelCases, ...]:
+        return tuple(self._label(column) for column in range(len(self.labels)))
+
+    @cached_property
+    def together(self) -> int:
+        """Patients of the rarer class over all labels: with a positive, or a negative, of any."""
+        return min(
+            _distinct(self.patient[(self.truth == value).any(axis=1)], self.G) for value in (0, 1)
+        )
+
+    def _label(self, column: int) -> LabelCases:
+        truth = self.truth[:, column]
+        rows = np.flatnonzero(truth != UNKNOWN)
+        return LabelCases(rows, truth[rows] == 1, self.patient[rows], self.G)
+
+
+def _distinct(codes: Ints, G: int) -> int:
+    return int(np.count_nonzero(np.bincount(codes, minlength=G)))

@@ -1,0 +1,123 @@
+"""The predictions table as arrays: checked once, in one canonical order.
+
+Knows the table's schema; does not know which plan it belongs to.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from api_schemas.findings import FINDINGS
+from api_schemas.manifest import PREDICTIONS
+from services.evaluation.statistics.cases import UNKNOWN, Cases, Floats, Ints
+
+Names = NDArray[np.str_]
+
+
+class Inconsistent(ValueError):
+    """A table of the right schema that cannot be the predictions of one classifier."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Scores of one classifier on one test set: samples sorted, labels in CheXpert's order."""
+
+    labels: tuple[str, ...]
+    samples: Names  # (N,)
+    patients: Names  # (N,)
+    truth: NDArray[np.int8]  # (N, L)
+    scores: Floats  # (N, L)
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "Predictions":
+        """From a table of schema `PREDICTIONS` in any order of rows.
+
+        Raises `Inconsistent` unless every sample has every label exactly once, one patient,
+        truths of 0, 1 or null, and finite scores.
+        """
+        if table.num_rows == 0:
+            raise Inconsistent("no rows")
+        labels, label = _labels(table["label"])
+        samples, sample = _sorted_codes(table["sample_id"])
+        shape = (len(samples), len(labels))
+        cell = sample * len(labels) + label
+        if len(cell) != len(samples) * len(labels) or len(np.unique(cell)) != len(cell):
+            raise Inconsistent("each sample must have each label exactly once")
+        order = np.argsort(cell)
+        patients, patient = _sorted_codes(table["patient_id"])
+        by_sample = patient[order].reshape(shape)
+        if (by_sample != by_sample[:, :1]).any():
+            raise Inconsistent("a sample has more than one patient_id")
+        truth = _truth(table["truth"])[order].reshape(shape)
+        scores = table["score"].to_numpy().astype(np.float64)[order].reshape(shape)
+        if not np.isfinite(scores).all():
+            raise Inconsistent("score: finite numbers only")
+        return cls(labels, samples, patients[by_sample[:, 0]], truth, scores)
+
+    def table(self) -> pa.Table:
+        """The canonical table: the same content gives the same rows in the same order."""
+        N, L = self.truth.shape
+        truth = self.truth.ravel()
+        return pa.table(
+            {
+                "sample_id": np.repeat(self.samples, L),
+                "patient_id": np.repeat(self.patients, L),
+                "label": np.tile(np.array(self.labels), N),
+                "truth": pa.array(truth, pa.int8(), mask=truth == UNKNOWN),
+                "score": self.scores.ravel(),
+            },
+            schema=PREDICTIONS,
+        )
+
+    def cases(self) -> Cases:
+        return Cases.of(self.labels, self.truth, self.patients)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Digests of what all predictions on a test set must share, by name of the fact."""
+        return {
+            "labels": _digest("\n".join(self.labels).encode()),
+            "samples": _digest("\n".join(self.samples).encode()),
+            "patients": _digest("\n".join(self.patients).encode()),
+            "truth": _digest(np.ascontiguousarray(self.truth).tobytes()),
+        }
+
+
+def _labels(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Ints]:
+    encoded = _encoded(column)
+    present = encoded.dictionary.to_pylist()
+    unknown = sorted(set(present) - {str(f) for f in FINDINGS})
+    if unknown:
+        raise Inconsistent(f"label: {len(unknown)} that CheXpert does not have")
+    labels = tuple(str(f) for f in FINDINGS if f in present)
+    position = np.array([labels.index(name) for name in present])
+    return labels, position[encoded.indices.to_numpy()]
+
+
+def _sorted_codes(column: pa.ChunkedArray) -> tuple[Names, Ints]:
+    """The distinct values, sorted, and each row's position among them."""
+    encoded = _encoded(column)
+    values = np.array(encoded.dictionary.to_pylist())
+    order = np.argsort(values)
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    return values[order], position[encoded.indices.to_numpy()]
+
+
+def _encoded(column: pa.ChunkedArray) -> Any:
+    return column.combine_chunks().dictionary_encode()
+
+
+def _truth(column: pa.ChunkedArray) -> NDArray[np.int8]:
+    given = column.drop_null().to_numpy()
+    if not np.isin(given, (0, 1)).all():
+        raise Inconsistent("truth: 0, 1 or null (unknown) only")
+    return pc.fill_null(column, UNKNOWN).to_numpy().astype(np.int8)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

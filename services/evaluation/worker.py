@@ -1,0 +1,25 @@
+"""The worker of queue `evaluation`: computes results and writes reports."""
+
+from services.evaluation.clients import RemoteDatasets, RemoteGenerations
+from services.evaluation.reports.page import render
+from services.evaluation.service import EVALUATE, QUEUE
+from services.evaluation.service.evaluate import Evaluate
+from services.evaluation.service.sources import Sources
+from services.kit.adapters import Adapters
+from services.kit.jobs.runner import Handler
+from services.kit.remote import Remote
+from services.kit.worker import slice_worker
+
+
+def handlers(adapters: Adapters) -> dict[str, Handler]:
+    settings = adapters.settings
+    secret = settings.service_secret.get_secret_value()
+    sources = Sources(
+        adapters.store,
+        RemoteDatasets(Remote(settings.datasets_url, secret)),
+        RemoteGenerations(Remote(settings.generation_url, secret)),
+    )
+    return {EVALUATE: Evaluate(adapters.db, adapters.store, sources, render)}
+
+
+app = slice_worker("evaluation", QUEUE, handlers)

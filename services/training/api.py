@@ -1,0 +1,68 @@
+"""Routes of training: parse, call, return."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api_schemas.base import Page
+from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
+from services.kit.auth import Reader, Writer
+from services.kit.db import Database
+from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
+from services.kit.jobs import Jobs
+from services.training.service.experiments import Experiments
+
+
+def routes(experiments: Experiments, db: Database, jobs: Jobs) -> APIRouter:
+    router = APIRouter(tags=["training"])
+
+    @router.post("/experiments", status_code=202)
+    def post_experiment(
+        body: ExperimentRequest, caller: Writer, response: Response, key: IdempotencyHeader = None
+    ) -> ExperimentView:
+        """Train classifiers: arms times seeds, compared by a plan that is registered now."""
+        made = experiments.create(caller, body, key)
+        response.headers["Location"] = f"/experiments/{made.id}"
+        return made
+
+    @router.get("/experiments")
+    def list_experiments(
+        caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[ExperimentView]:
+        """The project's experiments, the newest first."""
+        return experiments.experiments(caller, cursor, limit)
+
+    @router.get("/experiments/{experiment}")
+    def get_experiment(experiment: UUID, caller: Reader) -> ExperimentView:
+        return experiments.experiment(caller, experiment)
+
+    @router.get("/experiments/{experiment}/arms")
+    def experiment_arms(experiment: UUID, caller: Reader) -> list[ArmView]:
+        """The arms as they were expanded, and how far their runs are."""
+        return experiments.arms(caller, experiment)
+
+    @router.post("/experiments/{experiment}/cancel")
+    def cancel_experiment(experiment: UUID, caller: Writer) -> ExperimentView:
+        """Stop it. Cancelled already: 200; finished: 409."""
+        return experiments.cancel(caller, experiment)
+
+    def visible(experiment: UUID, caller: Reader) -> ExperimentView:
+        return experiments.experiment(caller, experiment)
+
+    @router.get("/experiments/{experiment}/events", response_class=EventSourceResponse)
+    async def experiment_events(
+        shown: Annotated[ExperimentView, Depends(visible)],
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Progress as Server-Sent Events, from `Last-Event-ID` on, until the job has ended."""
+        async for event in job_events(db, jobs, shown.job.id, last_event_id):
+            yield event
+
+    @router.get("/classifiers/{classifier}")
+    def get_classifier(classifier: UUID, caller: Reader) -> ClassifierView:
+        return experiments.classifier(caller, classifier)
+
+    return router

@@ -1,0 +1,43 @@
+"""The training service's web process."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+
+from services.kit.adapters import Adapters
+from services.kit.http import web_app
+from services.kit.remote import Remote
+from services.kit.settings import Settings
+from services.training.api import routes
+from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
+from services.training.ports.providers import Datasets, Evaluation, Generations
+from services.training.service.catalogue import Catalogue
+from services.training.service.experiments import Experiments
+
+
+@dataclass(frozen=True)
+class Part:
+    router: APIRouter
+    provider: Experiments
+
+
+def compose(
+    adapters: Adapters, *, datasets: Datasets, generations: Generations, evaluation: Evaluation
+) -> Part:
+    catalogue = Catalogue(datasets, generations)
+    experiments = Experiments(adapters.db, adapters.jobs, catalogue, evaluation)
+    return Part(routes(experiments, adapters.db, adapters.jobs), experiments)
+
+
+def build() -> FastAPI:
+    """For `uvicorn --factory services.training.main:build`."""
+    settings = Settings.read()
+    adapters = Adapters.connect(settings)
+    secret = settings.service_secret.get_secret_value()
+    part = compose(
+        adapters,
+        datasets=RemoteDatasets(Remote(settings.datasets_url, secret)),
+        generations=RemoteGenerations(Remote(settings.generation_url, secret)),
+        evaluation=RemoteEvaluation(Remote(settings.evaluation_url, secret)),
+    )
+    return web_app("training", [part.router], adapters)

@@ -1,0 +1,1 @@
+"""What training needs from others: providers of data and plans, and an engine that trains."""

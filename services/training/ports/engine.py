@@ -1,0 +1,138 @@
+"""What a training run is, for the engine that carries it out and the service that asks for it.
+
+Knows arrays and folders; nothing of experiments, manifests, jobs or the web.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN = -1
+"""A target that the label policy leaves out of the loss."""
+
+Pixels = NDArray[np.uint8]
+"""Grayscale images, (N, H, W), usually a read-only memory map of a packed source."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one packed source, each as often as its row is listed, with their targets."""
+
+    images: Pixels  # (N, H, W)
+    rows: NDArray[np.int64]  # (n,) into images
+    targets: NDArray[np.int8]  # (n, L): 1, 0 or UNKNOWN
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """Some steps of training on the union of `parts`."""
+
+    parts: tuple[Part, ...]
+    steps: int
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One arm with one seed, completely: two equal specs train the same classifier on a CPU."""
+
+    labels: tuple[str, ...]
+    size_px: int
+    seed: int
+    stages: tuple[StageSpec, ...]
+    validation: Part
+    preset: str
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    validate_every: int
+    early_stopping: int | None = None
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One validation: the mean training loss since the last one, and the macro AUROC."""
+
+    step: int
+    loss: float
+    auroc: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a stretch of training ended.
+
+    Paused: `checkpoint` is the folder to resume from. Finished: `classifier` is the folder with
+    the best weights by validation macro AUROC, and nothing is left to resume.
+    """
+
+    step: int
+    best_step: int | None
+    best_auroc: float | None
+    curve: tuple[CurvePoint, ...]
+    checkpoint: Path | None = None
+    classifier: Path | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.classifier is not None
+
+
+class EngineError(Exception):
+    """Something about a run that trying again will not mend."""
+
+
+class NotFiniteError(EngineError):
+    """The loss became NaN or infinite."""
+
+
+class OutOfDeviceMemoryError(EngineError):
+    """The batch does not fit the device; batch sizes are never changed silently."""
+
+
+class ImageMismatchError(EngineError):
+    """An image that does not decode, or is not of its source's size."""
+
+
+class CheckpointMismatchError(EngineError):
+    """A checkpoint that is damaged, or is of another run."""
+
+
+class Engine(Protocol):
+    def train(
+        self,
+        spec: RunSpec,
+        folder: Path,
+        *,
+        resume: Path | None,
+        pause: Callable[[], bool],
+        progress: Callable[[int], None],
+    ) -> Outcome:
+        """Train until done or until `pause()`; write what comes of it below `folder`.
+
+        Takes at least one step, and tells `progress` after every one how many are done. Raises
+        `NotFiniteError`, `OutOfDeviceMemoryError`, and `CheckpointMismatchError` before any step
+        is taken.
+        """
+        ...
+
+    def score(
+        self, classifier: Path, images: Pixels, rows: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Probabilities (n, L) of `images[rows]` under the classifier stored in a folder."""
+        ...
+
+
+class PackedSources(Protocol):
+    """Packed pixels by name, made on first use and kept in a bounded folder."""
+
+    def open(self, name: str, count: int, size_px: int, read: Callable[[int], bytes]) -> Pixels:
+        """The (count, size_px, size_px) pixels of `name`; `read(i)` gives the PNG of image i."""
+        ...

@@ -1,0 +1,35 @@
+"""The services that training needs, as it sees them; in process or over HTTP, all the same."""
+
+from typing import Protocol
+from uuid import UUID
+
+import pyarrow as pa
+
+from api_schemas.datasets import DatasetView
+from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.generation import GenerationView, GeneratorView
+from services.kit.auth import Caller
+
+
+class Datasets(Protocol):
+    def dataset(self, caller: Caller, dataset: UUID, /) -> DatasetView: ...
+
+    def dataset_manifest(self, caller: Caller, dataset: UUID, /) -> pa.Table: ...
+
+
+class Generations(Protocol):
+    def generation(self, caller: Caller, generation: UUID, /) -> GenerationView: ...
+
+    def cohort_manifest(self, caller: Caller, generation: UUID, /) -> pa.Table: ...
+
+    def generator(self, caller: Caller, generator: UUID, /) -> GeneratorView: ...
+
+    def generator_patients(self, caller: Caller, generator: UUID, /) -> list[str]: ...
+
+
+class Evaluation(Protocol):
+    def register(self, caller: Caller, plan: PlanPost, /) -> PlanView: ...
+
+    def accept(
+        self, caller: Caller, what: PredictionsPost, content: bytes, /
+    ) -> PredictionsView: ...

@@ -1,0 +1,121 @@
+"""What an experiment's references mean: the data, asked of the services that made it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+import pyarrow as pa
+
+from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
+from api_schemas.training import Arm, ExperimentRequest
+from services.kit.auth import Caller
+from services.kit.errors import Conflict, NotFound, ProblemError
+from services.training.ports.providers import Datasets, Generations
+
+T = TypeVar("T")
+NOT_FOUND = 404
+
+
+class DataUnknown(NotFound):
+    slug = "data-unknown"
+    title = "There is no such dataset or generation"
+
+
+class DataFailed(Conflict):
+    slug = "data-failed"
+    title = "The data was never made"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A dataset or cohort as it stands. `digest` is its manifest's, once there is one."""
+
+    ref: DataRef
+    field: str
+    job: JobView
+    size_px: int
+    digest: str | None
+    generator: UUID | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.job.state is JobState.SUCCEEDED and self.digest is not None
+
+
+def references(request: ExperimentRequest, arms: Sequence[Arm]) -> Iterator[tuple[str, DataRef]]:
+    """Every reference to data with the field it stands in; the same data may come twice."""
+    if request.preset is not None:
+        yield "preset.real", request.preset.real
+        yield "preset.synthetic", request.preset.synthetic
+    else:
+        for i, arm in enumerate(arms):
+            for j, stage in enumerate(arm.stages):
+                for k, source in enumerate(stage.sources):
+                    yield f"arms.{i}.stages.{j}.sources.{k}.data", source.data
+    yield "validation.data", request.validation.data
+    for i, test in enumerate(request.tests):
+        yield f"tests.{i}.data", test.data
+
+
+def ref_key(ref: DataRef) -> str:
+    """The reference as one word."""
+    if isinstance(ref, DatasetRef):
+        return f"dataset/{ref.dataset}"
+    return f"generation/{ref.generation}"
+
+
+class Catalogue:
+    """Data by reference, whoever made it."""
+
+    def __init__(self, datasets: Datasets, generations: Generations) -> None:
+        self._datasets = datasets
+        self._generations = generations
+
+    def list_all(
+        self, caller: Caller, request: ExperimentRequest, arms: Sequence[Arm]
+    ) -> dict[DataRef, Listed]:
+        """All data of an experiment. Raises `DataUnknown` and `DataFailed` naming the field."""
+        found: dict[DataRef, Listed] = {}
+        for field, ref in references(request, arms):
+            if ref not in found:
+                found[ref] = self.look(caller, ref, field)
+        return found
+
+    def look(self, caller: Caller, ref: DataRef, field: str) -> Listed:
+        if isinstance(ref, GenerationRef):
+            listed = _known(field, lambda: self._cohort(caller, ref, field))
+        else:
+            listed = _known(field, lambda: self._dataset(caller, ref, field))
+        if listed.job.state.terminal and not listed.ready:
+            raise DataFailed(f"Its {listed.job.kind} job has {listed.job.state}", field=field)
+        return listed
+
+    def manifest(self, caller: Caller, ref: DataRef) -> pa.Table:
+        if isinstance(ref, GenerationRef):
+            return self._generations.cohort_manifest(caller, ref.generation)
+        return self._datasets.dataset_manifest(caller, ref.dataset)
+
+    def patients_seen(self, caller: Caller, generator: UUID) -> frozenset[str]:
+        return frozenset(self._generations.generator_patients(caller, generator))
+
+    def _dataset(self, caller: Caller, ref: DatasetRef, field: str) -> Listed:
+        view = self._datasets.dataset(caller, ref.dataset)
+        digest = view.manifest.digest if view.manifest else None
+        return Listed(ref, field, view.job, view.size_px, digest)
+
+    def _cohort(self, caller: Caller, ref: GenerationRef, field: str) -> Listed:
+        view = self._generations.generation(caller, ref.generation)
+        generator = self._generations.generator(caller, view.generator)
+        digest = view.manifest.digest if view.manifest else None
+        return Listed(ref, field, view.job, generator.size_px, digest, view.generator)
+
+
+def _known(field: str, look: Callable[[], T]) -> T:
+    """What `look` finds; unknown and foreign data come out alike, naming the field."""
+    try:
+        return look()
+    except ProblemError as error:
+        if error.problem.status != NOT_FOUND:
+            raise
+        raise DataUnknown("It does not exist, or is not yours", field=field) from error

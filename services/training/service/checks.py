@@ -1,0 +1,182 @@
+"""What must hold of an experiment's data before anything trains. Each refusal names the count.
+
+Knows samples as arrays; asks nobody for anything.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api_schemas.base import DataRef
+from api_schemas.findings import FINDINGS, Finding
+from api_schemas.training import ExperimentRequest
+from services.kit.errors import Conflict, Unprocessable
+from services.training.service.catalogue import Listed
+from services.training.service.samples import (
+    Rows,
+    Samples,
+    both_classes,
+    columns,
+    targets,
+    truth,
+)
+
+
+class SizesDiffer(Unprocessable):
+    slug = "sizes-differ"
+    title = "The data of one experiment has one image size"
+
+
+class NoImages(Unprocessable):
+    slug = "no-images"
+    title = "A set has no images"
+
+
+class LabelsUnusable(Unprocessable):
+    slug = "labels-unusable"
+    title = "AUROC needs images with and without a finding"
+
+
+class CohortTooSmall(Unprocessable):
+    slug = "cohort-too-small"
+    title = "A cohort holds fewer images than an arm asks for"
+
+
+class LeakageFound(Conflict):
+    slug = "leakage-found"
+    title = "Patients of an evaluation set have been seen in training"
+
+
+EvaluationSets = Mapping[str, tuple[DataRef, Rows]]
+"""Validation and test sets by the field they stand in."""
+
+
+def one_size(listed: Sequence[Listed]) -> int:
+    """The size all data has; raises `SizesDiffer`."""
+    first = listed[0]
+    for other in listed[1:]:
+        if other.size_px != first.size_px:
+            raise SizesDiffer(
+                f"Images are {other.size_px} px here and {first.size_px} px in {first.field}",
+                field=other.field,
+                accepted=first.size_px,
+            )
+    return first.size_px
+
+
+def evaluation_sets(
+    request: ExperimentRequest, samples: Mapping[DataRef, Samples]
+) -> dict[str, tuple[DataRef, Rows]]:
+    """The rows of validation and of every test set; raises `NoImages`."""
+    tests = [(f"tests.{i}", test) for i, test in enumerate(request.tests)]
+    found: dict[str, tuple[DataRef, Rows]] = {}
+    for field, each in [("validation", request.validation), *tests]:
+        rows = samples[each.data].split(each.split)
+        if not len(rows):
+            raise NoImages(f"Split '{each.split}' of it is empty", field=f"{field}.split")
+        found[field] = (each.data, rows)
+    return found
+
+
+def choose_labels(
+    request: ExperimentRequest,
+    samples: Mapping[DataRef, Samples],
+    training: Mapping[DataRef, Rows],
+    held: EvaluationSets,
+) -> list[Finding]:
+    """The one list of labels: the declared ones, or every label that has both classes in each
+    training source (under the policy) and in each test set.
+
+    Validation only chooses checkpoints, by the labels it can: a rare finding that it lacks stays
+    in the analysis. Raises `LabelsUnusable`.
+    """
+    usable = {
+        field: both_classes(truth(samples[ref].labels[rows])) for field, (ref, rows) in held.items()
+    }
+    for field, has in usable.items():
+        if not has.any():
+            raise LabelsUnusable("No label has both classes in this set", field=field)
+    tests = {field: has for field, has in usable.items() if field != "validation"}
+    if request.labels is not None:
+        labels = _declared(request.labels, tests)
+    else:
+        labels = _common(request, samples, training, tests)
+    if not usable["validation"][columns(labels)].any():
+        raise LabelsUnusable(
+            "None of the experiment's labels has both classes in the validation set",
+            field="validation",
+        )
+    return labels
+
+
+def _declared(labels: list[Finding], tests: Mapping[str, NDArray[np.bool_]]) -> list[Finding]:
+    for field, has in tests.items():
+        lacking = [label for label in labels if not has[FINDINGS.index(label)]]
+        if lacking:
+            raise LabelsUnusable(
+                f"{field} has only one class of: {', '.join(lacking)}",
+                field="labels",
+                accepted=[f for f, good in zip(FINDINGS, has, strict=True) if good],
+            )
+    return labels
+
+
+def _common(
+    request: ExperimentRequest,
+    samples: Mapping[DataRef, Samples],
+    training: Mapping[DataRef, Rows],
+    tests: Mapping[str, NDArray[np.bool_]],
+) -> list[Finding]:
+    everywhere = [*tests.values()] + [
+        both_classes(targets(samples[ref].labels[rows], request.label_policy))
+        for ref, rows in training.items()
+    ]
+    common = np.logical_and.reduce(everywhere)
+    if not common.any():
+        raise LabelsUnusable(
+            "No label has both classes in every training source and every test set", field="labels"
+        )
+    return [f for f, good in zip(FINDINGS, common, strict=True) if good]
+
+
+def no_shared_patients(
+    samples: Mapping[DataRef, Samples], training: Mapping[DataRef, Rows], held: EvaluationSets
+) -> None:
+    """No patient of a training source or of validation is in a set that is evaluated later.
+
+    Raises `LeakageFound`; nothing waives this.
+    """
+    earlier = {
+        f"training source {i + 1}": _patients(samples, ref, rows)
+        for i, (ref, rows) in enumerate(training.items())
+    }
+    for field, (ref, rows) in held.items():
+        mine = _patients(samples, ref, rows)
+        for name, theirs in earlier.items():
+            shared = len(mine & theirs)
+            if shared:
+                raise LeakageFound(
+                    f"{shared} of its {len(mine)} patients are in {name} too", field=field
+                )
+        if field == "validation":
+            earlier["validation"] = mine
+
+
+def seen_by_generators(
+    samples: Mapping[DataRef, Samples],
+    held: EvaluationSets,
+    seen: Mapping[UUID, frozenset[str]],
+) -> Iterator[tuple[str, str]]:
+    """(field, what was seen) for every evaluation set with patients that a generator saw."""
+    for field, (ref, rows) in held.items():
+        mine = _patients(samples, ref, rows)
+        for generator, patients in seen.items():
+            shared = len(mine & patients)
+            if shared:
+                yield field, f"generator {generator} saw {shared} of the {len(mine)} patients"
+
+
+def _patients(samples: Mapping[DataRef, Samples], ref: DataRef, rows: Rows) -> frozenset[str]:
+    return frozenset(samples[ref].patients[rows].tolist())

@@ -1,0 +1,211 @@
+"""What people do with experiments: ask for one, look, cancel."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api_schemas.base import DataRef, DatasetRef, GenerationRef, Page
+from api_schemas.evaluation import ContactSheet, PlannedTest, PlanPost
+from api_schemas.training import (
+    Arm,
+    ArmView,
+    ClassifierView,
+    ExperimentRequest,
+    ExperimentView,
+)
+from services.kit.auth import Caller
+from services.kit.db import Database, Tx, new_id
+from services.kit.errors import NotFound
+from services.kit.http import once, page
+from services.kit.jobs import Jobs, NewJob
+from services.training.models import Classifier, Experiment, Run
+from services.training.ports.providers import Evaluation
+from services.training.service import checks
+from services.training.service.arms import expand, planned_arm, primary_of, sources
+from services.training.service.blueprint import Blueprint
+from services.training.service.catalogue import Catalogue
+from services.training.service.planning import Planner
+from services.training.views import arm_views, classifier_view, experiment_view
+
+QUEUE = SERVICE = "training"
+KIND = "experiment"
+UNCHECKED = "leakage: allowed before it could be checked; the data was still in the making"
+
+
+class ExperimentUnknown(NotFound):
+    pass
+
+
+class ClassifierUnknown(NotFound):
+    pass
+
+
+class Experiments:
+    """The use cases of the web process. Reads manifests, never images."""
+
+    def __init__(
+        self, db: Database, jobs: Jobs, catalogue: Catalogue, evaluation: Evaluation
+    ) -> None:
+        self._db = db
+        self._jobs = jobs
+        self._catalogue = catalogue
+        self._planner = Planner(catalogue)
+        self._evaluation = evaluation
+
+    def create(
+        self, caller: Caller, request: ExperimentRequest, idempotency_key: str | None
+    ) -> ExperimentView:
+        """Check what can be checked, register the plan, then commit the experiment and its job.
+
+        All inside the Idempotency-Key's transaction, so that a repeated request is answered
+        without looking at the data again. A plan whose experiment then fails to commit is never
+        evaluated: nothing is lost, and nothing trains without its plan.
+        """
+        with self._db.transaction() as tx:
+            made = once(
+                tx, caller, idempotency_key, request, lambda: self._make(tx, caller, request)
+            )
+            return self._view(tx, tx.session.get_one(Experiment, made))
+
+    def experiment(self, caller: Caller, experiment: UUID) -> ExperimentView:
+        with self._db.transaction() as tx:
+            return self._view(tx, _mine(tx.session, caller, experiment))
+
+    def experiments(self, caller: Caller, cursor: str | None, limit: int) -> Page[ExperimentView]:
+        """The project's experiments, the newest first."""
+        with self._db.transaction() as tx:
+
+            def views(rows: Sequence[Experiment]) -> list[ExperimentView]:
+                jobs = self._jobs.views(tx, [row.job for row in rows])
+                return [experiment_view(row, jobs[row.job]) for row in rows]
+
+            ours = select(Experiment).where(Experiment.project == caller.project)
+            return page(tx.session, ours, Experiment.id, cursor, limit, views, newest_first=True)
+
+    def arms(self, caller: Caller, experiment: UUID) -> list[ArmView]:
+        with self._db.transaction() as tx:
+            row = _mine(tx.session, caller, experiment)
+            runs = tx.session.scalars(select(Run).where(Run.experiment == row.id)).all()
+            job = self._jobs.view(tx, row.job)
+            return arm_views(row, runs, job.state, self._jobs.slice_states(tx, row.job))
+
+    def cancel(self, caller: Caller, experiment: UUID) -> ExperimentView:
+        with self._db.transaction() as tx:
+            row = _mine(tx.session, caller, experiment)
+            return experiment_view(row, self._jobs.cancel(tx, row.job))
+
+    def classifier(self, caller: Caller, classifier: UUID) -> ClassifierView:
+        with self._db.transaction() as tx:
+            row = tx.session.get(Classifier, classifier)
+            if row is None or row.project != caller.project:
+                raise ClassifierUnknown("There is no such classifier here")
+            return classifier_view(row)
+
+    def _view(self, tx: Tx, row: Experiment) -> ExperimentView:
+        return experiment_view(row, self._jobs.view(tx, row.job))
+
+    def _make(self, tx: Tx, caller: Caller, request: ExperimentRequest) -> UUID:
+        arms = expand(request)
+        primary = primary_of(request, arms)
+        listed = self._catalogue.list_all(caller, request, arms)
+        checks.one_size(list(listed.values()))
+        waits_for = [each.job.id for each in listed.values() if not each.ready]
+        known = None if waits_for else self._planner.blueprint(caller, request, listed)
+        experiment = new_id()
+        plan = plan_of(experiment, request, arms, primary, known)
+        registered = self._evaluation.register(caller, plan)
+        job = NewJob(
+            SERVICE,
+            KIND,
+            QUEUE,
+            caller,
+            experiment,
+            inputs=request.model_dump(mode="json"),
+            slices=[{"step": "plan"}] if known is None else run_slices(request, arms),
+            waits_for=waits_for,
+            total=0 if known is None else total_steps(request, known),
+            unit="steps",
+        )
+        row = Experiment(
+            id=experiment,
+            project=caller.project,
+            owner=caller.person,
+            job=job.id,
+            plan=registered.id,
+            name=request.name,
+            request=request.model_dump(mode="json"),
+            arms=[arm.model_dump(mode="json") for arm in arms],
+        )
+        tx.session.add(row)
+        if known is not None:
+            adopt(tx.session, row, request, known)
+        self._jobs.submit(tx, job)
+        tx.session.flush()
+        return experiment
+
+
+def adopt(
+    session: Session, row: Experiment, request: ExperimentRequest, blueprint: Blueprint
+) -> None:
+    """Write down how the experiment is trained, and a row for every run."""
+    row.blueprint = blueprint.model_dump(mode="json")
+    session.flush()  # the runs refer to it
+    session.add_all(
+        Run(experiment=row.id, arm=name, seed=seed, steps=sum(arm.steps))
+        for seed in request.seeds
+        for name, arm in blueprint.arms.items()
+    )
+
+
+def run_slices(request: ExperimentRequest, arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """One slice a run, every arm with the first seed before any with the second."""
+    return [
+        {"step": "run", "arm": arm.name, "seed": seed} for seed in request.seeds for arm in arms
+    ]
+
+
+def total_steps(request: ExperimentRequest, blueprint: Blueprint) -> int:
+    return len(request.seeds) * sum(sum(arm.steps) for arm in blueprint.arms.values())
+
+
+def plan_of(
+    experiment: UUID,
+    request: ExperimentRequest,
+    arms: Sequence[Arm],
+    primary: str,
+    known: Blueprint | None,
+) -> PlanPost:
+    """The analysis as it is registered. Where the labels are not known yet they follow from the
+    data by a fixed rule, and come with the predictions.
+    """
+    unchecked = [UNCHECKED] if request.allow_leakage else []
+    return PlanPost(
+        experiment=experiment,
+        name=request.name,
+        arms=[planned_arm(arm) for arm in arms],
+        seeds=request.seeds,
+        tests=[PlannedTest(name=t.name, data=t.data, split=t.split) for t in request.tests],
+        reference=request.plan.reference,
+        primary=primary,
+        margin=request.plan.margin,
+        labels=request.labels if known is None else known.labels,
+        waived=unchecked if known is None else known.waived,
+        contact_sheet=_contact_sheet(arms),
+    )
+
+
+def _contact_sheet(arms: Sequence[Arm]) -> ContactSheet | None:
+    used: list[DataRef] = [source.data for source in sources(arms)]
+    real = next((ref for ref in used if isinstance(ref, DatasetRef)), None)
+    synthetic = next((ref for ref in used if isinstance(ref, GenerationRef)), None)
+    return None if real is None else ContactSheet(real=real, synthetic=synthetic)
+
+
+def _mine(session: Session, caller: Caller, experiment: UUID) -> Experiment:
+    row = session.get(Experiment, experiment)
+    if row is None or row.project != caller.project:
+        raise ExperimentUnknown("There is no such experiment here")
+    return row

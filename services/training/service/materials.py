@@ -1,0 +1,190 @@
+"""What a run is made of: samples of its sources, and their pixels from the packed cache."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from api_schemas.base import DataRef, EvaluationSplit
+from api_schemas.training import Arm, ExperimentRequest, LabelPolicy, Stage
+from services.kit.auth import Caller
+from services.kit.errors import Conflict, Unprocessable
+from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
+from services.training.ports.engine import (
+    ImageMismatchError,
+    PackedSources,
+    Part,
+    Pixels,
+    RunSpec,
+    StageSpec,
+)
+from services.training.service.arms import expand
+from services.training.service.blueprint import Blueprint
+from services.training.service.catalogue import Catalogue, ref_key
+from services.training.service.planning import images_of
+from services.training.service.samples import (
+    Labels,
+    Rows,
+    Samples,
+    columns,
+    in_order_of_use,
+    listing,
+    read_samples,
+    shuffled,
+    targets,
+    truth,
+)
+
+MANIFESTS_KEPT = 8
+VALIDATIONS = 20
+"""At most so many in a run whose request does not say how often."""
+
+
+class ManifestChanged(Conflict):
+    slug = "manifest-changed"
+    title = "The data is no longer what the experiment was planned on"
+
+
+class ImageDamaged(Unprocessable):
+    slug = "image-damaged"
+    title = "An image is missing or is not what its manifest says"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Some split of some data: its rows, and their pixels in the same order."""
+
+    samples: Samples
+    rows: Rows
+    pixels: Pixels
+
+    @property
+    def labels(self) -> Labels:
+        return self.samples.labels[self.rows]
+
+    @property
+    def everything(self) -> Rows:
+        """Every place in `pixels`."""
+        return np.arange(len(self.rows))
+
+
+class Materials:
+    """Reads manifests and images for runs; keeps a few manifests in memory."""
+
+    def __init__(self, catalogue: Catalogue, store: ObjectStore, packed: PackedSources) -> None:
+        self._catalogue = catalogue
+        self._store = store
+        self._packed = packed
+        self._samples: OrderedDict[str, Samples] = OrderedDict()
+
+    def held(
+        self,
+        caller: Caller,
+        blueprint: Blueprint,
+        ref: DataRef,
+        split: EvaluationSplit,
+        between: Callable[[], None],
+    ) -> Held:
+        """`between` is called between images and may raise to stop."""
+        samples = self._read(caller, blueprint, ref)
+        rows = samples.split(split)
+        digest = blueprint.manifests[ref_key(ref)]
+
+        def read(place: int) -> bytes:
+            between()
+            row = int(rows[place])
+            try:
+                return self._store.get(samples.keys[row], samples.digests[row])
+            except (ObjectMissing, DigestMismatch) as error:
+                raise ImageDamaged(f"Sample {samples.ids[row]} of {ref_key(ref)}") from error
+
+        name = f"{digest}-{split}-{blueprint.size_px}"
+        try:
+            pixels = self._packed.open(name, len(rows), blueprint.size_px, read)
+        except ImageMismatchError as error:
+            raise ImageDamaged(f"In {ref_key(ref)} {error}") from error
+        return Held(samples, rows, pixels)
+
+    def _read(self, caller: Caller, blueprint: Blueprint, ref: DataRef) -> Samples:
+        planned = blueprint.manifests[ref_key(ref)]
+        if planned not in self._samples:
+            listed = self._catalogue.look(caller, ref, ref_key(ref))
+            if listed.digest != planned:
+                raise ManifestChanged(f"{ref_key(ref)} has another manifest than was planned on")
+            self._samples[planned] = read_samples(self._catalogue.manifest(caller, ref))
+        self._samples.move_to_end(planned)
+        while len(self._samples) > MANIFESTS_KEPT:
+            self._samples.popitem(last=False)
+        return self._samples[planned]
+
+
+def run_spec(
+    request: ExperimentRequest,
+    blueprint: Blueprint,
+    arm_name: str,
+    seed: int,
+    held: Callable[[DataRef, EvaluationSplit], Held],
+) -> RunSpec:
+    """One run, ready for the engine. A function of the blueprint and the manifests alone."""
+    arm = next(arm for arm in expand(request) if arm.name == arm_name)
+    planned = blueprint.arms[arm_name]
+    settings = request.classifier
+    places = columns(blueprint.labels)
+    sources = {
+        source.data: held(source.data, "train") for stage in arm.stages for source in stage.sources
+    }
+    validation = held(request.validation.data, request.validation.split)
+    steps = sum(planned.steps)
+    return RunSpec(
+        labels=tuple(blueprint.labels),
+        size_px=blueprint.size_px,
+        seed=seed,
+        stages=_stages(arm, planned.steps, sources, blueprint, request.label_policy, seed),
+        validation=Part(
+            validation.pixels,
+            validation.everything,
+            truth(validation.labels)[:, places],
+        ),
+        preset=settings.preset,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        validate_every=settings.validate_every or ceil(steps / VALIDATIONS),
+        early_stopping=settings.early_stopping,
+    )
+
+
+def _stages(
+    arm: Arm,
+    steps: list[int],
+    sources: Mapping[DataRef, Held],
+    blueprint: Blueprint,
+    policy: LabelPolicy,
+    seed: int,
+) -> tuple[StageSpec, ...]:
+    return tuple(
+        StageSpec(_parts(stage, number, sources, blueprint, policy, seed), count)
+        for number, (stage, count) in enumerate(zip(arm.stages, steps, strict=True))
+    )
+
+
+def _parts(
+    stage: Stage,
+    number: int,
+    sources: Mapping[DataRef, Held],
+    blueprint: Blueprint,
+    policy: LabelPolicy,
+    seed: int,
+) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for place, source in enumerate(stage.sources):
+        held = sources[source.data]
+        count = images_of(source, blueprint.yardstick)
+        rows = listing(in_order_of_use(held.samples, held.rows), count)
+        told = targets(held.labels, policy)[rows][:, columns(blueprint.labels)]
+        if source.shuffled:
+            told = shuffled(told, seed, number, place)
+        parts.append(Part(held.pixels, rows, told))
+    return tuple(parts)

@@ -1,0 +1,112 @@
+"""From a request and its data to a blueprint: the same at POST and in a blocked job's first
+slice.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from api_schemas.base import DataRef, GenerationRef
+from api_schemas.training import Arm, ExperimentRequest, Source
+from services.kit.auth import Caller
+from services.training.service import checks
+from services.training.service.arms import (
+    expand,
+    primary_of,
+    sources,
+    steps_by_arm,
+    yardstick,
+)
+from services.training.service.blueprint import ArmBlueprint, Blueprint
+from services.training.service.catalogue import Catalogue, Listed, ref_key
+from services.training.service.checks import CohortTooSmall, LeakageFound, NoImages
+from services.training.service.samples import Rows, Samples, read_samples
+
+
+def images_of(source: Source, unit: int) -> int:
+    """How many images a source lists, where `unit` images are a multiple of 1."""
+    return max(1, round(source.multiple * unit))
+
+
+class Planner:
+    """Reads manifests and finds out how an experiment is trained, or why it must not be."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    def blueprint(
+        self, caller: Caller, request: ExperimentRequest, listed: Mapping[DataRef, Listed]
+    ) -> Blueprint:
+        """Raises the problems of `checks`. All data must be ready."""
+        arms = expand(request)
+        samples = {ref: read_samples(self._catalogue.manifest(caller, ref)) for ref in listed}
+        training = _training_rows(arms, samples, listed)
+        held = checks.evaluation_sets(request, samples)
+        labels = checks.choose_labels(request, samples, training, held)
+        unit = len(training[yardstick(request, arms)])
+        images = _images(arms, training, unit, listed)
+        checks.no_shared_patients(samples, training, held)
+        waived = self._generator_leakage(caller, request, samples, held, listed)
+        steps = steps_by_arm(arms, primary_of(request, arms), images, request.classifier)
+        return Blueprint(
+            labels=labels,
+            size_px=checks.one_size(list(listed.values())),
+            yardstick=unit,
+            manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
+            arms={
+                arm.name: ArmBlueprint(images=images[arm.name], steps=steps[arm.name])
+                for arm in arms
+            },
+            waived=waived,
+        )
+
+    def _generator_leakage(
+        self,
+        caller: Caller,
+        request: ExperimentRequest,
+        samples: Mapping[DataRef, Samples],
+        held: checks.EvaluationSets,
+        listed: Mapping[DataRef, Listed],
+    ) -> list[str]:
+        """What is waived; raises `LeakageFound` unless the request allows it."""
+        generators = {each.generator for each in listed.values() if each.generator is not None}
+        seen = {g: self._catalogue.patients_seen(caller, g) for g in sorted(generators)}
+        found = list(checks.seen_by_generators(samples, held, seen))
+        if found and not request.allow_leakage:
+            field, what = found[0]
+            raise LeakageFound(f"Of this set, {what}", field=field)
+        return [f"leakage: of {field}, {what}" for field, what in found]
+
+
+def _training_rows(
+    arms: Sequence[Arm], samples: Mapping[DataRef, Samples], listed: Mapping[DataRef, Listed]
+) -> dict[DataRef, Rows]:
+    """The rows that may be trained on, of every source in any arm; raises `NoImages`."""
+    found: dict[DataRef, Rows] = {}
+    for source in sources(arms):
+        rows = samples[source.data].split("train")
+        if not len(rows):
+            raise NoImages("Its split 'train' is empty", field=listed[source.data].field)
+        found[source.data] = rows
+    return found
+
+
+def _images(
+    arms: Sequence[Arm],
+    training: Mapping[DataRef, Rows],
+    unit: int,
+    listed: Mapping[DataRef, Listed],
+) -> dict[str, list[int]]:
+    """Images by arm and stage; raises `CohortTooSmall`."""
+    for arm in arms:
+        for source in sources([arm]):
+            held, asked = len(training[source.data]), images_of(source, unit)
+            if isinstance(source.data, GenerationRef) and asked > held:
+                raise CohortTooSmall(
+                    f"'{arm.name}' asks for {asked} images ({source.multiple:g} times {unit}), the "
+                    f"cohort holds {held}",
+                    field=listed[source.data].field,
+                    accepted=held,
+                )
+    return {
+        arm.name: [sum(images_of(s, unit) for s in stage.sources) for stage in arm.stages]
+        for arm in arms
+    }

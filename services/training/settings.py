@@ -1,0 +1,15 @@
+"""What an installation may set for training alone: `SYNTHORAX_TRAINING_*` variables."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TrainingSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SYNTHORAX_TRAINING_", extra="ignore")
+
+    threads: int = Field(default=0, ge=0)
+    """Threads of one training step on a CPU; 0 is torch's own choice."""
+    stretch_s: float = Field(default=300.0, gt=0)
+    """A slice trains this long, then leaves a checkpoint and lets others have the device."""
+    cache_gib: float = Field(default=50.0, gt=0)
+    """Room on local disk for packed images."""

@@ -1,0 +1,64 @@
+"""The training worker: `celery -A services.training.worker:app worker -Q training`."""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from services.kit.adapters import Adapters
+from services.kit.jobs.runner import Handler
+from services.kit.remote import Remote
+from services.kit.worker import slice_worker
+from services.training.classifier.cache import PART, SourceCache
+from services.training.classifier.engine import ClassifierEngine
+from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
+from services.training.service.catalogue import Catalogue
+from services.training.service.experiments import KIND, QUEUE, SERVICE
+from services.training.service.materials import Materials
+from services.training.service.runs import RunExperiment
+from services.training.settings import TrainingSettings
+
+GIB = 2**30
+LEFTOVER_S = 24 * 3600.0
+
+
+def handlers(adapters: Adapters) -> Mapping[str, Handler]:
+    settings, own = adapters.settings, TrainingSettings()
+    secret = settings.service_secret.get_secret_value()
+    catalogue = Catalogue(
+        RemoteDatasets(Remote(settings.datasets_url, secret)),
+        RemoteGenerations(Remote(settings.generation_url, secret)),
+    )
+    packed, folders = settings.scratch / "packed", settings.scratch / "training"
+    clear_leftovers([*packed.glob(f"*{PART}"), *folders.glob("run-*")])
+    run = RunExperiment(
+        adapters.db,
+        adapters.store,
+        ClassifierEngine(_device(settings.device), own.threads),
+        catalogue,
+        Materials(catalogue, adapters.store, SourceCache(packed, round(own.cache_gib * GIB))),
+        RemoteEvaluation(Remote(settings.evaluation_url, secret)),
+        scratch=folders,
+        stretch_s=own.stretch_s,
+    )
+    return {KIND: run}
+
+
+def clear_leftovers(folders: Sequence[Path]) -> None:
+    """Remove what a killed worker left behind. A living one's folders are younger."""
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > LEFTOVER_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+app = slice_worker(SERVICE, QUEUE, handlers, uses_device=True)

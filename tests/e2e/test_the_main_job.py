@@ -1,0 +1,109 @@
+"""From `up` to the report and back to nothing: every process, every service, real engines."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from api_schemas.base import JobState
+from api_schemas.client import Client, wait
+from api_schemas.evaluation import MACRO
+from api_schemas.generation import ConditionRequest, GenerateRequest, Sampler
+from api_schemas.training import ClassifierSettings
+from services.local.demo import Demo, phantom_study
+from services.local.launcher import Launcher
+
+SITES = ("phantom-a", "phantom-b", "phantom-c")
+ARMS = ("real", "real_equal_steps", "real+100%", "synthetic_only", "shuffled")
+
+
+@dataclass(frozen=True)
+class Lab:
+    launcher: Launcher
+    client: Client
+    out: Path
+    shown: str
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """An installation on which a tiny study has been run."""
+    root = tmp_path_factory.mktemp("lab")
+    study = phantom_study()
+    study = replace(
+        study,
+        imports=[each.model_copy(update={"patients": 60}) for each in study.imports],
+        steps=5,
+        sampler=Sampler(steps=2),
+        ratios=[1.0],
+        seeds=[0, 1],
+        classifier=ClassifierSettings(epochs=1),
+    )
+    launcher = Launcher(root / "state")
+    access = launcher.up()
+    shown = StringIO()
+    try:
+        with Client(access.url, access.key) as client:
+            Demo(client, Console(file=shown, width=150), root / "out").run(study)
+            yield Lab(launcher, client, root / "out", shown.getvalue())
+    finally:
+        launcher.down()
+
+
+@pytest.mark.timeout(600)
+def test_the_table_and_the_files_are_what_the_suite_answers(lab: Lab) -> None:
+    experiment = next(lab.client.list_experiments())
+    rows = [r.model_dump(mode="json") for r in lab.client.results(experiment.id)]
+    assert json.loads((lab.out / "results.json").read_text()) == rows
+    macro = {(r["arm"], r["test"]) for r in rows if r["label"] == MACRO}
+    assert macro == {(arm, site) for arm in ARMS for site in SITES}
+    assert all(arm in lab.shown for arm in ARMS)
+    report = (lab.out / "report.html").read_text()
+    assert "phantom" in report
+    assert "<script" not in report
+
+
+def test_every_run_of_every_arm_is_done(lab: Lab) -> None:
+    experiment = next(lab.client.list_experiments())
+    arms = lab.client.experiment_arms(experiment.id)
+    assert [a.arm.name for a in arms] == list(ARMS)
+    assert {run.state for arm in arms for run in arm.runs} == {"done"}
+    steps = {a.arm.name: a.steps for a in arms}
+    assert steps["real"] < steps["real+100%"]
+    assert len({steps[name] for name in ARMS[1:]}) == 1
+
+
+def test_the_same_order_twice_gives_identical_pixels(lab: Lab) -> None:
+    generator = next(lab.client.list_generators())
+    request = GenerateRequest(
+        generator=generator.id,
+        conditions=[ConditionRequest(findings={"Pleural Effusion": 1}, count=4)],
+        seed=7,
+        sampler=Sampler(steps=3),
+    )
+    digests = []
+    for _ in range(2):
+        made = lab.client.post_generate(request).id
+        job = wait(lambda made=made: lab.client.get_generation(made).job, limit_s=120)
+        assert job.state is JobState.SUCCEEDED
+        digests.append([i.pixel_sha256 for i in lab.client.generation_images(made)])
+    assert len(digests[0]) == 4
+    assert digests[0] == digests[1]
+
+
+def test_events_tell_the_whole_story(lab: Lab) -> None:
+    generator = next(lab.client.list_generators())
+    states = [e.state for e in lab.client.generator_events(generator.id) if e.kind == "state"]
+    assert states == ["queued", "running", "succeeded"]
+
+
+def test_down_leaves_no_process(lab: Lab) -> None:
+    pids = [row.pid for row in lab.launcher.status() if row.pid]
+    assert len(pids) >= 9
+    lab.launcher.down()
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []

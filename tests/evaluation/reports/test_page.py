@@ -1,0 +1,225 @@
+"""The report stands alone, says what must be said, and never shows what is not known."""
+
+import base64
+import hashlib
+import io
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from api_schemas.base import DatasetRef
+from api_schemas.evaluation import MACRO, PlannedArm, PlannedTest, PlanPost
+from services.evaluation.reports import words
+from services.evaluation.reports.facts import (
+    Contact,
+    Kind,
+    Pair,
+    PredictionFacts,
+    Report,
+    TestFacts,
+)
+from services.evaluation.reports.page import data_uri, render
+from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
+from services.evaluation.statistics.analysis import (
+    METHOD,
+    comparisons,
+    estimate,
+    result_rows,
+    trends,
+)
+from services.evaluation.statistics.cases import UNKNOWN, Cases
+
+EFFECT = {"real": 0.9, "real_equal_steps": 1.0, "real+100%": 1.2, "real+300%": 1.5, "shuffled": 0.4}
+DOSES = {"real": 0.0, "real+100%": 1.0, "real+300%": 3.0}
+NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
+
+
+def cases_of(*, one_class: bool = False) -> Cases:
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(120), rng.integers(1, 4, 120))
+    truth = (rng.random((120, 2)) < 0.3)[patient].astype(np.int8)
+    if one_class:
+        truth[truth[:, 1] == 1, 1] = UNKNOWN
+    return Cases(("Edema", "Lung Opacity"), truth, patient, 120)
+
+
+def report_of(
+    *,
+    name: str = "does it help?",
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    tests: tuple[str, ...] = ("internal",),
+    kind: Kind = "real",
+    waived: tuple[str, ...] = (),
+    one_class: bool = False,
+) -> Report:
+    data = DatasetRef(dataset=UUID(int=2))
+    plan = PlanPost(
+        experiment=UUID(int=1),
+        name=name,
+        arms=[PlannedArm(name=arm, dose=DOSES.get(arm)) for arm in EFFECT],
+        seeds=list(seeds),
+        tests=[PlannedTest(name=t, data=data, split="test") for t in tests],
+        reference="real_equal_steps",
+        primary="real+300%",
+        margin=0.005,
+        waived=list(waived),
+    )
+    cases = cases_of(one_class=one_class)
+    noise = np.random.default_rng(1).normal(size=cases.truth.shape)
+
+    def scores(arm: str, seed: int) -> np.ndarray:
+        jitter = np.random.default_rng([seed, list(EFFECT).index(arm)]).normal(size=noise.shape)
+        return EFFECT[arm] * (cases.truth == 1) + noise + 0.1 * jitter
+
+    found = [estimate(plan, t, cases, scores) for t in tests]
+    phantom = tests if kind == "phantom" else ()
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    return Report(
+        plan=plan,
+        plan_id=UUID(int=3),
+        plan_digest="a" * 64,
+        registered_at=NOW,
+        evaluated_at=NOW,
+        method=METHOD,
+        versions={"numpy": np.__version__},
+        inputs_digest="b" * 64,
+        rows=result_rows(plan, found, phantom),
+        comparisons=comparisons(plan, found, phantom),
+        trends=trends(plan, found),
+        tests=[
+            TestFacts(t, kind, "test", len(cases.patient), cases.G, "Site A", "c" * 64)
+            for t in tests
+        ],
+        predictions=[
+            PredictionFacts(t, arm, s, "d" * 64) for t in tests for arm in EFFECT for s in seeds
+        ],
+        contact=Contact([Pair("Male, 50 years: Edema", image, 255 - image)], kind, mirrored=True),
+    )
+
+
+@cache
+def page_of(**kinds: Any) -> str:
+    return render(report_of(**kinds))
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<(style|svg).*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL))
+
+
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
+    html = page_of(tests=("internal", "external"))
+    without_namespaces = re.sub(r'xmlns(:xlink)?="[^"]+"', "", html)
+    assert not re.search(r"https?://|<script|<link|@import|url\((?!#)|\son\w+=", without_namespaces)
+    assert re.findall(r'src="(?!data:image/png;base64,)', html) == []
+    assert " style=" not in html
+
+
+def test_the_style_is_the_one_that_the_policy_allows() -> None:
+    style = re.search(r"<style>(.*?)</style>", page_of(), flags=re.DOTALL).group(1)
+    allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{allowed}'" in CONTENT_SECURITY_POLICY
+
+
+def test_ids_of_the_figures_are_unique_and_used() -> None:
+    html = page_of(tests=("internal", "external"))
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
+
+
+def test_numbers_are_those_of_the_results() -> None:
+    report = report_of()
+    text = text_of(render(report))
+    answer = report.comparisons[0]
+    assert words.signed(answer.difference) in text
+    assert words.interval(answer.low, answer.high, sign=True) in text
+    shown = [r for r in report.rows if r.label == MACRO or r.arm == report.plan.primary]
+    for row in shown:
+        assert words.auroc(row.auroc) in text
+        assert row.difference is None or words.signed(row.difference) in text
+    assert "nan" not in text.lower().split()
+
+
+def test_the_scope_and_the_digests_are_always_there() -> None:
+    text = text_of(page_of())
+    assert words.SCOPE in text
+    for digest in ("a" * 64, "b" * 64, "c" * 64, "d" * 64):
+        assert digest in text
+    assert METHOD in text
+    assert "exploratory" in text
+
+
+def test_phantoms_are_called_phantoms() -> None:
+    text = text_of(page_of(kind="phantom"))
+    assert text.count("These are phantoms, not patients") == 2
+    assert "Both are phantoms" in text
+    assert "phantom" not in text_of(page_of()).replace("drawn phantoms", "")
+
+
+def test_synthetic_images_are_labelled_unscreened() -> None:
+    html = page_of()
+    assert "Synthetic, unscreened" in html
+    assert html.count("data:image/png;base64,") == 2
+
+
+def test_a_missing_contact_sheet_is_said() -> None:
+    html = render(replace(report_of(), contact="The cohort has been deleted."))
+    assert "The cohort has been deleted." in html
+    assert "data:image" not in html
+
+
+def test_few_seeds_are_warned_of() -> None:
+    assert any("2 training seeds" in w for w in words.warnings(report_of(seeds=(0, 1))))
+    one = words.warnings(report_of(seeds=(0,)))
+    assert any("One training seed" in w for w in one)
+    assert not any("training seed" in w for w in words.warnings(report_of()))
+    assert "Inconclusive" in text_of(page_of(seeds=(0,)))
+
+
+def test_waived_guards_are_repeated() -> None:
+    reason = "3 patients of the test set were seen by the generator"
+    text = text_of(page_of(waived=(reason,)))
+    assert f"A guard was waived by request: {reason}" in text
+
+
+def test_what_cannot_be_estimated_is_blank_and_said() -> None:
+    report = report_of(one_class=True)
+    text = text_of(render(report))
+    assert "Cannot be estimated" in text
+    assert "only one class of Lung Opacity" in text
+    assert "None" not in text
+
+
+def test_names_are_text_and_never_markup() -> None:
+    hostile = '<script>alert("x")</script>'
+    html = page_of(name=hostile, tests=("<b>&site",), waived=(hostile,))
+    assert "<script" not in html
+    assert "<b>&site" not in html
+    assert "&lt;script&gt;" in html
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.02, "+0.020"), (-0.02, "−0.020"), (-0.0001, "0.000"), (None, "–")]
+)
+def test_differences_are_printed_with_a_sign(value: float | None, shown: str) -> None:
+    assert words.signed(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"), [(0.0004, "< 0.001"), (0.0456, "0.046"), (1.0, "1.000"), (None, "–")]
+)
+def test_p_values_are_never_printed_as_zero(p: float | None, shown: str) -> None:
+    assert words.p_value(p) == shown
+
+
+def test_pixels_survive_the_page() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 9), dtype=np.uint8)
+    content = base64.b64decode(data_uri(pixels).removeprefix("data:image/png;base64,"))
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), pixels)

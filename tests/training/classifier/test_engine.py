@@ -1,0 +1,138 @@
+"""Training and scoring on a CPU: it learns, resumes exactly, and refuses what is not its own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.training.classifier.auroc import macro_auroc
+from services.training.ports.engine import (
+    CheckpointMismatchError,
+    EngineError,
+    NotFiniteError,
+    Outcome,
+    RunSpec,
+    StageSpec,
+)
+from tests.training.classifier.problems import run_spec, squares
+
+
+def never() -> bool:
+    return False
+
+
+def after(steps: int) -> Callable[[], bool]:
+    calls = count(1)
+    return lambda: next(calls) >= steps
+
+
+def train(
+    engine,
+    spec: RunSpec,
+    folder: Path,
+    resume: Path | None = None,
+    pause: Callable[[], bool] = never,
+) -> Outcome:
+    return engine.train(spec, folder, resume=resume, pause=pause, progress=lambda _: None)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_it_learns_and_scores(engine, tmp_path) -> None:
+    outcome = train(engine, run_spec(60), tmp_path)
+    assert outcome.finished
+    unseen = squares(200, 9)
+    scores = engine.score(outcome.classifier, unseen.images, unseen.rows)
+    assert scores.shape == (200, 3)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert macro_auroc(unseen.targets, scores) > 0.95
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(engine, tmp_path) -> None:
+    # two stages, and contrast so faint that the best weights keep changing
+    stages = (
+        StageSpec((squares(48, 1, contrast=10),), 35),
+        StageSpec((squares(24, 2, contrast=10), squares(24, 4, contrast=10)), 65),
+    )
+    spec = run_spec(100, stages=stages, validation=squares(40, 5, contrast=10))
+    whole = train(engine, spec, tmp_path / "whole")
+    first = train(engine, spec, tmp_path / "first", pause=after(50))
+    assert first.step == 50
+    assert not first.finished
+    second = train(engine, spec, tmp_path / "second", resume=first.checkpoint)
+    assert second == replace(whole, classifier=second.classifier)  # every loss on the way too
+    assert contents(second.classifier) == contents(whole.classifier)
+
+
+def test_the_best_weights_are_kept(engine, tmp_path) -> None:
+    outcome = train(engine, run_spec(60), tmp_path)
+    best = max(point.auroc for point in outcome.curve)
+    assert outcome.best_auroc == best
+    assert outcome.best_step == max(p.step for p in outcome.curve if p.auroc == best)
+    held = run_spec(60).validation
+    scores = engine.score(outcome.classifier, held.images, held.rows)
+    assert macro_auroc(held.targets, scores) == best
+
+
+def test_validations_fall_where_asked_and_at_the_end(engine, tmp_path) -> None:
+    outcome = train(engine, run_spec(25), tmp_path)
+    assert [point.step for point in outcome.curve] == [10, 20, 25]
+
+
+def test_early_stopping_only_where_asked(engine, tmp_path) -> None:
+    spec = run_spec(200, validate_every=5)
+    patient = train(engine, replace(spec, early_stopping=2), tmp_path / "patient")
+    assert patient.finished
+    assert patient.step < 200
+    first_best = next(p.step for p in patient.curve if p.auroc == patient.best_auroc)
+    assert patient.step == first_best + 10
+
+
+def test_another_seed_trains_another_classifier(engine, tmp_path) -> None:
+    one, two = (
+        train(engine, run_spec(10, seed=seed), tmp_path / str(seed)).classifier for seed in (1, 2)
+    )
+    weights = "tensors.safetensors"
+    assert contents(one)[weights] != contents(two)[weights]
+
+
+def test_a_loss_that_is_not_finite_is_a_typed_error(engine, tmp_path) -> None:
+    with pytest.raises(NotFiniteError, match="step"):
+        train(engine, run_spec(20, learning_rate=float("inf")), tmp_path)
+
+
+def test_the_checkpoint_of_another_run_is_refused(engine, tmp_path) -> None:
+    paused = train(engine, run_spec(20), tmp_path / "a", pause=after(5))
+    relabelled = squares(48, 1)
+    relabelled.targets[0, 0] ^= 1
+    other = run_spec(20, stages=(StageSpec((relabelled, squares(24, 2)), 20),))
+    with pytest.raises(CheckpointMismatchError, match="another run"):
+        train(engine, other, tmp_path / "b", resume=paused.checkpoint)
+
+
+def test_a_damaged_checkpoint_is_refused(engine, tmp_path) -> None:
+    paused = train(engine, run_spec(20), tmp_path / "a", pause=after(5))
+    tensors = paused.checkpoint / "tensors.safetensors"
+    broken = bytearray(tensors.read_bytes())
+    broken[-1] ^= 1
+    tensors.write_bytes(broken)
+    with pytest.raises(CheckpointMismatchError, match="damaged"):
+        train(engine, run_spec(20), tmp_path / "b", resume=paused.checkpoint)
+
+
+def test_an_unknown_preset_is_refused(engine, tmp_path) -> None:
+    with pytest.raises(EngineError, match="preset"):
+        train(engine, run_spec(5, preset="gigantic"), tmp_path)
+
+
+def test_scores_do_not_depend_on_the_order_of_images(engine, tmp_path) -> None:
+    classifier = train(engine, run_spec(10), tmp_path).classifier
+    unseen = squares(30, 9)
+    forth = engine.score(classifier, unseen.images, unseen.rows)
+    back = engine.score(classifier, unseen.images, unseen.rows[::-1])
+    np.testing.assert_allclose(forth, back[::-1], rtol=1e-5)

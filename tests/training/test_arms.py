@@ -1,0 +1,184 @@
+"""Arms on paper: presets, names, doses, and the arithmetic of steps."""
+
+import math
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api_schemas import training
+from api_schemas.base import DataRef, DatasetRef, GenerationRef
+from api_schemas.training import (
+    Arm,
+    ClassifierSettings,
+    EvaluationSet,
+    ExperimentRequest,
+    PlanRequest,
+    Source,
+    Stage,
+    SupplementPreset,
+)
+from services.training.service.arms import (
+    ArmsClash,
+    ArmUnknown,
+    StepsDisagree,
+    expand,
+    planned_arm,
+    primary_of,
+    steps_by_arm,
+    yardstick,
+)
+
+REAL = DatasetRef(dataset=UUID(int=1))
+OTHER = DatasetRef(dataset=UUID(int=2))
+COHORT = GenerationRef(generation=UUID(int=3))
+SETTINGS = ClassifierSettings(epochs=10, batch_size=32)
+
+
+def asked(**more: Any) -> ExperimentRequest:
+    values = {
+        "name": "test",
+        "preset": SupplementPreset(real=REAL, synthetic=COHORT, ratios=[1, 3]),
+        "validation": EvaluationSet(data=REAL, split="validation"),
+        "tests": [training.TestSet(name="internal", data=REAL)],
+    }
+    return ExperimentRequest(**{**values, **more})
+
+
+def arm(name: str, *stages: Stage, **more: Any) -> Arm:
+    return Arm(name=name, stages=list(stages), **more)
+
+
+def stage(*data: DataRef, steps: int | None = None, **more: Any) -> Stage:
+    return Stage(sources=[Source(data=d, **more) for d in data], steps=steps)
+
+
+def test_supplement_is_the_paper_with_its_controls() -> None:
+    arms = {a.name: a for a in expand(asked())}
+    assert list(arms) == [
+        "real",
+        "real_equal_steps",
+        "real+100%",
+        "real+300%",
+        "synthetic_only",
+        "shuffled",
+    ]
+    assert [a.name for a in arms.values() if a.schedule == "own"] == ["real"]
+    sources = {name: a.stages[0].sources for name, a in arms.items()}
+    assert sources["real"] == sources["real_equal_steps"] == [Source(data=REAL)]
+    assert sources["real+300%"] == [Source(data=REAL), Source(data=COHORT, multiple=3)]
+    assert sources["synthetic_only"] == [Source(data=COHORT, multiple=3)]
+    assert sources["shuffled"] == [
+        Source(data=REAL),
+        Source(data=COHORT, multiple=3, shuffled=True),
+    ]
+
+
+def test_doses_are_what_was_added_to_real_images() -> None:
+    doses = {a.name: planned_arm(a).dose for a in expand(asked())}
+    assert doses == {
+        "real": 0,
+        "real_equal_steps": 0,
+        "real+100%": 1,
+        "real+300%": 3,
+        "synthetic_only": None,
+        "shuffled": None,
+    }
+    assert planned_arm(arm("two", stage(COHORT), stage(REAL))).dose is None
+
+
+def test_ratios_that_read_alike_clash() -> None:
+    close = SupplementPreset(real=REAL, synthetic=COHORT, ratios=[1, 1.00000001])
+    with pytest.raises(ArmsClash):
+        expand(asked(preset=close))
+
+
+def test_the_primary_arm_is_the_largest_ratio() -> None:
+    request = asked(preset=SupplementPreset(real=REAL, synthetic=COHORT, ratios=[3, 0.5, 1]))
+    assert primary_of(request, expand(request)) == "real+300%"
+
+
+@pytest.mark.parametrize(
+    ("plan", "field"),
+    [
+        (PlanRequest(reference="nobody"), "plan.reference"),
+        (PlanRequest(primary="nobody"), "plan.primary"),
+        (PlanRequest(primary="real_equal_steps"), "plan.primary"),
+    ],
+)
+def test_a_plan_names_arms_that_are_there(plan, field) -> None:
+    request = asked(plan=plan)
+    with pytest.raises(ArmUnknown) as refused:
+        primary_of(request, expand(request))
+    assert refused.value.problem.field == field
+    assert "real+100%" in refused.value.problem.accepted
+
+
+def test_arms_given_one_by_one_name_their_primary() -> None:
+    arms = [arm("a", stage(REAL)), arm("b", stage(REAL, COHORT))]
+    request = asked(preset=None, arms=arms, plan=PlanRequest(reference="a"))
+    with pytest.raises(ArmUnknown) as refused:
+        primary_of(request, expand(request))
+    assert refused.value.problem.accepted == ["b"]
+
+
+def test_a_multiple_counts_in_the_reference_arms_first_dataset() -> None:
+    arms = [arm("a", stage(COHORT, OTHER)), arm("b", stage(REAL))]
+    for reference, expected in (("a", OTHER), ("b", REAL)):
+        request = asked(preset=None, arms=arms, plan=PlanRequest(reference=reference))
+        assert yardstick(request, arms) == expected
+    synthetic = [arm("a", stage(COHORT))]
+    assert yardstick(asked(preset=None, arms=synthetic, plan=PlanRequest(reference="a")), synthetic)
+
+
+# ---------------------------------------------------------------- steps
+
+
+def test_every_arm_but_real_trains_the_primary_arms_steps() -> None:
+    arms = expand(asked())
+    images = {a.name: [int(100 * sum(s.multiple for s in a.stages[0].sources))] for a in arms}
+    steps = steps_by_arm(arms, "real+300%", images, SETTINGS)
+    assert steps.pop("real") == [math.ceil(10 * 100 / 32)]
+    assert set(map(tuple, steps.values())) == {(math.ceil(10 * 400 / 32),)}
+
+
+def test_explicit_steps_of_the_primary_arm_count() -> None:
+    arms = [arm("a", stage(REAL)), arm("b", stage(COHORT, steps=70), stage(REAL, steps=30))]
+    steps = steps_by_arm(arms, "b", {"a": [10], "b": [10, 10]}, SETTINGS)
+    assert steps == {"a": [100], "b": [70, 30]}
+
+
+def test_open_stages_share_what_explicit_ones_leave() -> None:
+    arms = [
+        arm("primary", stage(REAL, steps=100)),
+        arm("mixed", stage(REAL, steps=40), stage(COHORT), stage(REAL)),
+    ]
+    images = {"primary": [10], "mixed": [10, 300, 100]}
+    steps = steps_by_arm(arms, "primary", images, SETTINGS)
+    assert steps["mixed"][0] == 40
+    assert sum(steps["mixed"]) == 100
+    assert steps["mixed"][1] == pytest.approx(3 * steps["mixed"][2], abs=3)
+
+
+@pytest.mark.parametrize("said", [99, 101])
+def test_explicit_steps_that_do_not_add_up_are_refused(said) -> None:
+    arms = [arm("primary", stage(REAL, steps=100)), arm("other", stage(REAL, steps=said))]
+    images = {"primary": [10], "other": [10]}
+    with pytest.raises(StepsDisagree, match=str(said)):
+        steps_by_arm(arms, "primary", images, SETTINGS)
+    own = [arms[0], arms[1].model_copy(update={"schedule": "own"})]
+    assert steps_by_arm(own, "primary", images, SETTINGS)["other"] == [said]
+
+
+@given(
+    st.integers(4, 5000),
+    st.lists(st.integers(1, 10**6), min_size=1, max_size=4),
+)
+def test_stages_always_add_up(total, weights) -> None:
+    arms = [arm("primary", stage(REAL, steps=total)), arm("other", *[stage(REAL)] * len(weights))]
+    images = {"primary": [1], "other": weights}
+    shared = steps_by_arm(arms, "primary", images, SETTINGS)["other"]
+    assert sum(shared) == total
+    assert min(shared) >= 1
