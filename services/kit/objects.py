@@ -10,6 +10,9 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
 
+BYTES = "application/octet-stream"
+
+
 class ObjectMissing(LookupError):
     """No object has this key."""
 
@@ -46,10 +49,24 @@ class ObjectStore:
         )
 
     def ensure_bucket(self) -> None:
-        if not self._client.bucket_exists(self._bucket):
+        """Make the bucket unless somebody has."""
+        try:
             self._client.make_bucket(self._bucket)
+        except S3Error as error:
+            if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+                raise
 
-    def put(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+    def put(self, key: str, content: bytes, content_type: str = BYTES) -> None:
+        """Store `content`; the bucket of a new installation is made on the way."""
+        try:
+            self._put(key, content, content_type)
+        except S3Error as error:
+            if error.code != "NoSuchBucket":
+                raise
+            self.ensure_bucket()
+            self._put(key, content, content_type)
+
+    def _put(self, key: str, content: bytes, content_type: str) -> None:
         self._client.put_object(
             self._bucket, key, io.BytesIO(content), len(content), content_type=content_type
         )

@@ -18,7 +18,7 @@ from services.local.installation import CODE
 
 COMPOSE: dict[str, Any] = yaml.safe_load((CODE / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-THIRD_PARTY = {"proxy", "postgres", "redis", "minio", "bucket"}
+THIRD_PARTY = {"proxy", "postgres", "redis", "minio"}
 OURS = {name: service for name, service in SERVICES.items() if name not in THIRD_PARTY}
 
 
