@@ -9,7 +9,6 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
-
 BYTES = "application/octet-stream"
 
 
