@@ -139,7 +139,7 @@ def _path(where: Sequence[str | int], body: Any, *, missing: bool) -> list[str |
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": what,
-        "content": {PROBLEM_JSON: {"schema": Problem.model_json_schema()}},
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, what in {
         "401": "No valid key",
@@ -151,9 +151,19 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class WebApp(FastAPI):
+    """FastAPI whose document describes problems once."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document.setdefault("components", {}).setdefault("schemas", {})
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
+
+
 def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> FastAPI:
     """An app in which every route but `/health` needs a caller and every error is a problem."""
-    app = FastAPI(title=f"Synthorax {title}", version="0.1.0", responses=PROBLEMS, redoc_url=None)
+    app = WebApp(title=f"Synthorax {title}", version="0.1.0", responses=PROBLEMS, redoc_url=None)
     app.state.auth = adapters.auth
     guarded = [Depends(asks), Depends(HTTPBearer(auto_error=False))]
     for router in routers:
