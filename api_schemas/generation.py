@@ -206,6 +206,7 @@ class Environment(Wire):
     device: str
     torch: str
     diffusers: str
+    numpy: str = Field(description="draws the starting noise")
     threads: int
 
 

@@ -32,7 +32,7 @@ def grey_png(pixels: np.ndarray) -> bytes:
 class StubEngine:
     """Quick and deterministic, where diffusion does not matter."""
 
-    environment = Environment(device="stub", torch="0", diffusers="0", threads=1)
+    environment = Environment(device="stub", torch="0", diffusers="0", numpy="0", threads=1)
 
     def __init__(self, steps_a_stretch: int = 10) -> None:
         self.steps_a_stretch = steps_a_stretch

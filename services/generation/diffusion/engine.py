@@ -57,6 +57,7 @@ class DiffusionEngine:
             device=torch.cuda.get_device_name(self._device) if on_gpu else "cpu",
             torch=torch.__version__,
             diffusers=version("diffusers"),
+            numpy=np.__version__,
             threads=torch.get_num_threads(),
         )
 

@@ -16,9 +16,8 @@ class Network(nn.Module):
     Pixels are folded into channels first (`unshuffle`): the U-Net then works at a fraction of the
     size, which is what makes it affordable on a CPU. The condition enters twice: embedded, it
     modulates every block alike everywhere; and as `maps`, learned pictures of where each attribute
-    shows, beside the image. (Without maps a small network took about five times as long to obey
-    its condition.) A condition that is dropped becomes the learned `null` embedding and no maps:
-    the unconditional model of classifier-free guidance.
+    shows, beside the image. A condition that is dropped becomes the learned `null` embedding and
+    no maps: the unconditional model of classifier-free guidance.
     """
 
     def __init__(self, shape: Architecture, condition_width: int) -> None:
