@@ -80,7 +80,7 @@ def phantom_study() -> Study:
             for site, patients in size.items()
         ],
         preset="tiny-32",
-        steps=1000,
+        steps=800,
         sampler=Sampler(steps=12),
         ratios=[1.0, 3.0],
         seeds=[0, 1],
@@ -105,7 +105,7 @@ def real_study(csv: Path) -> Study:
             )
         ],
         preset="small-64",
-        steps=1500,
+        steps=2000,
         sampler=Sampler(steps=20),
         ratios=[1.0, 3.0],
         seeds=[0, 1],

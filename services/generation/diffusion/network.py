@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from services.generation.diffusion.presets import Architecture
+from services.generation.diffusion.schedule import PUBLISHED, SCHEDULES
 
 
 class Network(nn.Module):
@@ -20,9 +21,16 @@ class Network(nn.Module):
     no maps: the unconditional model of classifier-free guidance.
     """
 
+    alpha: torch.Tensor
+    sigma: torch.Tensor
+
     def __init__(self, shape: Architecture, condition_width: int) -> None:
         super().__init__()
         self.unshuffle = shape.unshuffle
+        self.grain = shape.grain
+        schedule = SCHEDULES[PUBLISHED]()
+        for name, table in (("alpha", schedule.alpha), ("sigma", schedule.sigma)):
+            self.register_buffer(name, torch.tensor(table, dtype=torch.float32), persistent=False)
         folded = shape.unshuffle**2
         width = 4 * shape.channels[0]  # of the time embedding
         self.condition = nn.Sequential(
@@ -69,5 +77,19 @@ class Network(nn.Module):
             embedding = torch.where(dropped[:, None], self.null, embedding)
             maps = maps.masked_fill(dropped[:, None, None, None], 0.0)
         folded = torch.cat([F.pixel_unshuffle(x, self.unshuffle), maps], dim=1)
-        v = cast("torch.Tensor", self.unet(folded, t, embedding, return_dict=False)[0])
-        return F.pixel_shuffle(v, self.unshuffle)
+        learnt = cast("torch.Tensor", self.unet(folded, t, embedding, return_dict=False)[0])
+        known, scale = self.linear(t)
+        return known * x + scale * F.pixel_shuffle(learnt, self.unshuffle)
+
+    def linear(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What of v is linear in x_t, and the scale of the rest, of shape (N, 1, 1, 1).
+
+        For independent pixels of standard deviation s, E[v | x_t] = alpha sigma (1 - s^2) / q x_t
+        with q = sigma^2 + s^2 alpha^2, and sqrt(q) scales what x_t tells about the clean image
+        (the preconditioning of Karras et al. 2022, table 1, in terms of v). A radiograph is
+        smooth: with s = 1 the network spends its capacity on repeating the noise of every pixel,
+        and what it repeats badly stays in the image as grain.
+        """
+        alpha, sigma = self.alpha[t, None, None, None], self.sigma[t, None, None, None]
+        q = sigma**2 + self.grain**2 * alpha**2
+        return alpha * sigma * (1.0 - self.grain**2) / q, 1.0 / q.sqrt()

@@ -8,7 +8,11 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Architecture:
-    """A U-Net. One entry of `channels` and `attention` a level, the finest first."""
+    """A U-Net. One entry of `channels` and `attention` a level, the finest first.
+
+    `grain` is the standard deviation of what a pixel does not share with its neighbours, as the
+    network may assume it (`Network.linear`); 1 is plain v-prediction.
+    """
 
     size_px: int
     unshuffle: int
@@ -18,6 +22,7 @@ class Architecture:
     layers: int = 1
     groups: int = 8
     head_width: int = 16
+    grain: float = 1.0
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
@@ -60,8 +65,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Recipe(batch=32, learning_rate=2e-3, ema=0.995),
         ),
         "small-64": Preset(
-            Architecture(64, unshuffle=4, channels=(48, 96), attention=(False, False)),
-            Recipe(batch=32, learning_rate=1e-3, ema=0.998),
+            Architecture(64, unshuffle=4, channels=(48, 96), attention=(False, False), grain=0.03),
+            Recipe(batch=32, learning_rate=2e-3, ema=0.995),
         ),
     }
 )
