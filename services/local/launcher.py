@@ -65,6 +65,8 @@ class Launcher:
         with self.state.lock("up"):
             self.installation.ask(import_roots)
             keeper = supervisor(self.state)
+            if not keeper.current():  # what runs, if anything, was started from other code
+                keeper.stop()
             starts = 0
             deadline = time.monotonic() + WAIT_S
             while keeper.pid() is None or not self._stands():

@@ -6,6 +6,7 @@ pauses; a child whose settings changed is replaced. It holds nothing that a succ
 read from the state folder: after a kill -9 the next one adopts its children.
 """
 
+import hashlib
 import math
 import signal
 import sys
@@ -116,12 +117,21 @@ class Supervisor:
         log.info("started", child=name, pid=child.spawn())
 
 
+def code_digest(root: Path = CODE) -> str:
+    """Over the code that would be started now: a supervisor of other code is replaced by `up`."""
+    digest = hashlib.sha256()
+    for package in ("api_schemas", "migrations", "services"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
 def supervisor(state: State) -> Child:
     """The supervisor of this state folder as a child of whoever asks."""
     command = Command(
         name=NAME,
         arguments=(sys.executable, "-m", "services.local.supervisor", str(state.root)),
-        environment={"PYTHONPATH": str(CODE)},
+        environment={"PYTHONPATH": str(CODE), "SYNTHORAX_CODE": code_digest()},
         inherited=inherited(),
         grace_s=100.0,  # it waits for its workers first
     )
