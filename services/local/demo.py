@@ -105,7 +105,7 @@ def real_study(csv: Path) -> Study:
             )
         ],
         preset="small-64",
-        steps=1400,
+        steps=900,
         sampler=Sampler(steps=20),
         ratios=[1.0, 3.0],
         seeds=[0, 1],
