@@ -17,7 +17,7 @@ from api_schemas.datasets import PhantomImport, PhantomSite
 from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorRequest, Sampler
 from services.local.launcher import Launcher
 
-IMAGES = 1024
+IMAGES = 512
 STEPS = 16
 ROUNDS = 2
 LIMIT_S = 900.0
@@ -90,8 +90,8 @@ def show_throughput(client: Client, generator: UUID) -> None:
 
 def show_latencies(client: Client, generator: UUID) -> None:
     print("\nPOST /generate, milliseconds, while a worker renders what was ordered")
-    alone = latencies(client, generator, 1, 50)
-    many = latencies(client, generator, 16, 160)
+    alone = latencies(client, generator, 1, 30)
+    many = latencies(client, generator, 16, 64)
     for name, times in (("1 client", alone), ("16 clients", many)):
         high = quantiles(times, n=20)[-1]
         print(f"  {name:<10}: median {median(times):6.1f}   95 % below {high:6.1f}")
