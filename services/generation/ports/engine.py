@@ -21,7 +21,7 @@ class PresetFacts:
 
 
 PRESET_FACTS: Mapping[str, PresetFacts] = MappingProxyType(
-    {"tiny-32": PresetFacts(32, 1000), "small-64": PresetFacts(64, 2500)}
+    {"tiny-32": PresetFacts(32, 1000), "small-64": PresetFacts(64, 2000)}
 )
 
 
