@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from services.kit.failpoints import failpoint
 from services.kit.logging import get_logger
 
 BELL_TASK = "synthorax.bell"
@@ -51,6 +52,7 @@ class Bell:
 
     def ring(self, queue: str) -> None:
         """Wake one worker of `queue`. A broker that is away costs under a second, no error."""
+        failpoint("before_bell")
         try:
             self._app.send_task(
                 BELL_TASK,

@@ -9,6 +9,8 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
+from services.kit.failpoints import failpoint
+
 BYTES = "application/octet-stream"
 
 
@@ -64,6 +66,7 @@ class ObjectStore:
                 raise
             self.ensure_bucket()
             self._put(key, content, content_type)
+        failpoint("after_put")
 
     def _put(self, key: str, content: bytes, content_type: str) -> None:
         self._client.put_object(

@@ -18,6 +18,7 @@ from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Database, Tx
 from services.kit.errors import ProblemError
+from services.kit.failpoints import failpoint
 from services.kit.jobs.ledger import affected, append_slices, end_job, record
 
 CRASH_LIMIT = 3
@@ -172,6 +173,7 @@ class Lease:
         with self._db.transaction() as tx:
             self._fence(tx)
             yield tx
+        failpoint("after_write")
 
     @contextmanager
     def finishing(self, more: Sequence[dict[str, Any]] = ()) -> Generator[Tx]:
@@ -179,6 +181,7 @@ class Lease:
 
         `more` are payloads of further slices of the job; with none left the job has succeeded.
         """
+        failpoint("before_finish")
         with self._db.transaction() as tx:
             queue = tx.session.scalar(_LOCK_JOB, {"job": self.job})
             self._fence(tx)

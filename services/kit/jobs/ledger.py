@@ -13,6 +13,7 @@ from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Tx, new_id
 from services.kit.errors import Conflict, NotFound
+from services.kit.failpoints import failpoint
 from services.kit.jobs.models import NOW, Event, Job, Slice, Wait
 
 _UNSUCCESSFUL = ("failed", "cancelled", "quarantined")
@@ -80,6 +81,7 @@ class Jobs:
             rows = [{"job": new.id, "awaited": a} for a in dict.fromkeys(new.waits_for)]
             tx.session.execute(insert(Wait), rows)
         record(tx.session, new.id, "state")
+        failpoint("after_submit")
         if state == "queued":
             tx.after_commit(lambda: self._bell.ring(new.queue))
         return new.id

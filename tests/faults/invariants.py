@@ -1,0 +1,57 @@
+"""What must hold whatever has happened; checked after every test of this folder."""
+
+from collections import Counter
+from uuid import UUID
+
+from services.kit.objects import sha256
+from tests.faults.house import House
+
+TERMINAL = {"succeeded", "failed", "cancelled", "quarantined"}
+MOVING = {"queued", "running"}
+
+
+def check(house: House) -> None:
+    """Raise for the first thing that does not hold."""
+    jobs = {row.id: row for row in house.query("SELECT * FROM jobs.jobs")}
+    slices: dict[UUID, list] = {job: [] for job in jobs}
+    for row in house.query("SELECT * FROM jobs.slices ORDER BY job, ordinal"):
+        slices[row.job].append(row)
+    lost = [job for job in house.accepted if job not in jobs]
+    assert not lost, f"accepted and lost: {lost}"
+    for job, row in jobs.items():
+        _is_terminal_or_moving(house, row, {s.state for s in slices[job]})
+        for each in slices[job]:
+            assert each.crashes <= each.attempts, f"more crashes than attempts: {each}"
+            assert each.state != "done" or each.attempts, f"done without an attempt: {each}"
+    _images_have_one_winner(house, jobs, slices)
+
+
+def _is_terminal_or_moving(house: House, job, states: set[str]) -> None:
+    if job.state in TERMINAL:
+        assert job.finished_at is not None, job
+        assert not states & MOVING, f"{job.id} has {job.state}, but its slices are {states}"
+        if job.state == "succeeded":
+            assert states <= {"done"}, f"{job.id} has succeeded with slices {states}"
+    elif job.state == "blocked":
+        awaited = house.query(
+            "SELECT j.state FROM jobs.waits w JOIN jobs.jobs j ON j.id = w.awaited "
+            "WHERE w.job = :job",
+            {"job": job.id},
+        )
+        assert any(row.state not in TERMINAL for row in awaited), f"{job.id} waits for nothing"
+    else:
+        assert states & MOVING, f"{job.id} is {job.state}, but nothing of it can run: {states}"
+
+
+def _images_have_one_winner(house: House, jobs: dict, slices: dict[UUID, list]) -> None:
+    images = house.query("SELECT job, n, key, sha256 FROM stub.images")
+    winners = Counter((image.job, image.n) for image in images)
+    assert set(winners.values()) <= {1}, f"published twice: {winners.most_common(3)}"
+    for image in images:
+        content = house.adapters.store.get(image.key)
+        assert sha256(content) == image.sha256, f"wrong bytes under {image.key}"
+    for job, row in jobs.items():
+        if row.kind == "order":
+            done = {(job, s.payload["n"]) for s in slices[job] if s.state == "done"}
+            missing = done - winners.keys()
+            assert not missing, f"finished and not published: {missing}"
