@@ -15,4 +15,4 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     return {INGEST: ingest}
 
 
-app = slice_worker("datasets", QUEUE, handlers)
+app = slice_worker("datasets", QUEUE, handlers, ("pillow", "numpy", "pyarrow"))

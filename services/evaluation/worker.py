@@ -22,4 +22,4 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     return {EVALUATE: Evaluate(adapters.db, adapters.store, sources, render)}
 
 
-app = slice_worker("evaluation", QUEUE, handlers)
+app = slice_worker("evaluation", QUEUE, handlers, ("numpy", "scipy", "pyarrow"))

@@ -1,5 +1,6 @@
-"""The control worker: sweeps the jobs of all services (run it with Celery's beat)."""
+"""The control process: sweeps the jobs of all services. `python -m services.gateway.worker`."""
 
-from services.kit.worker import control_worker
+from services.kit.worker import control
 
-app = control_worker()
+if __name__ == "__main__":
+    control()

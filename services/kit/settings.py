@@ -66,6 +66,8 @@ class Settings(DatabaseSettings):
     """A slice that reports no progress for this long is given up and its process ended."""
     owner_cap: int = Field(default=4, ge=1)
     """Slices of one person that may run at once in one queue."""
+    queued_cap: int = Field(default=1000, ge=1)
+    """Unfinished jobs that one person may have in one queue."""
 
     @property
     def roots(self) -> list[Path]:
