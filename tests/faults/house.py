@@ -141,14 +141,14 @@ class House:
         self._numbers = itertools.count()
         self._processes: list[Process] = []
         self._lasting: dict[str, Process] = {}
+        self.environment: dict[str, str] = {}
         self.accepted: list[UUID] = []
         self.notes = root / "notes"
         self.caller = self.enrol("ada")
 
     def close(self) -> None:
         self.end_processes()
-        for process in self._lasting.values():
-            process.kill()
+        self.stop_lasting()
         for proxy in self.proxies:
             proxy.close()
         self.redis.close()
@@ -216,7 +216,7 @@ class House:
         named = {f"SYNTHORAX_{key.upper()}": _plain(value) for key, value in told.items()}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SYNTHORAX_")}
         few = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        environment = inherited | few | {"PYTHONPATH": str(ROOT)} | named
+        environment = inherited | few | {"PYTHONPATH": str(ROOT)} | self.environment | named
         return Process(f"{name}-{next(self._numbers)}", arguments, environment, self.work)
 
     def through(self, *servers: str) -> dict[str, str]:
@@ -240,6 +240,12 @@ class House:
                 process.thaw()
             process.kill()
         self._processes.clear()
+
+    def stop_lasting(self) -> None:
+        """End the processes that stay over tests; they are started again when asked for."""
+        for process in self._lasting.values():
+            process.kill()
+        self._lasting.clear()
 
     def logs(self) -> dict[str, str]:
         """What every process of this test said last."""
@@ -269,11 +275,11 @@ class House:
         self.accepted.append(job)
         return job
 
-    def submit(self, *slices: Payload, caller: Caller | None = None) -> UUID:
+    def submit(self, *slices: Payload, caller: Caller | None = None, kind: str = "order") -> UUID:
         """An order without the web: committed when this returns."""
         body = self.order(*slices)
         inputs = {"notes": body["notes"]}
-        job = NewJob("stub", "order", QUEUE, caller or self.caller, uuid4(), inputs, body["slices"])
+        job = NewJob("stub", kind, QUEUE, caller or self.caller, uuid4(), inputs, body["slices"])
         with self.adapters.db.transaction() as tx:
             self.adapters.jobs.submit(tx, job)
         self.accepted.append(job.id)

@@ -13,7 +13,6 @@ T = TypeVar("T")
 CHUNK = 64 * 1024
 HEAD_END = b"\r\n\r\n"
 ANSWER_503 = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-Write = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
@@ -29,7 +28,7 @@ class Trap:
     sprung: threading.Event = field(default_factory=threading.Event)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Line:
     """One connection: both of its ends, and what its client has sent so far."""
 
@@ -179,9 +178,10 @@ class Proxy:
                     break
                 line.client.write(chunk)
                 await line.client.drain()
-        if line.springing or self._truncating:
+        if line.springing:
+            line.cut()
+        else:
             line.client.close()
-        line.client.transport.abort() if line.springing else line.client.close()
 
 
 async def _event() -> asyncio.Event:

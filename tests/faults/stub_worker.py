@@ -1,11 +1,11 @@
 """A worker of little orders: what a real one does with an image, without the science.
 
-Every slice makes one object and one row; its payload says how it misbehaves on the way.
+Every slice that is not plain makes one object and one row; its payload says how it misbehaves.
 """
 
 import os
 import signal
-import time
+import threading
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,12 +13,14 @@ from sqlalchemy import text
 
 from services.kit.adapters import Adapters
 from services.kit.db import Tx
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, LeaseLost
 from services.kit.jobs.runner import Handler
 from services.kit.objects import ObjectStore, sha256
 from services.kit.worker import slice_worker
 
 QUEUE = "stub"
+PAUSE = threading.Event()
+"""Never set. libfaketime breaks `time.sleep`, which asks for an absolute monotonic time."""
 
 # nothing is unique: a second winner must show, not be refused
 SCHEMA = (
@@ -41,9 +43,9 @@ class Orders:
         _misbehave(lease)
         gate = Path(lease.payload.get("gate", "/nonexistent"))
         while gate.exists():
-            lease.stop_now()
-            time.sleep(0.02)
-        if self._published(lease):
+            _stop(lease)
+            PAUSE.wait(0.02)
+        if lease.payload.get("plain") or self._published(lease):
             with lease.finishing():
                 return
         image = self._draw(lease)
@@ -82,15 +84,24 @@ def _note(lease: Lease, what: str) -> None:
         notes.write(f"{lease.job} {lease.payload['n']} {what} {os.getpid()}\n")
 
 
+def _stop(lease: Lease) -> None:
+    try:
+        lease.stop_now()
+    except LeaseLost:
+        _note(lease, "left")
+        raise
+
+
 def _misbehave(lease: Lease) -> None:
+    if lease.attempt > lease.payload.get("times", lease.attempt):
+        return
     match lease.payload.get("do"):
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "raise":
             raise RuntimeError("a fault of the stub")
         case "hang":
-            while True:
-                time.sleep(0.1)
+            PAUSE.wait()
         case _:
             pass
 

@@ -28,7 +28,7 @@ def test_row_10_worker_killed_in_mid_slice(house, gate) -> None:
     gate.unlink()
     house.worker()
     house.finish(job)
-    assert house.noted("began") == [0, 1, 2, 2, 3]
+    assert sorted(house.noted("began")) == [0, 1, 2, 2, 3]
     assert [s.crashes for s in house.slices(job)] == [0, 0, 1, 0]
 
 
@@ -150,7 +150,6 @@ def test_row_23_cancel_queued_running_and_finished(house, gate) -> None:
 
 def test_row_24_cancel_races_finish(house) -> None:
     """200 times, in threads of this process: both at once as near as can be."""
-    outcomes: dict[str, int] = {}
     meet = threading.Barrier(2, timeout=60)
 
     def finish(lease: Lease) -> None:
@@ -158,9 +157,9 @@ def test_row_24_cancel_races_finish(house) -> None:
         with lease.finishing():
             pass
 
-    worker = runner(house.adapters, "stub", "stub", {"order": finish})
+    worker = runner(house.adapters, "stub", "stub", {"race": finish})
     for _ in range(200):
-        job = house.submit({})
+        job = house.submit({}, kind="race")
         thread = threading.Thread(target=worker.run_one)
         thread.start()
         meet.wait()
@@ -174,5 +173,3 @@ def test_row_24_cancel_races_finish(house) -> None:
         thread.join()
         assert first.state.value == ("succeeded" if refused else "cancelled")
         assert house.view(job) == first
-        outcomes[first.state.value] = outcomes.get(first.state.value, 0) + 1
-    assert sum(outcomes.values()) == 200
