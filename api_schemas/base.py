@@ -76,6 +76,7 @@ class JobView(Wire):
     total: float = 0
     unit: str = ""
     message: str = ""
+    priority: int = 0
     waits_for: list[UUID] = []
     problem: Problem | None = None
     created_at: datetime

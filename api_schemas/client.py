@@ -39,8 +39,12 @@ from api_schemas.generation import (
     GeneratorView,
     ImageView,
 )
+from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
+
+RECONNECTS = 5
+"""How often in a row a broken stream of events is taken up again."""
 
 T = TypeVar("T")
 
@@ -110,6 +114,11 @@ class Client(AbstractContextManager["Client"]):
         query = {"derived": "true"} if derived else {}
         return DeletionView.model_validate_json(self._ask("DELETE", path, params=query).content)
 
+    def _put(self, kind: type[T], path: str, body: Wire) -> T:
+        headers = {"Content-Type": "application/json"}
+        answer = self._ask("PUT", path, content=body.model_dump_json(), headers=headers)
+        return TypeAdapter(kind).validate_json(answer.content)
+
     def _all(self, kind: type[T], path: str, **query: Any) -> Iterator[T]:
         cursor: str | None = None
         while True:
@@ -120,7 +129,26 @@ class Client(AbstractContextManager["Client"]):
                 return
 
     def _events(self, path: str) -> Iterator[JobEvent]:
-        with self._http.stream("GET", path, timeout=httpx2.Timeout(60, connect=5)) as response:
+        """The events to the end; a connection that breaks is made again, and none is missed."""
+        seen: int | None = None
+        broken = 0
+        while True:
+            try:
+                for event in self._events_after(path, seen):
+                    seen, broken = event.id, 0
+                    yield event
+            except httpx2.TransportError:
+                broken += 1
+                if broken > RECONNECTS:
+                    raise
+                time.sleep(broken)
+            else:
+                return
+
+    def _events_after(self, path: str, seen: int | None) -> Iterator[JobEvent]:
+        headers = {} if seen is None else {"Last-Event-ID": str(seen)}
+        patience = httpx2.Timeout(60, connect=5)
+        with self._http.stream("GET", path, headers=headers, timeout=patience) as response:
             if response.is_error:
                 response.read()
                 raise ProblemRaised(_problem(response))
@@ -132,6 +160,34 @@ class Client(AbstractContextManager["Client"]):
 
     def get_me(self) -> Me:
         return self._get(Me, "/me")
+
+    def get_queue(self) -> list[QueueView]:
+        return self._get(list[QueueView], "/queue")
+
+    def get_job(self, job: UUID) -> JobView:
+        return self._get(JobView, f"/jobs/{job}")
+
+    def list_attempts(self, job: UUID) -> list[AttemptView]:
+        return self._get(list[AttemptView], f"/jobs/{job}/attempts")
+
+    def list_job_events(self, job: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/jobs/{job}/events")
+
+    def cancel_job(self, job: UUID) -> JobView:
+        return self._post(JobView, f"/jobs/{job}/cancel")
+
+    def retry_job(self, job: UUID) -> JobView:
+        """Queue quarantined work again."""
+        return self._post(JobView, f"/jobs/{job}/retry")
+
+    def put_priority(self, job: UUID, request: PriorityRequest) -> JobView:
+        return self._put(JobView, f"/jobs/{job}/priority", request)
+
+    def get_share(self, person: UUID) -> ShareView:
+        return self._get(ShareView, f"/shares/{person}")
+
+    def put_share(self, person: UUID, request: ShareRequest) -> ShareView:
+        return self._put(ShareView, f"/shares/{person}", request)
 
     def post_key(self, request: KeyRequest) -> NewKey:
         return self._post(NewKey, "/keys", request)

@@ -17,4 +17,4 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     return {INGEST: ingest, DELETE: Delete(adapters.store, KEPT)}
 
 
-app = slice_worker("datasets", QUEUE, handlers)
+app = slice_worker("datasets", QUEUE, handlers, ("pillow", "numpy", "pyarrow"))

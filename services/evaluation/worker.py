@@ -25,4 +25,4 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     return {EVALUATE: evaluate, DELETE: Delete(adapters.store, KEPT)}
 
 
-app = slice_worker("evaluation", QUEUE, handlers)
+app = slice_worker("evaluation", QUEUE, handlers, ("numpy", "scipy", "pyarrow"))

@@ -1,11 +1,14 @@
-"""The control worker: sweeps the jobs of all services (run it with Celery's beat)."""
+"""The control process: sweeps the jobs of all services, and collects what none of them names.
+
+`python -m services.gateway.worker`
+"""
 
 from services.datasets import main as datasets
 from services.evaluation import main as evaluation
 from services.generation import main as generation
 from services.kit.adapters import Adapters
 from services.kit.collector import Collector, Named
-from services.kit.worker import control_worker
+from services.kit.worker import control
 from services.training import main as training
 
 
@@ -23,4 +26,5 @@ def collector(adapters: Adapters) -> Collector:
     )
 
 
-app = control_worker()
+if __name__ == "__main__":
+    control(collector)

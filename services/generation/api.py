@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
@@ -19,12 +19,11 @@ from services.generation.service import Generations, Generators
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
+from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
 from services.kit.jobs import Jobs
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
-LastEvent = Annotated[str | None, Header(alias="Last-Event-ID")]
 
 
 def routes(generators: Generators, generations: Generations, db: Database, jobs: Jobs) -> APIRouter:

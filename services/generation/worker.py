@@ -10,6 +10,8 @@ from services.kit.jobs.runner import Handler
 from services.kit.remote import Remote
 from services.kit.worker import slice_worker
 
+PACKAGES = ("torch", "diffusers", "numpy")
+
 
 def handlers(adapters: Adapters) -> dict[str, Handler]:
     settings = adapters.settings
@@ -27,4 +29,4 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     }
 
 
-app = slice_worker("generation", "generation", handlers, uses_device=True)
+app = slice_worker("generation", "generation", handlers, PACKAGES)

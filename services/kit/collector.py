@@ -17,7 +17,7 @@ from minio.error import S3Error
 
 from services.kit.db import Database, Tx
 from services.kit.jobs import lineage
-from services.kit.jobs.runner import AWAY
+from services.kit.jobs.faults import AWAY
 from services.kit.logging import get_logger
 from services.kit.objects import Listed, ObjectStore
 

@@ -25,6 +25,9 @@ from services.kit.jobs.lineage import DELETE, Kin
 from services.kit.jobs.runner import Handler
 from services.kit.objects import ObjectStore
 
+GIVEN_UP = (JobState.FAILED, JobState.CANCELLED)
+"""States of a deletion that does not go on."""
+
 SLICE_OBJECTS = 20_000
 REMOVED_AT_ONCE = 1000
 
@@ -61,8 +64,9 @@ class Deletions:
     def delete(self, caller: Caller, resource: UUID, *, derived: bool) -> DeletionView:
         """Take it from its readers at once, and queue the jobs that remove it.
 
-        While it is being deleted this answers the same job; when that did not succeed, what is
-        left gets new ones. Raises `HasDerivedData` (409) unless `derived`.
+        While it is being deleted this answers the same job. Jobs of it that crashed too often
+        are retried; those that failed or were cancelled get a successor. Raises
+        `HasDerivedData` (409) unless `derived`.
         """
         with self._db.transaction() as tx:
             lineage.hold(tx.session, caller.project)
@@ -70,10 +74,9 @@ class Deletions:
             *made, itself = family
             if itself.deletion_state is JobState.SUCCEEDED:
                 raise self._unknown()
-            if not _under_way(itself):
-                self._check(made, derived=derived)
-                self._cancel_work(tx, family)
-                self._submit(tx, caller, family)
+            self._check(made, derived=derived)
+            self._cancel_work(tx, family)
+            self._submit(tx, caller, family)
             return self._view(tx, self._family(tx, caller, resource))
 
     def _family(self, tx: Tx, caller: Caller, resource: UUID) -> list[Kin]:
@@ -108,8 +111,10 @@ class Deletions:
     def _submit(self, tx: Tx, caller: Caller, family: Sequence[Kin]) -> None:
         jobs: dict[UUID, UUID] = {}
         for each in family:
-            if each.deletion is not None and _under_way(each):
+            if each.deletion is not None and each.deletion_state not in GIVEN_UP:
                 jobs[each.id] = each.deletion
+                if each.deletion_state is JobState.QUARANTINED:
+                    self._jobs.retry(tx, each.deletion)
                 continue
             jobs[each.id] = self._jobs.submit(
                 tx,
@@ -134,10 +139,6 @@ class Deletions:
             derived=[_resource_view(each) for each in made],
             job=None if itself.deletion is None else self._jobs.view(tx, itself.deletion),
         )
-
-
-def _under_way(each: Kin) -> bool:
-    return each.deletion_state is not None and not each.deletion_state.terminal
 
 
 def _resource_view(each: Kin) -> ResourceView:

@@ -31,6 +31,8 @@ log = get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 POLL_S = 0.5
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}
+"""What an error of a status says beside its problem."""
 
 View = TypeVar("View")
 Row = TypeVar("Row")
@@ -44,6 +46,7 @@ IdempotencyHeader = Annotated[
     ),
 ]
 CursorQuery = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
+LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)]
 LimitQuery = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -67,8 +70,7 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
 
 def _on_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
-    headers = {"WWW-Authenticate": "Bearer"} if error.problem.status == 401 else None  # noqa: PLR2004
-    return problem_response(error.problem, headers)
+    return problem_response(error.problem, HEADERS.get(error.problem.status))
 
 
 def _on_invalid(_: Request, error: Exception) -> JSONResponse:
@@ -147,6 +149,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "404": "Not here, or not yours",
         "409": "Does not fit the present state",
         "422": "The request cannot be used",
+        "429": "More than one person may have at once",
     }.items()
 }
 

@@ -25,6 +25,7 @@ from services.training.service.runs import RunExperiment
 from services.training.settings import TrainingSettings
 
 GIB = 2**30
+PACKAGES = ("torch", "transformers", "numpy")
 LEFTOVER_S = 24 * 3600.0
 
 
@@ -69,4 +70,4 @@ def _device(wanted: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-app = slice_worker(SERVICE, QUEUE, handlers, uses_device=True)
+app = slice_worker(SERVICE, QUEUE, handlers, PACKAGES)

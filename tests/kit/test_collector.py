@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from minio.error import S3Error
+from sqlalchemy import text
 
 from services.kit import collector as module
 from services.kit.collector import Collector
@@ -116,7 +117,8 @@ def test_a_crash_between_put_and_row_leaves_an_orphan_that_is_collected_later(
     work("stub", "stub", {"make": crashes}, 1)
     assert collector().collect().removed == 0
     with adapters.db.transaction() as tx:
-        tx.session.connection().exec_driver_sql("UPDATE jobs.slices SET not_before = now()")
+        due = text("UPDATE jobs.slices SET not_before = now() WHERE state = 'queued'")
+        tx.session.execute(due)
     work("stub", "stub", {"make": finishes}, 1)
     assert collector().collect().removed == 1
     assert list(store.keys("projects/")) == [key(thing, "second")]

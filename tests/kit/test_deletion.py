@@ -10,7 +10,7 @@ from api_schemas.base import DeletionView, JobState
 from services.kit import deletion
 from services.kit.db import new_id
 from services.kit.deletion import Delete, Deletions, HasDerivedData, Kept, ResourceUnknown
-from services.kit.jobs import Lease, NewJob, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, lineage
 from services.kit.jobs.lineage import DELETE, Made
 
 KINDS = ("egg", "cake", "crumb")
@@ -183,7 +183,7 @@ def test_a_long_deletion_goes_in_slices_and_resumes(
     assert len(objects(adapters, ada, egg)) == 2
     assert egg in rows
     with adapters.db.transaction() as tx:
-        tx.session.execute(text("UPDATE jobs.slices SET not_before = now()"))
+        tx.session.execute(text("UPDATE jobs.slices SET not_before = now() WHERE state = 'queued'"))
     work("stub", "stub", {DELETE: handler})
     assert objects(adapters, ada, egg) == []
     assert egg not in rows
@@ -208,6 +208,36 @@ def test_a_deletion_that_did_not_succeed_is_asked_for_again(
     work("stub", "stub", {DELETE: handler})
     assert look("egg", egg).job.state is JobState.SUCCEEDED
     assert look("cake", cake).job.state is JobState.SUCCEEDED
+
+
+def test_a_deletion_that_crashed_too_often_is_retried(
+    make, drop, look, work, handler, adapters
+) -> None:
+    egg = make("egg")
+    cake = make("cake", egg)
+    first = drop("egg", egg)
+
+    def crashes(lease: Lease) -> None:
+        raise RuntimeError("the store is mad")
+
+    for _ in range(3):
+        work("stub", "stub", {DELETE: crashes})
+        with adapters.db.transaction() as tx:
+            tx.session.execute(
+                text("UPDATE jobs.slices SET not_before = now() WHERE state = 'queued'")
+            )
+    assert look("cake", cake).job.state is JobState.QUARANTINED
+    assert look("egg", egg).job.state is JobState.BLOCKED
+    assert drop("egg", egg).job == first.job
+    work("stub", "stub", {DELETE: handler})
+    assert look("egg", egg).job.state is JobState.SUCCEEDED
+
+
+def test_nobody_has_too_much_work_to_delete(make, ada, adapters, look) -> None:
+    egg = make("egg")
+    busy = Deletions(adapters.db, Jobs(adapters.bell, queued_cap=0), "egg")
+    busy.delete(ada.caller, egg, derived=False)
+    assert look("egg", egg).job.state is JobState.QUEUED
 
 
 def test_things_of_others_and_of_other_kinds_are_unknown(make, adapters, stranger, drop) -> None:

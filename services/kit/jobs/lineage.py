@@ -109,13 +109,15 @@ def family(session: Session, project: UUID, resource: UUID) -> list[Kin]:
     The resource itself comes last; nothing comes when the project has no such resource.
     """
     rows = session.execute(_FAMILY, {"id": resource, "project": project})
-    return [_kin(row._asdict()) for row in rows]
+    return [_kin(**{str(name): value for name, value in row.items()}) for row in rows.mappings()]
 
 
-def _kin(row: dict[str, Any]) -> Kin:
-    for name in ("state", "deletion_state"):
-        row[name] = None if row[name] is None else JobState(row[name])
-    return Kin(**row)
+def _kin(state: str | None, deletion_state: str | None, **row: Any) -> Kin:
+    return Kin(**row, state=_state(state), deletion_state=_state(deletion_state))
+
+
+def _state(name: str | None) -> JobState | None:
+    return None if name is None else JobState(name)
 
 
 def visible(column: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
