@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from services.datasets.main import compose
 from services.datasets.models import Base, Dataset, Manifest, Sample
+from services.datasets.service.keys import image_key, manifest_key, ordinal_of
 from services.datasets.worker import handlers
 from services.kit.adapters import Adapters
 
@@ -94,3 +95,30 @@ def test_who_may_not_see_a_dataset_may_not_delete_it(http, browse, adapters, str
         assert unknown.status_code == 404
         assert theirs.status_code == (404 if ask == strange.delete else 202)
     assert strange.get(f"/datasets/{made}/deletion").status_code == 404
+
+
+@pytest.mark.parametrize("ordinal", [0, 7, 999, 1000, 123_456, 12_345_678])
+def test_the_collector_finds_the_sample_of_an_image_by_its_key(ordinal: int) -> None:
+    key = image_key(uuid4(), uuid4(), ordinal, "ab" * 32)
+    assert ordinal_of(key) == ordinal
+    assert ordinal_of(manifest_key(uuid4(), uuid4(), "ab" * 32)) is None
+
+
+def test_an_import_sent_again_after_its_file_went_gets_the_first_answer(http, import_root) -> None:
+    folder = import_root / f"gone-{uuid4().hex[:8]}"
+    folder.mkdir()
+    table = folder / "table.csv"
+    table.write_text("Path\n0.png\n")
+    body = {
+        "format": "chexpert_csv",
+        "name": "Gone",
+        "path": str(table),
+        "site": "here",
+        "size_px": 32,
+    }
+    key = {"Idempotency-Key": "once"}
+    first = http.post("/datasets", json=body, headers=key)
+    table.unlink()
+    again = http.post("/datasets", json=body, headers=key)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert http.post("/datasets", json=body).status_code == 422

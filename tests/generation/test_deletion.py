@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select
@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from api_schemas.base import JobState
 from services.generation.models import Checkpoint, Generation, Generator, Image, Loss
 from services.generation.service import KEPT, RENDER, TRAIN, Rendering, Scratch, Training, naming
+from services.generation.service.keys import generation_folder, image_key, index_of
 from services.kit.deletion import Delete, tidying
 from services.kit.jobs.lineage import DELETE
 
@@ -177,3 +178,10 @@ def test_a_training_sent_again_after_its_dataset_went_gets_the_first_answer(
     other = http.post("/generators", json=body | {"seed": 3}, headers=key)
     assert other.json()["type"].endswith("idempotency-key-reused")
     assert http.post("/generators", json=body).status_code == 404
+
+
+@pytest.mark.parametrize("index", [0, 7, 999, 1000, 123_456, 12_345_678])
+def test_the_collector_finds_the_row_of_an_image_by_its_key(index: int) -> None:
+    generation = Generation(id=uuid4(), project=uuid4())
+    assert index_of(image_key(generation, index, "ab" * 32)) == index
+    assert index_of(generation_folder(uuid4(), uuid4()) + "manifest-abababab.parquet") is None
