@@ -43,7 +43,11 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(_one_of("state", JOB_STATES), name="job_state"),
-        Index("jobs_active", "queue", "owner", postgresql_where=text("finished_at IS NULL")),
+        Index(
+            "jobs_active",
+            *("queue", "owner", text("priority DESC"), "created_at", "id"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
         Index("jobs_of_resource", "resource"),
     )
 
