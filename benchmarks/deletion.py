@@ -1,4 +1,4 @@
-"""`python -m benchmarks.deletion [images]`: what deleting and collecting cost, on servers of its own.
+"""`python -m benchmarks.deletion [images]`: what deleting and collecting cost, on its own servers.
 
 Prints the deletion of a dataset of 50,000 images through its job beside the bare removal of as
 many objects from the same store, and a walk of the collector over them.
