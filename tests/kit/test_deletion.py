@@ -11,7 +11,7 @@ from services.kit import deletion
 from services.kit.db import new_id
 from services.kit.deletion import Delete, Deletions, HasDerivedData, Kept, ResourceUnknown
 from services.kit.jobs import Jobs, Lease, NewJob, lineage
-from services.kit.jobs.lineage import DELETE, Made
+from services.kit.jobs.lineage import DELETE, Made, SourceDeleted
 
 KINDS = ("egg", "cake", "crumb")
 
@@ -231,6 +231,25 @@ def test_a_deletion_that_crashed_too_often_is_retried(
     assert drop("egg", egg).job == first.job
     work("stub", "stub", {DELETE: handler})
     assert look("egg", egg).job.state is JobState.SUCCEEDED
+
+
+def test_quarantined_work_on_what_is_deleted_is_not_retried(make, drop, work, adapters) -> None:
+    egg = make("egg")
+
+    def crashes(lease: Lease) -> None:
+        raise RuntimeError("again")
+
+    for _ in range(3):
+        work("stub", "stub", {"make": crashes}, 1)
+        with adapters.db.transaction() as tx:
+            tx.session.execute(
+                text("UPDATE jobs.slices SET not_before = now() WHERE state = 'queued'")
+            )
+    with adapters.db.transaction() as tx:
+        (job,) = tx.session.scalars(text("SELECT id FROM jobs.jobs WHERE state = 'quarantined'"))
+    drop("egg", egg)
+    with adapters.db.transaction() as tx, pytest.raises(SourceDeleted):
+        adapters.jobs.retry(tx, job)
 
 
 def test_nobody_has_too_much_work_to_delete(make, ada, adapters, look) -> None:
