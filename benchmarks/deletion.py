@@ -108,14 +108,16 @@ def peak_mib(what: Callable[[], object]) -> float:
     return peak / 2**20
 
 
-def delete(adapters: Adapters, caller: Caller, dataset: UUID) -> int:
-    """Ask for the deletion and do all its slices; how many there were."""
-    Deletions(adapters.db, adapters.jobs, KIND).delete(caller, dataset, derived=True)
+def delete(adapters: Adapters, caller: Caller, dataset: UUID) -> str:
+    """Ask for the deletion and do all its slices; what that was."""
+    deletions = Deletions(adapters.db, adapters.jobs, KIND)
+    deletions.delete(caller, dataset, derived=True)
     worker = runner(adapters, "datasets", QUEUE, {DELETE: Delete(adapters.store, KEPT)})
     slices = 0
     while worker.run_one():
         slices += 1
-    return slices
+    job = deletions.look(caller, dataset).job
+    return f"{job.done:.0f} objects, {slices} slices, {job.state}" if job else "not asked for"
 
 
 def measure(adapters: Adapters, images: int) -> None:
@@ -129,9 +131,9 @@ def measure(adapters: Adapters, images: int) -> None:
     put_images(adapters, caller.project, bare, images)
     place = folder(caller.project, bare)
     _, bare_s = timed(lambda: adapters.store.remove_prefix(place))
-    slices, deleted_s = timed(lambda: delete(adapters, caller, dataset))
+    what, deleted_s = timed(lambda: delete(adapters, caller, dataset))
     print(f"bare removal of {images} objects: {bare_s:.1f} s")
-    print(f"deletion of a dataset of {images} images, {slices} slices: {deleted_s:.1f} s")
+    print(f"deletion of a dataset ({what}): {deleted_s:.1f} s")
 
 
 def main() -> None:
