@@ -33,8 +33,12 @@ class Worker:
 
     @property
     def arguments(self) -> tuple[str, ...]:
+        return self.arguments_of(f"services.{self.service}.worker:app")
+
+    def arguments_of(self, app: str) -> tuple[str, ...]:
+        """How a Celery app is run as this worker."""
         return (
-            *("-m", "celery", "-A", f"services.{self.service}.worker:app"),
+            *("-m", "celery", "-A", app),
             *("worker", "-Q", self.queue, "-n", f"{self.queue}@%h"),
             *("--pool", "threads", "--concurrency", "1"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),

@@ -120,7 +120,7 @@ def upgrade() -> None:
     op.create_index(
         "jobs_active",
         "jobs",
-        ["queue", "owner"],
+        ["queue", "owner", sa.text("priority DESC"), "created_at", "id"],
         schema="jobs",
         postgresql_where=sa.text("finished_at IS NULL"),
     )

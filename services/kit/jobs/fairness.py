@@ -49,17 +49,25 @@ OWNERS = """
     )
 """
 
+# A subquery with a limit, not EXISTS: that would be made a join over all jobs of an owner.
+_RUNNABLE = """
+    j.finished_at IS NULL AND j.service = :service AND j.state IN ('queued', 'running')
+    AND (SELECT q.id FROM jobs.slices q
+         WHERE q.job = j.id AND q.state = 'queued' AND q.not_before <= now() LIMIT 1) IS NOT NULL
+"""
+
+# Each owner's first two jobs, in the order of the index: a second worker finds another job than
+# the one that a first has just locked.
 _NEXT = text(f"""
     WITH {OWNERS}
     SELECT head.id, o.owner
     FROM owners o CROSS JOIN LATERAL (
+        (SELECT j.id, j.priority, j.created_at FROM jobs.jobs j
+         WHERE j.queue = :queue AND j.owner = o.owner AND {_RUNNABLE}
+         ORDER BY j.priority DESC, j.created_at, j.id LIMIT 2)
+        UNION
         SELECT j.id, j.priority, j.created_at FROM jobs.jobs j
-        WHERE j.queue = :queue AND j.owner = o.owner AND j.finished_at IS NULL
-          AND j.service = :service AND j.state IN ('queued', 'running')
-          AND EXISTS (SELECT 1 FROM jobs.slices q
-                      WHERE q.job = j.id AND q.state = 'queued' AND q.not_before <= now())
-        ORDER BY j.priority DESC, (j.id = :warm) DESC, j.created_at, j.id
-        LIMIT 2
+        WHERE j.id = :warm AND j.queue = :queue AND j.owner = o.owner AND {_RUNNABLE}
     ) head
     WHERE o.running < o.cap
     ORDER BY head.priority DESC, o.load, (head.id = :warm) DESC, head.created_at, head.id

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.orm import Session
 
 from api_schemas.accounts import Scope
@@ -39,6 +39,13 @@ class Released(Exception):
 _FENCE = text("""
     SELECT 1 FROM jobs.slices
     WHERE id = :id AND lease = :lease AND state = 'running' FOR UPDATE
+""")
+
+# The job's row, then the slice's: whoever ends the job locks in this order.
+_HOLD = text("""
+    WITH locked AS (SELECT id FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE)
+    SELECT 1 FROM locked JOIN jobs.slices s ON s.job = locked.id
+    WHERE s.id = :id AND s.lease = :lease AND s.state = 'running' FOR UPDATE OF s
 """)
 
 _LOCK_JOB = text("SELECT 1 FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE")
@@ -122,14 +129,15 @@ class Lease:
 
     def note(self, words: str) -> None:
         """Add a line to the job's events. Words for people: no keys, no patient's data."""
-        with self.writing() as tx:
+        with self._db.transaction() as tx:
+            self._fence(tx, _HOLD)
             moves.record(tx.session, self.job, "note", words)
 
     @contextmanager
     def writing(self) -> Generator[Tx]:
         """A transaction in mid slice that only commits while the lease is ours."""
         with self._db.transaction() as tx:
-            self._fence(tx)
+            self._fence(tx, _FENCE)
             yield tx
         failpoint("after_write")
 
@@ -141,8 +149,7 @@ class Lease:
         """
         failpoint("before_finish")
         with self._db.transaction() as tx:
-            self._lock_job(tx)
-            self._fence(tx)
+            self._fence(tx, _HOLD)
             yield tx
             slices.append(tx.session, self.job, more)
             self._flush(tx)
@@ -196,14 +203,13 @@ class Lease:
 
     @property
     def _key(self) -> dict[str, Any]:
-        return {"id": self._held.slice, "lease": self._held.lease}
+        return {"job": self.job, "id": self._held.slice, "lease": self._held.lease}
 
     def _lock_job(self, tx: Tx) -> None:
-        """Always before the slice's row: whoever ends the job locks in this order."""
         tx.session.execute(_LOCK_JOB, {"job": self.job})
 
-    def _fence(self, tx: Tx) -> None:
-        if tx.session.scalar(_FENCE, self._key) is None:
+    def _fence(self, tx: Tx, lock: TextClause) -> None:
+        if tx.session.scalar(lock, self._key) is None:
             self.lost.set()
             raise LeaseLost
 
@@ -222,7 +228,7 @@ class Lease:
         latest, self._progress = self._progress, None
         if latest is None:
             return
-        values = {**self._key, "job": self.job, **vars(latest)}
+        values = {**self._key, **vars(latest)}
         if tx.session.scalar(_PROGRESS, values) is not None:
             moves.record(tx.session, self.job, "progress")
 
