@@ -350,6 +350,7 @@ class House:
         self.accepted.clear()
         self.notes.unlink(missing_ok=True)
         self.redis.delete(QUEUE)
+        self.adapters.store.remove_prefix("projects/")
         tables = self.query(
             "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables "
             "WHERE schemaname = ANY(:schemas) AND tablename <> 'alembic_version'",

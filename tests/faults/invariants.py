@@ -43,7 +43,7 @@ def _is_terminal_or_moving(house: House, job, states: set[str]) -> None:
 
 
 def _attempts_add_up(house: House, slices: list) -> None:
-    """Every claim is on record once, at most the last one is open, and only the last one is done."""
+    """Every claim is on record once; only the last one may be open, or done."""
     attempts: dict[int, list] = {each.id: [] for each in slices}
     for row in house.query("SELECT * FROM jobs.attempts ORDER BY slice, number"):
         attempts[row.slice].append(row)

@@ -66,7 +66,8 @@ class Orders:
         """Key and digest of a new object."""
         content = f"{lease.job}/{lease.payload['n']}/{uuid4()}".encode() * 50
         digest = sha256(content)
-        key = f"orders/{lease.job}/{lease.payload['n']}-{digest[:16]}"
+        folder = f"projects/{lease.caller.project}/orders/{lease.resource}"
+        key = f"{folder}/{lease.payload['n']}-{digest[:16]}"
         self._store.put(key, content)
         _note(lease, "drew")
         return key, digest

@@ -33,8 +33,10 @@ def test_the_third_time_and_only_then() -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    ["after_put", "after_put:", "after_put:explode", "after_lunch:kill", "after_put@0:kill"]
-    + ["after_put@:kill", "after_put@x:kill", ":kill", "kill"],
+    [
+        *("after_put", "after_put:", "after_put:explode", "after_lunch:kill", ":kill", "kill"),
+        *("after_put@0:kill", "after_put@:kill", "after_put@x:kill"),
+    ],
 )
 def test_what_it_does_not_know_it_refuses(asked: str) -> None:
     with pytest.raises(BadFailpoint, match=r"moment\[@count\]:action"):
