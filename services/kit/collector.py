@@ -5,9 +5,9 @@ write of a worker that lost its lease, leaves an orphan. Knows folders; every se
 keys of its folders its rows name.
 """
 
-import time
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -25,7 +25,6 @@ log = get_logger(__name__)
 
 ROOT = "projects/"
 PAGE = 1000
-TURN_S = 2.0
 
 Named = Callable[[Tx, UUID, Sequence[str]], set[str]]
 """Of some keys of a resource's folder, those that rows name; any more do no harm."""
@@ -62,43 +61,30 @@ class Collector:
         self._named = named
         self._grace = timedelta(seconds=grace_s)
         self._every_s = every_s
-        self._walk: Iterator[Tally] | None = None
-        self._due = time.monotonic()
 
-    def collect_if_due(self) -> None:
-        """Walk on for a turn of some seconds, or do nothing; an error ends the walk, not the
-        caller. The next walk begins `every_s` after the last one ended.
+    def run(self, ending: threading.Event) -> None:
+        """Walk, and again `every_s` after the walk has ended, until told to end; an error ends a
+        walk, not the caller.
         """
-        if self._walk is None and time.monotonic() < self._due:
-            return
-        self._walk = self._walk or self.walk()
-        turn_ends = time.monotonic() + TURN_S
-        try:
-            for _ in self._walk:
-                if time.monotonic() > turn_ends:
-                    return
-        except (*AWAY, S3Error, OSError) as error:
-            log.warning("collecting stopped", error=type(error).__name__)
-        self._walk = None
-        self._due = time.monotonic() + self._every_s
+        while not ending.is_set():
+            try:
+                self.collect(ending)
+            except (*AWAY, S3Error, OSError) as error:
+                log.warning("collecting stopped", error=type(error).__name__)
+            ending.wait(self._every_s)
 
-    def collect(self) -> Tally:
-        """One whole walk."""
-        tally = Tally()
-        for tally in self.walk():  # noqa: B007 - the last one tells all
-            pass
-        return tally
-
-    def walk(self) -> Iterator[Tally]:
-        """A walk, page by page; it may be left off at any point."""
+    def collect(self, ending: threading.Event | None = None) -> Tally:
+        """One walk, page by page; it may be left off at any point."""
         horizon = self._store.now() - self._grace
         tally = Tally()
         listing = self._store.listing(ROOT)
         while page := list(islice(listing, PAGE)):
             tally.seen += len(page)
             self._remove(self._orphans(page, horizon, tally), horizon, tally)
-            yield tally
+            if ending is not None and ending.is_set():
+                break
         log.info("collected", **vars(tally))
+        return tally
 
     def _orphans(self, page: Sequence[Listed], horizon: datetime, tally: Tally) -> list[str]:
         by_resource: dict[tuple[str, UUID], list[str]] = defaultdict(list)

@@ -128,5 +128,6 @@ def control(compose: Callable[[Adapters], Collector]) -> None:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    sweeper = Sweeper(adapters.db, adapters.bell, settings.lease_s)
-    sweeper.run(settings.sweep_s, ending, compose(adapters).collect_if_due)
+    collecting = threading.Thread(target=compose(adapters).run, args=(ending,), daemon=True)
+    collecting.start()  # by itself: a store that hangs must not keep the sweeper waiting
+    Sweeper(adapters.db, adapters.bell, settings.lease_s).run(settings.sweep_s, ending)

@@ -1,5 +1,6 @@
 """Orphans on the real object store: what is taken, what is left, what an interruption does."""
 
+import threading
 from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ from services.kit.collector import Collector
 from services.kit.db import Tx, new_id
 from services.kit.jobs import Lease, NewJob
 from services.kit.objects import MARKER, Listed, ObjectStore
+from tests.kit.test_worker import until
 
 OLD = -3600.0
 """A grace before which every object is old: the store's clock cannot be turned."""
@@ -143,52 +145,39 @@ def test_an_interrupted_walk_does_no_harm(collector, store, rows, monkeypatch) -
     rows.named = set(keys[::2])
     for each in keys:
         store.put(each, b"x")
-    walk = collector().walk()
-    next(walk)
-    next(walk)
-    walk.close()
-    assert len(list(store.keys("projects/"))) == 30
-    assert collector().collect().removed == 10
+    ending = threading.Event()
+    ending.set()
+    assert collector().collect(ending).removed == 5
+    assert len(list(store.keys("projects/"))) == 35
+    assert collector().collect().removed == 15
     assert set(store.keys("projects/")) == rows.named
 
 
-def test_it_walks_when_due_and_survives_a_store_that_fails(
+def test_it_walks_again_and_survives_a_store_that_fails(
     collector, store, rows, monkeypatch
 ) -> None:
     orphan = key(uuid4(), "orphan")
     store.put(orphan, b"x")
+    ending, failed = threading.Event(), threading.Event()
+    listing = store.listing
 
-    def fails(_: str):
-        raise S3Error(None, "InternalError", "", "", "", "")
+    def fails_once(prefix: str):
+        if not failed.is_set():
+            failed.set()
+            raise S3Error(None, "InternalError", "", "", "", "")
+        return listing(prefix)
 
-    due = collector(every_s=LONG)
-    with monkeypatch.context() as patched:
-        patched.setattr(store, "listing", fails)
-        due.collect_if_due()
-    assert store.exists(orphan)
-    due.collect_if_due()  # not yet again
-    assert store.exists(orphan)
-    often = collector(every_s=1e-9)
-    often.collect_if_due()
-    assert not store.exists(orphan)
-    store.put(orphan, b"x")
-    often.collect_if_due()
-    assert not store.exists(orphan)
-
-
-def test_a_walk_takes_turns(collector, store, monkeypatch) -> None:
-    """The loop that calls it has other work: a turn ends after a page when its time is over."""
-    monkeypatch.setattr(module, "PAGE", 5)
-    monkeypatch.setattr(module, "TURN_S", -1.0)
-    thing = uuid4()
-    for n in range(15):
-        store.put(key(thing, f"{n:02d}"), b"x")
-    due = collector()
-    left = []
-    for _ in range(5):
-        due.collect_if_due()
-        left.append(len(list(store.keys("projects/"))))
-    assert left == [10, 5, 0, 0, 0]
+    monkeypatch.setattr(store, "listing", fails_once)
+    thread = threading.Thread(target=collector(every_s=0.01).run, args=(ending,))
+    thread.start()
+    try:
+        until(lambda: not store.exists(orphan))
+        store.put(orphan, b"x")
+        until(lambda: not store.exists(orphan))
+    finally:
+        ending.set()
+        thread.join()
+    assert failed.is_set()
 
 
 def test_rows_are_asked_for_a_page_at_most(collector, store, rows, monkeypatch) -> None:

@@ -35,6 +35,11 @@ class JobFinished(Conflict):
     title = "The job has finished already"
 
 
+class NotCancellable(Conflict):
+    slug = "not-cancellable"
+    title = "A deletion cannot be cancelled: its data is gone for readers already"
+
+
 class NotQuarantined(Conflict):
     slug = "not-quarantined"
     title = "Only quarantined work can be retried"
@@ -166,9 +171,12 @@ class Jobs:
     def cancel(self, tx: Tx, job: UUID) -> JobView:
         """Cancel; cancelled already is fine, finished raises `JobFinished` (409).
 
-        A worker notices within one heartbeat: its slice is no longer its own.
+        A worker notices within one heartbeat: its slice is no longer its own. A deletion raises
+        `NotCancellable` (409).
         """
         row = _locked(tx.session, job)
+        if row.kind == DELETE:
+            raise NotCancellable("Ask again for the deletion if it does not come to its end")
         if row.state == "cancelled":
             return self.view(tx, job)
         if row.finished_at is not None:

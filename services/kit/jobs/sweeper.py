@@ -74,14 +74,11 @@ class Sweeper:
         self._watched: dict[Holding, _Watched] = {}
         self._looked = self._tidied = clock()
 
-    def run(self, every_s: float, ending: threading.Event, also: Callable[[], None]) -> None:
-        """Sweep, and do what `also` needs be done, until told to end; a server that is away is
-        waited for.
-        """
+    def run(self, every_s: float, ending: threading.Event) -> None:
+        """Sweep until told to end; a server that is away is waited for."""
         while not ending.wait(every_s):
             try:
                 self.sweep()
-                also()
             except Exception as error:
                 if faults.absence(error) is None:
                     raise
