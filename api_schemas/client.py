@@ -4,7 +4,7 @@ Does not retry: a POST is made safe to repeat by its Idempotency-Key.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,12 +17,13 @@ from pydantic import TypeAdapter, ValidationError
 from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey
 from api_schemas.base import JobEvent, JobState, JobView, Page, Problem, Wire
 from api_schemas.datasets import (
-    CsvImport,
     DatasetView,
-    PhantomImport,
+    Duplicate,
     Rejection,
+    RejectionCode,
     Sample,
     Summary,
+    UploadView,
 )
 from api_schemas.evaluation import (
     Comparison,
@@ -39,6 +40,7 @@ from api_schemas.generation import (
     GeneratorView,
     ImageView,
 )
+from api_schemas.imports import FilesRequest, PhantomImport
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 
@@ -141,7 +143,7 @@ class Client(AbstractContextManager["Client"]):
     # ------------------------------------------------------------ datasets
 
     def post_dataset(
-        self, request: CsvImport | PhantomImport, *, idempotency_key: str | None = None
+        self, request: FilesRequest | PhantomImport, *, idempotency_key: str | None = None
     ) -> DatasetView:
         return self._post(DatasetView, "/datasets", request, idempotency_key)
 
@@ -160,8 +162,13 @@ class Client(AbstractContextManager["Client"]):
     def dataset_sample_png(self, dataset: UUID, sample_id: str) -> bytes:
         return self._ask("GET", f"/datasets/{dataset}/samples/{sample_id}.png").content
 
-    def dataset_rejections(self, dataset: UUID) -> Iterator[Rejection]:
-        return self._all(Rejection, f"/datasets/{dataset}/rejections")
+    def dataset_rejections(
+        self, dataset: UUID, *, code: RejectionCode | None = None
+    ) -> Iterator[Rejection]:
+        return self._all(Rejection, f"/datasets/{dataset}/rejections", code=code)
+
+    def dataset_duplicates(self, dataset: UUID) -> Iterator[Duplicate]:
+        return self._all(Duplicate, f"/datasets/{dataset}/duplicates")
 
     def dataset_manifest(self, dataset: UUID) -> pa.Table:
         """The manifest table (`api_schemas.manifest.MANIFEST`)."""
@@ -175,6 +182,15 @@ class Client(AbstractContextManager["Client"]):
 
     def dataset_events(self, dataset: UUID) -> Iterator[JobEvent]:
         return self._events(f"/datasets/{dataset}/events")
+
+    def post_upload(self, content: bytes | Iterable[bytes]) -> UploadView:
+        """Send an archive: its bytes, or its blocks one after the other."""
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._ask("POST", "/uploads", content=content, headers=headers)
+        return UploadView.model_validate_json(answer.content)
+
+    def delete_upload(self, upload: UUID) -> None:
+        self._ask("DELETE", f"/uploads/{upload}")
 
     # ------------------------------------------------------------ generation
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.datasets.api import routes
+from services.datasets.api import routes, upload_routes
 from services.datasets.importers import Roots
-from services.datasets.service import Datasets
+from services.datasets.service import Datasets, Uploads
 from services.kit.adapters import Adapters
 from services.kit.http import web_app
 from services.kit.settings import Settings
@@ -20,8 +20,13 @@ class Part:
 
 def compose(adapters: Adapters) -> Part:
     roots = Roots.of(adapters.settings.roots)
-    datasets = Datasets(adapters.db, adapters.jobs, adapters.store, roots)
-    return Part(routes(datasets, adapters.db, adapters.jobs), datasets)
+    settings = adapters.settings
+    uploads = Uploads(adapters.db, adapters.store, settings.scratch, settings.upload_limit_bytes)
+    datasets = Datasets(adapters.db, adapters.jobs, adapters.store, roots, uploads)
+    router = APIRouter()
+    router.include_router(routes(datasets, adapters.db, adapters.jobs))
+    router.include_router(upload_routes(uploads))
+    return Part(router, datasets)
 
 
 def build() -> FastAPI:

@@ -1,6 +1,6 @@
 """Rows and manifests of datasets as wire types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import polars as pl
@@ -10,16 +10,17 @@ from pydantic import TypeAdapter
 from api_schemas.base import JobView
 from api_schemas.datasets import (
     DatasetKind,
-    DatasetRequest,
     DatasetView,
+    Duplicate,
     LabelCounts,
     ManifestView,
-    PhantomImport,
     Rejection,
+    RejectionCode,
     Sample,
     Summary,
 )
 from api_schemas.findings import ABSENT, PRESENT, UNCERTAIN
+from api_schemas.imports import DatasetRequest, FileImport, PhantomImport, SeededImport
 from api_schemas.manifest import LABEL_COLUMNS, MANIFEST, conform
 from services.datasets import models
 
@@ -37,14 +38,14 @@ def dataset_view(
     row: models.Dataset, job: JobView, manifest: models.Manifest | None, rejected: int
 ) -> DatasetView:
     request = request_of(row)
-    phantom = isinstance(request, PhantomImport)
     return DatasetView(
         id=row.id,
         name=row.name,
-        kind=DatasetKind.PHANTOM if phantom else DatasetKind.REAL,
+        kind=_kind(request),
         format=request.format,
         site=str(request.site),
         size_px=request.size_px,
+        has_images=not isinstance(request, FileImport) or request.images,
         terms=PHANTOM_TERMS if isinstance(request, PhantomImport) else request.terms,
         created_at=row.created_at,
         job=job,
@@ -54,6 +55,12 @@ def dataset_view(
     )
 
 
+def _kind(request: DatasetRequest) -> DatasetKind:
+    if isinstance(request, PhantomImport):
+        return DatasetKind.PHANTOM
+    return DatasetKind.SYNTHETIC if isinstance(request, SeededImport) else DatasetKind.REAL
+
+
 def manifest_view(row: models.Manifest) -> ManifestView:
     return ManifestView(
         id=row.id, digest=row.digest, images=row.images, patients=row.patients, key=row.key
@@ -61,7 +68,17 @@ def manifest_view(row: models.Manifest) -> ManifestView:
 
 
 def rejection_view(row: models.Rejection) -> Rejection:
-    return Rejection(line=row.line, reason=row.reason)
+    return Rejection(line=row.line, code=RejectionCode(row.code), reason=row.reason)
+
+
+def duplicate_view(row: models.Duplicate) -> Duplicate:
+    return Duplicate(
+        sample_id=row.sample_id,
+        other_sample_id=row.other_sample_id,
+        identical=row.identical,
+        distance=row.distance,
+        same_patient=row.same_patient,
+    )
 
 
 def sample_view(row: models.Sample, site: str) -> Sample:
@@ -76,8 +93,8 @@ def _in_order(labels: Mapping[str, int | None]) -> dict[str, int | None]:
     return {name: labels.get(name) for name in LABEL_COLUMNS}
 
 
-def manifest_table(rows: list[models.Sample], splits: Mapping[str, str], site: str) -> pa.Table:
-    """The manifest of ingested samples in their order; `splits` by patient."""
+def manifest_table(rows: Sequence[Any], splits: Mapping[str, str], site: str) -> pa.Table:
+    """The manifest of ingested samples (`models.Sample`, or its columns); `splits` by patient."""
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in rows] for name in MANIFEST.names if _is_stored(name)
     }

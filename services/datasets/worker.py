@@ -1,8 +1,11 @@
-"""The worker of queue `cpu`: imports datasets."""
+"""The worker of queue `cpu`: imports datasets, on all cores."""
+
+import os
 
 from services.datasets.importers import Roots
+from services.datasets.importers.decoders import DecoderPool
 from services.datasets.importers.pseudonyms import Pseudonyms
-from services.datasets.service import INGEST, QUEUE, Ingest
+from services.datasets.service import INGEST, QUEUE, Ingest, Uploads
 from services.kit.adapters import Adapters
 from services.kit.jobs.runner import Handler
 from services.kit.worker import slice_worker
@@ -11,7 +14,17 @@ from services.kit.worker import slice_worker
 def handlers(adapters: Adapters) -> dict[str, Handler]:
     key = adapters.settings.pseudonym_key.get_secret_value().encode()
     roots = Roots.of(adapters.settings.roots)
-    ingest = Ingest(adapters.db, adapters.jobs, adapters.store, Pseudonyms(key), roots)
+    settings = adapters.settings
+    uploads = Uploads(adapters.db, adapters.store, settings.scratch, settings.upload_limit_bytes)
+    ingest = Ingest(
+        adapters.db,
+        adapters.jobs,
+        adapters.store,
+        Pseudonyms(key),
+        roots,
+        uploads,
+        DecoderPool(os.cpu_count() or 1),
+    )
     return {INGEST: ingest}
 
 

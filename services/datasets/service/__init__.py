@@ -2,5 +2,6 @@
 
 from services.datasets.service.catalogue import Datasets
 from services.datasets.service.ingest import INGEST, QUEUE, Ingest
+from services.datasets.service.uploads import Uploads
 
-__all__ = ["INGEST", "QUEUE", "Datasets", "Ingest"]
+__all__ = ["INGEST", "QUEUE", "Datasets", "Ingest", "Uploads"]

@@ -8,7 +8,15 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import JobState, Page
-from api_schemas.datasets import DatasetRequest, DatasetView, Rejection, Sample, Summary
+from api_schemas.datasets import (
+    DatasetView,
+    Duplicate,
+    Rejection,
+    RejectionCode,
+    Sample,
+    Summary,
+)
+from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import MANIFEST, from_parquet
 from services.datasets import models
 from services.datasets.importers import Roots, open_source
@@ -22,8 +30,10 @@ from services.datasets.service.problems import (
     SampleUnknown,
     as_problem,
 )
+from services.datasets.service.uploads import Uploads
 from services.datasets.views import (
     dataset_view,
+    duplicate_view,
     rejection_view,
     request_of,
     sample_view,
@@ -42,11 +52,14 @@ class Datasets:
     `dataset` and `dataset_manifest` are what other services consume.
     """
 
-    def __init__(self, db: Database, jobs: Jobs, store: ObjectStore, roots: Roots) -> None:
+    def __init__(
+        self, db: Database, jobs: Jobs, store: ObjectStore, roots: Roots, uploads: Uploads
+    ) -> None:
         self._db = db
         self._jobs = jobs
         self._store = store
         self._roots = roots
+        self._uploads = uploads
 
     def register(self, caller: Caller, request: DatasetRequest, key: str | None) -> DatasetView:
         """Start an import. What the request alone or the CSV's header shows is refused here."""
@@ -113,18 +126,41 @@ class Datasets:
         return self._store.get(row.image_key, row.image_sha256)
 
     def rejections(
-        self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
+        self,
+        caller: Caller,
+        dataset: UUID,
+        code: RejectionCode | None,
+        cursor: str | None,
+        limit: int,
     ) -> Page[Rejection]:
         """The rows that could not be used, by line; grows while the import runs."""
+        wanted = select(models.Rejection).where(models.Rejection.dataset == dataset)
+        if code is not None:
+            wanted = wanted.where(models.Rejection.code == code)
         with self._db.transaction() as tx:
             _find(tx.session, caller, dataset)
             return page(
                 tx.session,
-                select(models.Rejection).where(models.Rejection.dataset == dataset),
+                wanted,
                 models.Rejection.line,
                 cursor,
                 limit,
                 lambda rows: [rejection_view(r) for r in rows],
+            )
+
+    def duplicates(
+        self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
+    ) -> Page[Duplicate]:
+        """Pairs of samples with the same picture, or nearly."""
+        with self._db.transaction() as tx:
+            _ready(tx.session, _find(tx.session, caller, dataset))
+            return page(
+                tx.session,
+                select(models.Duplicate).where(models.Duplicate.dataset == dataset),
+                models.Duplicate.number,
+                cursor,
+                limit,
+                lambda rows: [duplicate_view(r) for r in rows],
             )
 
     def cancel(self, caller: Caller, dataset: UUID) -> DatasetView:
@@ -156,10 +192,10 @@ class Datasets:
     # ------------------------------------------------------------ inside
 
     def _submit(self, tx: Tx, caller: Caller, request: DatasetRequest) -> UUID:
-        try:
-            open_source(request, self._roots)
-        except SourceUnusable as error:
-            raise as_problem(error) from error
+        if isinstance(request, FileImport) and request.upload is not None:
+            self._uploads.require(tx.session, caller.project, request.upload)
+        else:
+            self._look_at(request)
         dataset = new_id()
         inputs = request.model_dump(mode="json")
         job = self._jobs.submit(
@@ -187,6 +223,12 @@ class Datasets:
         )
         tx.session.flush()
         return dataset
+
+    def _look_at(self, request: DatasetRequest) -> None:
+        try:
+            open_source(request, self._roots)
+        except SourceUnusable as error:
+            raise as_problem(error) from error
 
     def _settled(self, tx: Tx, job: UUID) -> bool:
         state: JobState = self._jobs.view(tx, job).state

@@ -174,10 +174,13 @@ class Lease:
             yield tx
 
     @contextmanager
-    def finishing(self, more: Sequence[dict[str, Any]] = ()) -> Generator[Tx]:
+    def finishing(
+        self, more: Sequence[dict[str, Any]] = (), *, last: Sequence[dict[str, Any]] = ()
+    ) -> Generator[Tx]:
         """The transaction that commits the handler's rows and marks the slice done, as one.
 
-        `more` are payloads of further slices of the job; with none left the job has succeeded.
+        `more` are payloads of further slices of the job; `last` of those that follow when no
+        other slice is left to do. With none left at all the job has succeeded.
         """
         with self._db.transaction() as tx:
             queue = tx.session.scalar(_LOCK_JOB, {"job": self.job})
@@ -186,6 +189,9 @@ class Lease:
             append_slices(tx.session, self.job, more)
             self._flush(tx)
             self._set(tx, "done")
+            if last and tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
+                append_slices(tx.session, self.job, last)
+                more = last
             if tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
                 end_job(tx, self._bell, self.job, "succeeded")
             elif more and queue is not None:
