@@ -6,10 +6,12 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from api_schemas.datasets import RejectionCode
 from services.datasets.importers.images import (
     PIXEL_LIMIT,
     encode_png,
@@ -62,6 +64,48 @@ def test_minimum_and_maximum_are_taken_over_the_image_not_the_padding() -> None:
     inside = fitted[8:24].astype(float)
     original = np.asarray(ramp(32, 16, low=100, high=200)).astype(float)
     assert np.abs(inside - (original - 100) * 2.55).max() <= 0.51
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (50, 131), (20, 16), (33, 7)])
+def test_the_papers_resize_is_interpolation_between_neighbours(shape: tuple[int, int]) -> None:
+    grey = np.random.default_rng(3).integers(0, 4096, shape).astype(np.uint16)
+    ours = prepare(encoded(Image.fromarray(grey)), paper(32))
+    assert isinstance(ours, np.ndarray)
+    scale = 32 / max(shape)
+    height, width = (max(1, round(side * scale)) for side in shape)
+    theirs = torch.nn.functional.interpolate(
+        torch.from_numpy(grey.astype(np.float64))[None, None],
+        size=(height, width),
+        mode="bilinear",
+        align_corners=False,
+    )[0, 0].numpy()
+    levels = np.rint((theirs - theirs.min()) * 255 / (theirs.max() - theirs.min()))
+    top, left = (32 - height) // 2, (32 - width) // 2
+    assert np.abs(ours[top : top + height, left : left + width] - levels).max() <= 1
+
+
+def test_the_other_resize_averages_what_a_pixel_covers() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (128, 64))
+    stripes[:8] = 0
+    sharp, smooth = (
+        prepare(encoded(Image.fromarray(stripes)), Preparation(32, resize))
+        for resize in ("paper", "antialiased")
+    )
+    assert isinstance(smooth, np.ndarray)
+    assert isinstance(sharp, np.ndarray)
+    assert smooth[8:, 4:-4].std() < 2
+    assert not np.array_equal(sharp, smooth)
+
+
+def test_a_photograph_is_told_from_a_radiograph_saved_in_colour() -> None:
+    rng = np.random.default_rng(0)
+    photograph = Image.fromarray(rng.integers(0, 255, (60, 60, 3), np.uint8))
+    refused = prepare(encoded(photograph), paper(32))
+    assert isinstance(refused, Unreadable)
+    assert refused.code is RejectionCode.COLOUR
+    radiograph = ramp(200, 200, 0, 255).convert("RGB")
+    radiograph.paste((255, 0, 0), (5, 5, 15, 15))  # a coloured mark
+    assert isinstance(prepare(encoded(radiograph, "JPEG"), paper(32)), np.ndarray)
 
 
 def test_a_prepared_picture_is_prepared_already() -> None:
