@@ -42,6 +42,7 @@ from api_schemas.generation import (
 )
 from api_schemas.imports import FilesRequest, PhantomImport
 from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.paper import PaperFile
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 
 T = TypeVar("T")
@@ -173,6 +174,10 @@ class Client(AbstractContextManager["Client"]):
     def dataset_manifest(self, dataset: UUID) -> pa.Table:
         """The manifest table (`api_schemas.manifest.MANIFEST`)."""
         return from_parquet(self._ask("GET", f"/datasets/{dataset}/manifest").content, MANIFEST)
+
+    def dataset_paper_file(self, dataset: UUID, name: PaperFile) -> str:
+        """One of the paper's own files, as CSV; of a cohort, `paper_file(cohort_manifest(...))`."""
+        return self._ask("GET", f"/datasets/{dataset}/paper/{name}").text
 
     def delete_dataset(self, dataset: UUID) -> None:
         self._ask("DELETE", f"/datasets/{dataset}")

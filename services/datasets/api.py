@@ -18,6 +18,7 @@ from api_schemas.datasets import (
     UploadView,
 )
 from api_schemas.imports import DatasetRequest
+from api_schemas.paper import PaperFile, paper_file
 from services.datasets.service import Datasets, Uploads
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
@@ -26,6 +27,7 @@ from services.kit.jobs import Jobs
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
+CSV = "text/csv"
 ARCHIVE: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -118,6 +120,12 @@ def _content(router: APIRouter, datasets: Datasets) -> None:
     def get_manifest(dataset: UUID, caller: Reader) -> Response:
         """The manifest: a Parquet table, one row a sample."""
         return Response(datasets.manifest_bytes(caller, dataset), media_type=PARQUET)
+
+    @router.get("/{dataset}/paper/{name}", response_class=Response, responses=_of(CSV))
+    def get_paper_file(dataset: UUID, name: PaperFile, caller: Reader) -> Response:
+        """The dataset as one of the paper's own files, for the authors' scripts."""
+        table = datasets.dataset_manifest(caller, dataset)
+        return Response(paper_file(table, name), media_type=CSV)
 
 
 def upload_routes(uploads: Uploads) -> APIRouter:

@@ -1,6 +1,7 @@
 """DICOM: the picture as it is meant to be seen, a few words of the header, and what is refused."""
 
 import io
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +234,7 @@ def test_a_folder_of_files_becomes_samples(folder: Callable[..., Read], tmp_path
     save(made(PIXELS, PatientAge="300Y"), pacs / "g.dcm")
     (pacs / "h.txt").write_text("not DICOM")
     (pacs / "i.dcm").symlink_to("/etc/passwd")
+    save(made(PIXELS), pacs / "j.dcm").rename(pacs / os.fsdecode(b"j\xff.dcm"))
     source = folder()
     child, woman = source.usable()
     assert (child.line, child.sex, child.age, child.view) == (1, None, 0, None)
@@ -240,8 +242,8 @@ def test_a_folder_of_files_becomes_samples(folder: Callable[..., Read], tmp_path
     assert (woman.patient, woman.place) == ("CANARY-77", "b/1.dcm")
     assert woman.labels == dict.fromkeys(FINDINGS)
     codes = [row.code for row in source.rejected()]
-    assert codes == ["view", "burned-in", "modality", "row", "row", "image", "image"]
-    assert [row.line for row in source.rejected()] == [3, 4, 5, 6, 7, 8, 9]
+    assert codes == ["view", "burned-in", "modality", "row", "row", "image", "image", "row"]
+    assert [row.line for row in source.rejected()] == [3, 4, 5, 6, 7, 8, 9, 10]
     assert source.remarks() == ["images whose header states no view, imported with a blank one: 1"]
     assert [isinstance(p, np.ndarray) for p in source.pictures(["b/1.dcm", "i.dcm"])] == [
         True,

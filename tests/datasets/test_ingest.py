@@ -1,5 +1,6 @@
 """The ingest as a job: the same folder gives the same dataset, whatever happens on the way."""
 
+import csv
 import io
 import os
 import random
@@ -276,6 +277,50 @@ def test_the_papers_cohort_knows_the_samples_it_copies(
     original = next(r for r in tables[0] if r["sample_id"] == copy["parent_sample_id"])
     assert original["patient_id"] == copy["patient_id"]
     assert (copy["seed"], copy["replica"], copy["Edema"]) == (1000, 0, 1)
+
+
+def test_a_dataset_leaves_as_the_papers_files_and_comes_back(
+    http: TestClient, ingest: Callable[..., int], folder: Path
+) -> None:
+    path = "CheXpert-v1.0/train/patient0000{}/study1/view1_frontal.jpg"
+    rows = [
+        {"Path": path.format(n), "Sex": "Male", "Age": 41, "AP/PA": "AP", "Edema": n % 2}
+        | {"Race": "White", "Fold": n, "Seed": 1000 + n, "ReplicaID": n, "Save Path": f"p{n}"}
+        for n in range(3)
+    ]
+    trees.write(folder / "seeded.csv", trees.SEEDED, rows)
+    for n, pixels in enumerate(trees.phantoms(3)):
+        trees.save(folder / f"p{n}.png", pixels)
+    made = post(http, format="paper_seeded", path=f"{folder.name}/seeded.csv", site="chexpert")
+    ingest()
+    left = http.get(f"/datasets/{made.id}/paper/sample_seeded_data.csv")
+    assert left.headers["Content-Type"].startswith("text/csv")
+    header, *lines = csv.reader(left.text.splitlines())
+    assert tuple(header) == trees.SEEDED
+    manifest = from_parquet(http.get(f"/datasets/{made.id}/manifest").content, MANIFEST).to_pylist()
+    for row, line in zip(manifest, lines, strict=True):
+        told = dict(zip(header, line, strict=True))
+        assert (told["Path"], told["Save Path"]) == (row["parent_sample_id"], row["sample_id"])
+        assert (told["Seed"], told["ReplicaID"]) == (str(row["seed"]), str(row["replica"]))
+        assert (told["Edema"], told["Race"], told["Fold"]) == (
+            str(row["Edema"]),
+            "White",
+            str(row["fold"]),
+        )
+    train = http.get(f"/datasets/{made.id}/paper/cxp_tr.csv").text
+    tests = http.get(f"/datasets/{made.id}/paper/cxp_ts.csv").text
+    assert train.splitlines()[0] == tests.splitlines()[0] == "Path,PID"
+    assert (len(train.splitlines()), len(tests.splitlines())) == (4, 1)
+    (folder / "again.csv").write_text(
+        http.get(f"/datasets/{made.id}/paper/sample_train_data.csv").text
+    )
+    again = post(
+        http, format="chexpert_csv", path=f"{folder.name}/again.csv", site="b", images=False
+    )
+    ingest()
+    summaries = [http.get(f"/datasets/{d.id}/summary").json() for d in (made, again)]
+    for name in ("labels", "sex", "race", "view", "splits", "age_decades"):
+        assert summaries[0][name] == summaries[1][name]
 
 
 # ---------------------------------------------------------------- uploads

@@ -72,6 +72,8 @@ class DicomFolder:
         return [f"images whose header states no view, imported with a blank one: {self._viewless}"]
 
     def _entry(self, line: int, place: str, header: Header) -> Entry:
+        if not place.isprintable():
+            raise RowUnusable("the name of the file is not UTF-8, or holds control characters")
         patient = word(header, "PatientID")
         if not patient:
             raise RowUnusable("the header names no patient")

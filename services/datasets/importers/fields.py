@@ -53,6 +53,10 @@ GIVEN_SPLITS: dict[str, Split] = {
     "test": "test",
 }
 
+_PATIENT = re.compile(r"(?:^|/)(patient[0-9]+)(?=/|$)")
+_WHOLE = re.compile(r"[0-9]{1,19}(\.0+)?")
+_AGE = re.compile(r"([0-9]{1,6})(?:\.0+)?([YMWD]?)")
+
 V = TypeVar("V")
 
 
@@ -123,7 +127,9 @@ def view(row: Row, *, laterals: bool) -> View | None:
 
 
 def numbered_patient(path: str) -> str | None:
-    return next((p for p in path.split("/") if re.fullmatch(r"patient\d+", p)), None)
+    """The first folder (or file) of `path` that is called patientNNN."""
+    found = _PATIENT.search(path)
+    return found and found[1]
 
 
 def one_of(row: Row, column: str, accepted: Mapping[str, V]) -> V | None:
@@ -141,7 +147,7 @@ def whole(row: Row, column: str, limit: int) -> int | None:
     said = word(row, column)
     if not said:
         return None
-    if not re.fullmatch(r"[0-9]{1,19}(\.0+)?", said) or int(said.split(".")[0]) > limit:
+    if not _WHOLE.fullmatch(said) or int(said.split(".")[0]) > limit:
         raise RowUnusable(f"{column} is {quoted(said)}, not a whole number from 0 to {limit}")
     return int(said.split(".")[0])
 
@@ -150,7 +156,7 @@ def age(said: str, column: str) -> int | None:
     """Whole years; also as DICOM writes them: 047Y, 018M, 006W, 010D."""
     if not said:
         return None
-    match = re.fullmatch(r"([0-9]{1,6})(?:\.0+)?([YMWD]?)", said)
+    match = _AGE.fullmatch(said)
     years = int(match[1]) // DAYS_A_YEAR[match[2] or "Y"] if match else AGE_LIMIT + 1
     if years > AGE_LIMIT:
         raise RowUnusable(f"{column} is {quoted(said)}, not a whole number from 0 to {AGE_LIMIT}")

@@ -19,6 +19,7 @@ from services.generation.service.problems import (
     NOT_FOUND,
     DatasetUnknown,
     GeneratorUnknown,
+    NothingToTrainOn,
     NotReady,
     SizeDiffers,
     SourceFailed,
@@ -48,6 +49,8 @@ class Generators:
     def order(self, caller: Caller, request: GeneratorRequest, key: str | None) -> GeneratorView:
         """Queue a training; it waits for a dataset that is still being imported."""
         data = usable_dataset(self._datasets, caller, request.dataset, "dataset")
+        if not data.has_images:
+            raise NothingToTrainOn("It was imported without its images", field="dataset")
         size = PRESET_FACTS[request.preset].size_px
         if data.size_px != size:
             raise SizeDiffers(

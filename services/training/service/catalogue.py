@@ -10,7 +10,7 @@ import pyarrow as pa
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
 from api_schemas.training import Arm, ExperimentRequest
 from services.kit.auth import Caller
-from services.kit.errors import Conflict, NotFound, ProblemError
+from services.kit.errors import Conflict, NotFound, ProblemError, Unprocessable
 from services.training.ports.providers import Datasets, Generations
 
 T = TypeVar("T")
@@ -25,6 +25,11 @@ class DataUnknown(NotFound):
 class DataFailed(Conflict):
     slug = "data-failed"
     title = "The data was never made"
+
+
+class DataWithoutImages(Unprocessable):
+    slug = "data-without-images"
+    title = "The data is a table without images"
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ class Catalogue:
 
     def _dataset(self, caller: Caller, ref: DatasetRef, field: str) -> Listed:
         view = self._datasets.dataset(caller, ref.dataset)
+        if not view.has_images:
+            raise DataWithoutImages("It was imported without its images", field=field)
         digest = view.manifest.digest if view.manifest else None
         return Listed(ref, field, view.job, view.size_px, digest)
 
