@@ -23,8 +23,9 @@ from PIL import Image
 from api_schemas.client import Client, wait
 from api_schemas.imports import ChexpertImport, CsvImport, FilesRequest, PhantomSite
 from services.datasets.importers.chexpert import OFFICIAL
-from services.datasets.importers.images import picture, prepare
+from services.datasets.importers.images import picture
 from services.datasets.importers.phantom import draw, population
+from services.datasets.importers.preparing import prepare
 from services.datasets.importers.source import Preparation, Unreadable
 from services.local.launcher import Launcher
 

@@ -88,6 +88,16 @@ def test_a_full_row_is_read_in_every_column(root: Path) -> None:
     assert known == {Finding.EDEMA: 1, Finding.PNEUMONIA: -1, Finding.FRACTURE: 0}
 
 
+@pytest.mark.parametrize(
+    ("word", "years"),
+    [("0", 0), ("120", 120), ("047Y", 47), ("023M", 1), ("006W", 0), ("100D", 0), ("", None)],
+)
+def test_ages_as_tables_and_scanners_write_them(root: Path, word: str, years: int | None) -> None:
+    sample = only(read(root, table({"Path": "0.png", "Age": word})))
+    assert isinstance(sample, Entry)
+    assert sample.age == years
+
+
 def test_only_path_is_required_and_missing_columns_are_blank(root: Path) -> None:
     source = read(root, "Path\na/patient12/x.png\na/b.png\n")
     first, second = source.entries()
@@ -110,6 +120,8 @@ def test_only_path_is_required_and_missing_columns_are_blank(root: Path) -> None
         ({"Age": "old"}, "Age"),
         ({"Age": "1e1"}, "Age"),
         ({"Age": "40.5"}, "Age"),
+        ({"Age": "120+"}, "Age"),
+        ({"Age": "121Y"}, "Age"),
         ({"Edema": "2"}, "Edema"),
         ({"Edema": "yes"}, "Edema"),
         ({"Edema": "nan"}, "Edema"),

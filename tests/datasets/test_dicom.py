@@ -18,7 +18,7 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.findings import FINDINGS, Sex, View
 from api_schemas.imports import DicomImport
 from services.datasets.importers import dicom
-from services.datasets.importers.images import prepare
+from services.datasets.importers.preparing import prepare
 from services.datasets.importers.source import Preparation, Unreadable
 from tests.datasets.dicoms import CANARY, compressed, lossless_jpeg, save
 from tests.datasets.dicoms import dicom as made

@@ -8,7 +8,8 @@ from PIL import Image
 
 from services.datasets.importers import duplicates
 from services.datasets.importers.duplicates import BITS, NEAR_BITS, Pair, find
-from services.datasets.importers.images import descriptor, prepare
+from services.datasets.importers.images import descriptor
+from services.datasets.importers.preparing import prepare
 from services.datasets.importers.source import Preparation
 from tests.datasets import trees
 

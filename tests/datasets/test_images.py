@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from api_schemas.datasets import RejectionCode
-from services.datasets.importers.images import (
-    PIXEL_LIMIT,
-    encode_png,
-    pixel_digest,
-    prepare,
-)
+from services.datasets.importers.images import encode_png, pixel_digest
+from services.datasets.importers.preparing import PIXEL_LIMIT, prepare
 from services.datasets.importers.source import Preparation, Unreadable
 
 

@@ -228,6 +228,14 @@ def test_a_csv_without_path_is_refused_at_once(http: TestClient, table: Path) ->
     assert "'Path'" in answer.json()["detail"]
 
 
+def test_a_line_without_end_is_refused_before_it_is_read(http: TestClient, table: Path) -> None:
+    with table.open("wb") as file:
+        file.truncate(1 << 30)
+    answer = http.post("/datasets", json=import_csv(table))
+    assert (answer.status_code, answer.json()["field"]) == (413, "path")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
 def test_no_usable_row_fails_the_job_and_leaves_only_the_reasons(
     http: TestClient, ingest: Callable[..., int], table: Path, adapters: Adapters, ada: Any
 ) -> None:

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 from services.datasets.importers import dicom
 from services.datasets.importers.files import open_regular, read_limited
-from services.datasets.importers.images import FILE_LIMIT_BYTES, picture, prepare
+from services.datasets.importers.images import picture
+from services.datasets.importers.preparing import FILE_LIMIT_BYTES, prepare
 from services.datasets.importers.source import Header, Picture, Preparation, Unreadable
 
 MEMORY_BYTES = 2 << 30
