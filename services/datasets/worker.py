@@ -1,12 +1,14 @@
-"""The worker of queue `cpu`: imports datasets, on all cores."""
+"""The worker of queue `cpu`: imports datasets, on all cores, and deletes them."""
 
 import os
 
 from services.datasets.importers import Roots
 from services.datasets.importers.decoders import DecoderPool
 from services.datasets.importers.pseudonyms import Pseudonyms
-from services.datasets.service import INGEST, QUEUE, Ingest, Uploads
+from services.datasets.service import INGEST, KEPT, QUEUE, Ingest, Uploads
 from services.kit.adapters import Adapters
+from services.kit.deletion import Delete
+from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.worker import slice_worker
 
@@ -25,7 +27,9 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         uploads,
         DecoderPool(os.cpu_count() or 1),
     )
-    return {INGEST: ingest}
+    return {INGEST: ingest, DELETE: Delete(adapters.store, KEPT)}
 
 
-app = slice_worker("datasets", QUEUE, handlers)
+DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")
+
+app = slice_worker("datasets", QUEUE, handlers, (*DECODERS, "numpy", "pyarrow"))

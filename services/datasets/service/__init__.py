@@ -2,6 +2,7 @@
 
 from services.datasets.service.catalogue import Datasets
 from services.datasets.service.ingest import INGEST, QUEUE, Ingest
+from services.datasets.service.keeping import KEPT, KIND, NAMED
 from services.datasets.service.uploads import Uploads
 
-__all__ = ["INGEST", "QUEUE", "Datasets", "Ingest", "Uploads"]
+__all__ = ["INGEST", "KEPT", "KIND", "NAMED", "QUEUE", "Datasets", "Ingest", "Uploads"]
