@@ -167,6 +167,17 @@ def test_a_holder_that_beats_keeps_its_lease(submit, take, watch) -> None:
     assert take() is None
 
 
+def test_a_holder_that_is_heard_by_nobody_stops_by_its_own_clock(submit, take) -> None:
+    submit(1)
+    lease = take()
+    lease.last_beat -= 59
+    assert not lease.should_stop()
+    lease.last_beat -= 2
+    assert lease.should_stop()
+    with pytest.raises(LeaseLost):
+        lease.stop_now()
+
+
 def test_after_a_blackout_holders_get_their_time_again(submit, take, watch) -> None:
     """The sweeper could not look for an hour; nor, perhaps, could they beat."""
     submit(1)
