@@ -22,6 +22,7 @@ from api_schemas.datasets import (
     PhantomImport,
     Rejection,
     Sample,
+    SheetQuery,
     Summary,
 )
 from api_schemas.evaluation import (
@@ -40,7 +41,10 @@ from api_schemas.generation import (
     ImageView,
 )
 from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.selection import Filter, ViewRequest
+from api_schemas.terms import Licence
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
+from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
 
 T = TypeVar("T")
 
@@ -154,8 +158,26 @@ class Client(AbstractContextManager["Client"]):
     def dataset_summary(self, dataset: UUID) -> Summary:
         return self._get(Summary, f"/datasets/{dataset}/summary")
 
-    def dataset_samples(self, dataset: UUID) -> Iterator[Sample]:
-        return self._all(Sample, f"/datasets/{dataset}/samples")
+    def post_view(
+        self, base: UUID, request: ViewRequest, *, idempotency_key: str | None = None
+    ) -> DatasetView:
+        return self._post(DatasetView, f"/datasets/{base}/views", request, idempotency_key)
+
+    def put_licence(self, dataset: UUID, licence: Licence) -> DatasetView:
+        answer = self._ask(
+            "PUT", f"/datasets/{dataset}/licence", json=licence.model_dump(mode="json")
+        )
+        return DatasetView.model_validate_json(answer.content)
+
+    def dataset_samples(self, dataset: UUID, where: Filter | None = None) -> Iterator[Sample]:
+        """The samples, or those that meet a filter."""
+        query = {} if where is None else where.model_dump(mode="json", exclude_defaults=True)
+        return self._all(Sample, f"/datasets/{dataset}/samples", **query)
+
+    def dataset_sheet(self, dataset: UUID, query: SheetQuery | None = None) -> bytes:
+        """A contact sheet (PNG), for the dataset's owner."""
+        given = (query or SheetQuery()).model_dump(mode="json", exclude_defaults=True)
+        return self._ask("GET", f"/datasets/{dataset}/sheet.png", params=given).content
 
     def dataset_sample_png(self, dataset: UUID, sample_id: str) -> bytes:
         return self._ask("GET", f"/datasets/{dataset}/samples/{sample_id}.png").content
@@ -175,6 +197,17 @@ class Client(AbstractContextManager["Client"]):
 
     def dataset_events(self, dataset: UUID) -> Iterator[JobEvent]:
         return self._events(f"/datasets/{dataset}/events")
+
+    def post_withdrawal(
+        self, request: WithdrawalRequest, *, idempotency_key: str | None = None
+    ) -> WithdrawalView:
+        return self._post(WithdrawalView, "/withdrawals", request, idempotency_key)
+
+    def list_withdrawals(self) -> Iterator[WithdrawalView]:
+        return self._all(WithdrawalView, "/withdrawals")
+
+    def get_withdrawal(self, withdrawal: UUID) -> WithdrawalView:
+        return self._get(WithdrawalView, f"/withdrawals/{withdrawal}")
 
     # ------------------------------------------------------------ generation
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, FastAPI
 
 from services.datasets.api import routes
 from services.datasets.importers import Roots
-from services.datasets.service import Datasets
+from services.datasets.service import Datasets, Manifests, Views, Withdrawals
 from services.kit.adapters import Adapters
 from services.kit.http import web_app
 from services.kit.settings import Settings
@@ -20,8 +20,11 @@ class Part:
 
 def compose(adapters: Adapters) -> Part:
     roots = Roots.of(adapters.settings.roots)
-    datasets = Datasets(adapters.db, adapters.jobs, adapters.store, roots)
-    return Part(routes(datasets, adapters.db, adapters.jobs), datasets)
+    db, jobs, store = adapters.db, adapters.jobs, adapters.store
+    manifests = Manifests(store, adapters.settings.scratch / "manifests")
+    datasets = Datasets(db, jobs, store, manifests, roots)
+    views = Views(db, jobs, manifests, datasets)
+    return Part(routes(datasets, views, Withdrawals(db, jobs), db, jobs), datasets)
 
 
 def build() -> FastAPI:

@@ -1,8 +1,17 @@
-"""The worker of queue `cpu`: imports datasets."""
+"""The worker of queue `cpu`: imports datasets, makes views, withdraws patients."""
 
 from services.datasets.importers import Roots
 from services.datasets.importers.pseudonyms import Pseudonyms
-from services.datasets.service import INGEST, QUEUE, Ingest
+from services.datasets.service import (
+    DERIVE,
+    INGEST,
+    QUEUE,
+    WITHDRAW,
+    Derive,
+    Ingest,
+    Manifests,
+    Withdraw,
+)
 from services.kit.adapters import Adapters
 from services.kit.jobs.runner import Handler
 from services.kit.worker import slice_worker
@@ -12,7 +21,12 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     key = adapters.settings.pseudonym_key.get_secret_value().encode()
     roots = Roots.of(adapters.settings.roots)
     ingest = Ingest(adapters.db, adapters.jobs, adapters.store, Pseudonyms(key), roots)
-    return {INGEST: ingest}
+    manifests = Manifests(adapters.store, adapters.settings.scratch / "manifests")
+    return {
+        INGEST: ingest,
+        DERIVE: Derive(adapters.db, adapters.store, manifests),
+        WITHDRAW: Withdraw(adapters.db, adapters.store, manifests),
+    }
 
 
 app = slice_worker("datasets", QUEUE, handlers)

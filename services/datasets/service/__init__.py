@@ -1,6 +1,21 @@
-"""Use cases of datasets: the catalogue that people see, and the ingest that workers run."""
+"""Use cases of datasets: the catalogue that people see, and the jobs that workers run."""
 
 from services.datasets.service.catalogue import Datasets
+from services.datasets.service.deriving import DERIVE, Derive, Views
 from services.datasets.service.ingest import INGEST, QUEUE, Ingest
+from services.datasets.service.manifests import Manifests
+from services.datasets.service.withdrawing import WITHDRAW, Withdraw, Withdrawals
 
-__all__ = ["INGEST", "QUEUE", "Datasets", "Ingest"]
+__all__ = [
+    "DERIVE",
+    "INGEST",
+    "QUEUE",
+    "WITHDRAW",
+    "Datasets",
+    "Derive",
+    "Ingest",
+    "Manifests",
+    "Views",
+    "Withdraw",
+    "Withdrawals",
+]

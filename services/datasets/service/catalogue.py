@@ -3,37 +3,48 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import polars as pl
 import pyarrow as pa
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, select
 
 from api_schemas.base import JobState, Page
-from api_schemas.datasets import DatasetRequest, DatasetView, Rejection, Sample, Summary
+from api_schemas.datasets import (
+    DatasetRequest,
+    DatasetView,
+    Rejection,
+    Sample,
+    SampleQuery,
+    SheetQuery,
+    Summary,
+)
 from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.terms import Licence
 from services.datasets import models
 from services.datasets.importers import Roots, open_source
 from services.datasets.importers.source import SourceUnusable
 from services.datasets.service.ingest import INGEST, QUEUE, UNIT
 from services.datasets.service.keys import folder
+from services.datasets.service.manifests import Manifests
 from services.datasets.service.problems import (
-    DatasetNotReady,
-    DatasetUnknown,
     IngestRunning,
+    LicenceOfView,
+    NotTheOwner,
     SampleUnknown,
     as_problem,
 )
-from services.datasets.views import (
-    dataset_view,
-    rejection_view,
-    request_of,
-    sample_view,
-    summary,
-)
+from services.datasets.service.showing import contact_sheet
+from services.datasets.service.standing import find, newest, ready, rejected, roots
+from services.datasets.statistics.selection import meets
+from services.datasets.statistics.summary import summary
+from services.datasets.views import dataset_view, rejection_view, sample_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.http import once, page
+from services.kit.http import BadCursor, decode_cursor, encode_cursor, once, page
 from services.kit.jobs import Jobs, NewJob
 from services.kit.objects import ObjectStore
+
+ROW = "row"
+ROW_BITS = 40
 
 
 class Datasets:
@@ -42,21 +53,24 @@ class Datasets:
     `dataset` and `dataset_manifest` are what other services consume.
     """
 
-    def __init__(self, db: Database, jobs: Jobs, store: ObjectStore, roots: Roots) -> None:
+    def __init__(
+        self, db: Database, jobs: Jobs, store: ObjectStore, manifests: Manifests, roots: Roots
+    ) -> None:
         self._db = db
         self._jobs = jobs
         self._store = store
+        self._manifests = manifests
         self._roots = roots
 
     def register(self, caller: Caller, request: DatasetRequest, key: str | None) -> DatasetView:
         """Start an import. What the request alone or the CSV's header shows is refused here."""
         with self._db.transaction() as tx:
             made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
-            return self._view(tx, _find(tx.session, caller, made))
+            return self._view(tx, find(tx.session, caller, made))
 
     def dataset(self, caller: Caller, dataset: UUID) -> DatasetView:
         with self._db.transaction() as tx:
-            return self._view(tx, _find(tx.session, caller, dataset))
+            return self._view(tx, find(tx.session, caller, dataset))
 
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[DatasetView]:
         """The project's datasets, newest first."""
@@ -78,46 +92,68 @@ class Datasets:
 
     def manifest_bytes(self, caller: Caller, dataset: UUID) -> bytes:
         """The manifest as it is stored, in Parquet."""
-        with self._db.transaction() as tx:
-            row = _ready(tx.session, _find(tx.session, caller, dataset))
+        row = self._manifest(caller, dataset)
         return self._store.get(row.key, row.parquet_sha256)
 
     def summary(self, caller: Caller, dataset: UUID) -> Summary:
-        return summary(self.dataset_manifest(caller, dataset))
+        return summary(self._manifests.scan(self._manifest(caller, dataset)))
 
-    def samples(
-        self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
-    ) -> Page[Sample]:
-        with self._db.transaction() as tx:
-            row = _find(tx.session, caller, dataset)
-            _ready(tx.session, row)
-            site = str(request_of(row).site)
-            mine = select(models.Sample).where(models.Sample.dataset == dataset)
-            return page(
-                tx.session,
-                mine,
-                models.Sample.ordinal,
-                cursor,
-                limit,
-                lambda rows: [sample_view(r, site) for r in rows],
-            )
+    def samples(self, caller: Caller, dataset: UUID, query: SampleQuery) -> Page[Sample]:
+        """The samples that meet the query's filter, in the manifest's order.
+
+        A cursor holds for one version of the manifest: after a withdrawal begin again.
+        """
+        manifest = self._manifest(caller, dataset)
+        first = _first_row(query.cursor, manifest.id)
+        rows = (
+            self._manifests.scan(manifest)
+            .with_row_index(ROW)
+            .slice(first)
+            .filter(meets(query))
+            .head(query.limit + 1)
+            .collect()
+            .to_dicts()
+        )
+        shown = rows[: query.limit]
+        more = len(rows) > query.limit
+        following = _cursor(manifest.id, shown[-1][ROW] + 1) if more else None
+        return Page(items=[sample_view(row) for row in shown], next=following)
 
     def png(self, caller: Caller, dataset: UUID, sample_id: str) -> bytes:
-        with self._db.transaction() as tx:
-            _ready(tx.session, _find(tx.session, caller, dataset))
-            row = tx.session.scalars(
-                select(models.Sample).filter_by(dataset=dataset, sample_id=sample_id)
-            ).one_or_none()
-        if row is None or row.image_key is None:
+        """A prepared image, verified; raises `SampleUnknown` (404)."""
+        table = self._manifests.scan(self._manifest(caller, dataset))
+        columns = ("image_key", "image_sha256")
+        found = table.filter(pl.col("sample_id") == sample_id).select(columns).collect().rows()
+        if not found:
             raise SampleUnknown("This dataset has no such sample")
-        return self._store.get(row.image_key, row.image_sha256)
+        return self._store.get(*found[0])
+
+    def sheet(self, caller: Caller, dataset: UUID, query: SheetQuery) -> bytes:
+        """A contact sheet (PNG) for the dataset's owner; raises `NotTheOwner` (403)."""
+        with self._db.transaction() as tx:
+            row = find(tx.session, caller, dataset)
+            if row.owner != caller.person:
+                raise NotTheOwner("Only who registered a dataset gets sheets of its images")
+            manifest = ready(tx.session, row)
+        return contact_sheet(self._store, self._manifests.scan(manifest), query, row.name)
+
+    def state_licence(self, caller: Caller, dataset: UUID, licence: Licence) -> DatasetView:
+        """State the terms of an import (and so of its views) anew; a view has none of its own."""
+        with self._db.transaction() as tx:
+            row = find(tx.session, caller, dataset, lock=True)
+            if row.root is not None:
+                raise LicenceOfView(
+                    "State them for the dataset it was made of", accepted=str(row.root)
+                )
+            row.licence = licence.model_dump(mode="json")
+            return self._view(tx, row)
 
     def rejections(
         self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
     ) -> Page[Rejection]:
         """The rows that could not be used, by line; grows while the import runs."""
         with self._db.transaction() as tx:
-            _find(tx.session, caller, dataset)
+            find(tx.session, caller, dataset)
             return page(
                 tx.session,
                 select(models.Rejection).where(models.Rejection.dataset == dataset),
@@ -130,7 +166,7 @@ class Datasets:
     def cancel(self, caller: Caller, dataset: UUID) -> DatasetView:
         """Stop the import and drop what it has stored; cancelled already is fine."""
         with self._db.transaction() as tx:
-            row = _find(tx.session, caller, dataset)
+            row = find(tx.session, caller, dataset)
             self._jobs.cancel(tx, row.job)
             tx.session.execute(delete(models.Sample).where(models.Sample.dataset == dataset))
             tx.after_commit(lambda: self._store.remove_prefix(folder(row.project, dataset)))
@@ -142,7 +178,7 @@ class Datasets:
         The objects go first: should that fail, the rows are still there to try again.
         """
         with self._db.transaction() as tx:
-            row = _find(tx.session, caller, dataset, lock=True)
+            row = find(tx.session, caller, dataset, lock=True)
             if not self._settled(tx, row.job):
                 raise IngestRunning("Cancel the import first, or wait for its end")
             self._store.remove_prefix(folder(row.project, dataset))
@@ -151,7 +187,7 @@ class Datasets:
     def job(self, caller: Caller, dataset: UUID) -> UUID:
         """The import job of a dataset of the caller's."""
         with self._db.transaction() as tx:
-            return _find(tx.session, caller, dataset).job
+            return find(tx.session, caller, dataset).job
 
     # ------------------------------------------------------------ inside
 
@@ -188,6 +224,10 @@ class Datasets:
         tx.session.flush()
         return dataset
 
+    def _manifest(self, caller: Caller, dataset: UUID) -> models.Manifest:
+        with self._db.transaction() as tx:
+            return ready(tx.session, find(tx.session, caller, dataset))
+
     def _settled(self, tx: Tx, job: UUID) -> bool:
         state: JobState = self._jobs.view(tx, job).state
         return state.terminal
@@ -196,44 +236,27 @@ class Datasets:
         return self._views(tx, [row])[0]
 
     def _views(self, tx: Tx, rows: Sequence[models.Dataset]) -> list[DatasetView]:
+        ids = [row.id for row in rows]
         jobs = self._jobs.views(tx, [row.job for row in rows])
-        manifests = _manifests(tx.session, [row.id for row in rows])
-        rejected = _rejected(tx.session, [row.id for row in rows])
+        manifests, lost = newest(tx.session, ids), rejected(tx.session, ids)
+        owners = roots(tx.session, rows)
         return [
-            dataset_view(row, jobs[row.job], manifests.get(row.id), rejected.get(row.id, 0))
+            dataset_view(
+                row, owners[row.id], jobs[row.job], manifests.get(row.id), lost.get(row.id, 0)
+            )
             for row in rows
         ]
 
 
-def _find(session: Session, caller: Caller, dataset: UUID, *, lock: bool = False) -> models.Dataset:
-    query = select(models.Dataset).filter_by(id=dataset, project=caller.project)
-    row = session.scalars(query.with_for_update() if lock else query).one_or_none()
-    if row is None:
-        raise DatasetUnknown("There is no such dataset")
+def _cursor(manifest: UUID, row: int) -> str:
+    return encode_cursor(manifest.int << ROW_BITS | row)
+
+
+def _first_row(cursor: str | None, manifest: UUID) -> int:
+    """The row to begin with; raises `BadCursor` for a cursor of another version."""
+    if cursor is None:
+        return 0
+    version, row = divmod(int(decode_cursor(cursor, int)), 1 << ROW_BITS)
+    if version != manifest.int:
+        raise BadCursor("The dataset has another manifest by now: begin again", field="cursor")
     return row
-
-
-def _ready(session: Session, row: models.Dataset) -> models.Manifest:
-    manifest = _manifests(session, [row.id]).get(row.id)
-    if manifest is None:
-        raise DatasetNotReady("Its import has not finished, or did not succeed")
-    return manifest
-
-
-def _manifests(session: Session, datasets: Sequence[UUID]) -> dict[UUID, models.Manifest]:
-    """The newest manifest of each."""
-    rows = session.scalars(
-        select(models.Manifest)
-        .where(models.Manifest.dataset.in_(datasets))
-        .order_by(models.Manifest.id)
-    )
-    return {row.dataset: row for row in rows}
-
-
-def _rejected(session: Session, datasets: Sequence[UUID]) -> dict[UUID, int]:
-    rows = session.execute(
-        select(models.Rejection.dataset, func.count())
-        .where(models.Rejection.dataset.in_(datasets))
-        .group_by(models.Rejection.dataset)
-    )
-    return {row[0]: row[1] for row in rows}

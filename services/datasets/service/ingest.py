@@ -32,10 +32,11 @@ from services.datasets.importers.splits import assign, bucket
 from services.datasets.models import Dataset, Manifest, Rejection, Sample
 from services.datasets.service.keys import folder, image_key, manifest_key
 from services.datasets.service.problems import NoUsableRow, as_problem
+from services.datasets.service.standing import lock_manifests, withdrawn
 from services.datasets.views import manifest_table
 from services.kit.db import Database, new_id
 from services.kit.errors import ProblemError
-from services.kit.jobs import Jobs, Lease, LeaseLost
+from services.kit.jobs import Jobs, Lease, LeaseLost, Released
 from services.kit.objects import ObjectStore, sha256
 
 INGEST = "ingest"
@@ -189,15 +190,24 @@ class Ingest:
             rows = tx.session.scalars(
                 select(Sample).where(Sample.dataset == lease.resource).order_by(Sample.ordinal)
             ).all()
+            banned = withdrawn(tx.session, lease.caller.project)
+        rows, out = _without(rows, banned)
         if not rows:
             raise self._emptied(lease, _nothing_usable())
+        self._store.remove(row.image_key for row in out if row.image_key is not None)
         splits = _splits(rows)
         table = manifest_table(list(rows), splits, str(request.site))
         content, digest = to_parquet(table), content_digest(table)
         key = manifest_key(lease.caller.project, lease.resource, digest)
         self._store.put(key, content, "application/vnd.apache.parquet")
         with lease.finishing() as tx:
+            lock_manifests(tx.session, lease.caller.project)
+            if withdrawn(tx.session, lease.caller.project) != banned:
+                raise Released  # somebody was withdrawn meanwhile: again, without them
             lease.progress(len(rows), len(rows), UNIT)
+            lines = [row.line for row in out]
+            _drop_lines(tx.session, lease.resource, lines)
+            _insert(tx.session, Rejection, [_of_withdrawn(lease.resource, n) for n in lines])
             _write_splits(tx.session, lease.resource, splits)
             tx.session.add(
                 Manifest(
@@ -243,6 +253,20 @@ def _rejections(dataset: UUID, part: Iterable[Entry | Rejected]) -> list[dict[st
         for row in part
         if isinstance(row, Rejected)
     ]
+
+
+def _without(
+    rows: Sequence[Sample], banned: tuple[set[str], set[str]]
+) -> tuple[list[Sample], list[Sample]]:
+    """The rows that stay, and those of withdrawn patients or samples."""
+    patients, samples = banned
+    out = [r for r in rows if r.patient_id in patients or r.sample_id in samples]
+    lines = {r.line for r in out}
+    return [r for r in rows if r.line not in lines], out
+
+
+def _of_withdrawn(dataset: UUID, line: int) -> dict[str, Any]:
+    return {"dataset": dataset, "line": line, "reason": "withdrawn from this project"}
 
 
 def _splits(rows: Sequence[Sample]) -> dict[str, Any]:

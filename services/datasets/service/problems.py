@@ -7,7 +7,7 @@ from services.datasets.importers.source import (
     PathOutsideRoots,
     SourceUnusable,
 )
-from services.kit.errors import Conflict, NotFound, Unprocessable
+from services.kit.errors import Conflict, Forbidden, NotFound, Unprocessable
 
 
 class DatasetUnknown(NotFound):
@@ -15,6 +15,10 @@ class DatasetUnknown(NotFound):
 
 
 class SampleUnknown(NotFound):
+    pass
+
+
+class WithdrawalUnknown(NotFound):
     pass
 
 
@@ -26,6 +30,26 @@ class DatasetNotReady(Conflict):
 class IngestRunning(Conflict):
     slug = "ingest-running"
     title = "The dataset is still being imported"
+
+
+class BaseFailed(Conflict):
+    slug = "base-failed"
+    title = "The dataset to make a view of was never made"
+
+
+class LicenceOfView(Conflict):
+    slug = "licence-of-view"
+    title = "A view has the terms of the dataset it was made of"
+
+
+class NotTheOwner(Forbidden):
+    slug = "not-the-owner"
+    title = "That is for the dataset's owner"
+
+
+class NothingChosen(Unprocessable):
+    slug = "nothing-chosen"
+    title = "No sample is chosen"
 
 
 class ImportPathRefused(Unprocessable):
