@@ -39,6 +39,7 @@ from api_schemas.generation import (
     GeneratorRequest,
     GeneratorView,
     ImageView,
+    Seen,
 )
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.selection import Filter, ViewRequest
@@ -222,10 +223,9 @@ class Client(AbstractContextManager["Client"]):
     def get_generator(self, generator: UUID) -> GeneratorView:
         return self._get(GeneratorView, f"/generators/{generator}")
 
-    def generator_patients(self, generator: UUID) -> list[str]:
-        """Pseudonyms of the patients whose images the generator was trained on."""
-        path = f"/generators/{generator}/patients"
-        return self._get(dict[str, list[str]], path)["patients"]
+    def generator_seen(self, generator: UUID) -> Seen:
+        """The patients and images that the generator was trained on."""
+        return self._get(Seen, f"/generators/{generator}/seen")
 
     def cancel_generator(self, generator: UUID) -> GeneratorView:
         return self._post(GeneratorView, f"/generators/{generator}/cancel")

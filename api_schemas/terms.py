@@ -6,6 +6,11 @@ from pydantic import ConfigDict, Field, HttpUrl
 
 from api_schemas.base import Wire
 
+WITHDRAWN = "withdrawn-patients"
+"""Flag: a patient was withdrawn from the data since this was made of it."""
+UNCHECKED = "unchecked"
+"""Flag: the service that knows of withdrawals did not answer."""
+
 
 class Licence(Wire):
     """The terms of a dataset. A permission is `true`, `false`, or `null` when nobody has said.

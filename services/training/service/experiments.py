@@ -27,6 +27,7 @@ from services.training.service import checks
 from services.training.service.arms import expand, planned_arm, primary_of, sources
 from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import Catalogue
+from services.training.service.origins import Origins
 from services.training.service.planning import Planner
 from services.training.views import arm_views, classifier_view, experiment_view
 
@@ -53,6 +54,7 @@ class Experiments:
         self._jobs = jobs
         self._catalogue = catalogue
         self._planner = Planner(catalogue)
+        self._origins = Origins(catalogue)
         self._evaluation = evaluation
 
     def create(
@@ -68,11 +70,13 @@ class Experiments:
             made = once(
                 tx, caller, idempotency_key, request, lambda: self._make(tx, caller, request)
             )
-            return self._view(tx, tx.session.get_one(Experiment, made))
+        return self.experiment(caller, made)
 
     def experiment(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
-            return self._view(tx, _mine(tx.session, caller, experiment))
+            row = _mine(tx.session, caller, experiment)
+            view = experiment_view(row, self._jobs.view(tx, row.job))
+        return self._origins.of_experiment(caller, view, _manifests(row))
 
     def experiments(self, caller: Caller, cursor: str | None, limit: int) -> Page[ExperimentView]:
         """The project's experiments, the newest first."""
@@ -94,18 +98,16 @@ class Experiments:
 
     def cancel(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
-            row = _mine(tx.session, caller, experiment)
-            return experiment_view(row, self._jobs.cancel(tx, row.job))
+            self._jobs.cancel(tx, _mine(tx.session, caller, experiment).job)
+        return self.experiment(caller, experiment)
 
     def classifier(self, caller: Caller, classifier: UUID) -> ClassifierView:
         with self._db.transaction() as tx:
             row = tx.session.get(Classifier, classifier)
             if row is None or row.project != caller.project:
                 raise ClassifierUnknown("There is no such classifier here")
-            return classifier_view(row)
-
-    def _view(self, tx: Tx, row: Experiment) -> ExperimentView:
-        return experiment_view(row, self._jobs.view(tx, row.job))
+            manifests = _manifests(tx.session.get_one(Experiment, row.experiment))
+        return self._origins.of_classifier(caller, classifier_view(row), manifests)
 
     def _make(self, tx: Tx, caller: Caller, request: ExperimentRequest) -> UUID:
         arms = expand(request)
@@ -202,6 +204,11 @@ def _contact_sheet(arms: Sequence[Arm]) -> ContactSheet | None:
     real = next((ref for ref in used if isinstance(ref, DatasetRef)), None)
     synthetic = next((ref for ref in used if isinstance(ref, GenerationRef)), None)
     return None if real is None else ContactSheet(real=real, synthetic=synthetic)
+
+
+def _manifests(row: Experiment) -> dict[str, str]:
+    """The digests of the manifests it was planned on, by reference; none before it is planned."""
+    return (row.blueprint or {}).get("manifests", {})
 
 
 def _mine(session: Session, caller: Caller, experiment: UUID) -> Experiment:
