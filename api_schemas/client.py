@@ -33,6 +33,7 @@ from api_schemas.evaluation import (
     PredictionsView,
     ResultRow,
 )
+from api_schemas.exports import ExportRequest, ExportView
 from api_schemas.generation import (
     GenerateRequest,
     GenerationView,
@@ -42,7 +43,9 @@ from api_schemas.generation import (
     Seen,
 )
 from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.overlaps import OverlapRequest, OverlapView
 from api_schemas.selection import Filter, ViewRequest
+from api_schemas.shifts import Shift, ShiftQuery
 from api_schemas.terms import Licence
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
@@ -319,6 +322,45 @@ class Client(AbstractContextManager["Client"]):
     def report(self, experiment: UUID) -> str:
         """The experiment's report as one HTML page."""
         return self._ask("GET", f"/reports/{experiment}").text
+
+    def shift(self, query: ShiftQuery) -> Shift:
+        """How two datasets or cohorts differ."""
+        return self._get(Shift, "/shifts", **query.model_dump(mode="json") | {"format": None})
+
+    def shift_figure(self, query: ShiftQuery) -> str:
+        """The same as a figure (SVG)."""
+        params = query.model_dump(mode="json") | {"format": "svg"}
+        return self._ask("GET", "/shifts", params=params).text
+
+    def post_overlap(
+        self, request: OverlapRequest, *, idempotency_key: str | None = None
+    ) -> OverlapView:
+        return self._post(OverlapView, "/overlaps", request, idempotency_key)
+
+    def list_overlaps(self) -> Iterator[OverlapView]:
+        return self._all(OverlapView, "/overlaps")
+
+    def get_overlap(self, overlap: UUID) -> OverlapView:
+        return self._get(OverlapView, f"/overlaps/{overlap}")
+
+    def post_export(
+        self, request: ExportRequest, *, idempotency_key: str | None = None
+    ) -> ExportView:
+        return self._post(ExportView, "/exports", request, idempotency_key)
+
+    def list_exports(self) -> Iterator[ExportView]:
+        return self._all(ExportView, "/exports")
+
+    def get_export(self, export: UUID) -> ExportView:
+        return self._get(ExportView, f"/exports/{export}")
+
+    def export_file(self, export: UUID, name: str) -> Iterator[bytes]:
+        """A file of an export, in parts as they come."""
+        with self._http.stream("GET", f"/exports/{export}/files/{name}") as response:
+            if response.is_error:
+                response.read()
+                raise ProblemRaised(_problem(response))
+            yield from response.iter_bytes()
 
 
 def wait(

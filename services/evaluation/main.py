@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.evaluation.api import routes
+from services.evaluation.api import DataDesk, routes
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
-from services.evaluation.service import Answers, Intake
+from services.evaluation.service import Answers, Exports, Intake, Overlaps, Shifts, Stock
 from services.kit.adapters import Adapters
 from services.kit.http import web_app
 from services.kit.remote import Remote
@@ -23,7 +23,13 @@ class Part:
 def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations) -> Part:
     intake = Intake(adapters.db, adapters.jobs, adapters.store, datasets, generations)
     answers = Answers(adapters.db, adapters.store)
-    return Part(routes(intake, answers), intake)
+    stock = Stock(adapters.store, datasets, generations)
+    data = DataDesk(
+        Shifts(stock),
+        Overlaps(adapters.db, adapters.jobs, stock),
+        Exports(adapters.db, adapters.jobs, stock),
+    )
+    return Part(routes(intake, answers, data), intake)
 
 
 def build() -> FastAPI:

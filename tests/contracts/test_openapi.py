@@ -39,7 +39,9 @@ class Recorder(httpx2.BaseTransport):
         self.seen: set[tuple[str, str]] = set()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        path = re.sub(rf"{NIL}|(?<=samples/)[^/.]+|(?<=images/)\d+", "{}", request.url.path)
+        path = re.sub(
+            rf"{NIL}|(?<=samples/)[^/.]+|(?<=images/)\d+|(?<=files/)[^/]+", "{}", request.url.path
+        )
         self.seen.add((request.method, path))
         return httpx2.Response(418, json={"type": "t", "title": "t", "status": 418})
 

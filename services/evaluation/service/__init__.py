@@ -1,6 +1,25 @@
-"""Use cases of evaluation: plans and predictions come in, answers go out, a job lies between."""
+"""Use cases of evaluation: plans and predictions come in, answers go out, a job lies between;
+and what looks at any two sets of images or takes one out.
+"""
 
 from services.evaluation.service.answers import Answers
+from services.evaluation.service.exports import EXPORT, Exports, Verify
 from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
+from services.evaluation.service.overlaps import OVERLAP, FindOverlap, Overlaps
+from services.evaluation.service.shifts import Shifts
+from services.evaluation.service.stock import Stock
 
-__all__ = ["EVALUATE", "QUEUE", "Answers", "Intake"]
+__all__ = [
+    "EVALUATE",
+    "EXPORT",
+    "OVERLAP",
+    "QUEUE",
+    "Answers",
+    "Exports",
+    "FindOverlap",
+    "Intake",
+    "Overlaps",
+    "Shifts",
+    "Stock",
+    "Verify",
+]
