@@ -40,6 +40,8 @@ class Licence(Wire):
     notes: str = Field(default="", max_length=2000)
 
 
+UNSTATED = Licence()
+"""Nobody has said anything."""
 FREE = Licence(
     name="No restriction",
     may_export=True,

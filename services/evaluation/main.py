@@ -8,6 +8,7 @@ from services.evaluation.api import DataDesk, routes
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service import Answers, Exports, Intake, Overlaps, Shifts, Stock
+from services.evaluation.service.sources import Sources
 from services.kit.adapters import Adapters
 from services.kit.http import web_app
 from services.kit.remote import Remote
@@ -22,7 +23,8 @@ class Part:
 
 def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations) -> Part:
     intake = Intake(adapters.db, adapters.jobs, adapters.store, datasets, generations)
-    answers = Answers(adapters.db, adapters.store)
+    sources = Sources(adapters.store, datasets, generations)
+    answers = Answers(adapters.db, adapters.store, sources)
     stock = Stock(adapters.store, datasets, generations)
     data = DataDesk(
         Shifts(stock),

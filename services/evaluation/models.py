@@ -77,7 +77,11 @@ class Prediction(Base):
 
 
 class Evaluation(Base):
-    """One run of the analysis. A later version supersedes it and leaves it as it is."""
+    """One run of the analysis. A later version supersedes it and leaves it as it is.
+
+    `shown` holds, by reference, the digest of the manifests whose images the report shows; once
+    these are no longer the newest, a `Redaction` takes the report's place.
+    """
 
     __tablename__ = "evaluations"
     __table_args__ = (UniqueConstraint("plan", "version"),)
@@ -91,6 +95,18 @@ class Evaluation(Base):
     method: Mapped[str]
     versions: Mapped[dict[str, Any]]
     inputs_digest: Mapped[str]
+    report_key: Mapped[str]
+    report_sha256: Mapped[str]
+    shown: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Redaction(Base):
+    """The report of an evaluation without its images, which are gone from the store."""
+
+    __tablename__ = "redactions"
+
+    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id), primary_key=True)
     report_key: Mapped[str]
     report_sha256: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)

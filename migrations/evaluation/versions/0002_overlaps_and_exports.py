@@ -1,4 +1,4 @@
-"""Overlaps of two sets, and exports."""
+"""Overlaps of two sets, exports, and whose images a report shows."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,6 +26,26 @@ def _of_a_job() -> list[sa.Column]:
 
 
 def upgrade() -> None:
+    shown = sa.Column("shown", JSONB(), server_default="{}", nullable=False)
+    op.add_column("evaluations", shown, schema=SCHEMA)
+    op.create_table(
+        "redactions",
+        sa.Column(
+            "evaluation",
+            sa.Uuid(),
+            sa.ForeignKey("evaluation.evaluations.id"),
+            primary_key=True,
+        ),
+        sa.Column("report_key", sa.String(), nullable=False),
+        sa.Column("report_sha256", sa.String(), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        schema=SCHEMA,
+    )
     op.create_table(
         "overlaps", *_of_a_job(), sa.Column("result", JSONB(), nullable=True), schema=SCHEMA
     )
@@ -44,5 +64,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("exports", "overlaps"):
+    for table in ("exports", "overlaps", "redactions"):
         op.drop_table(table, schema=SCHEMA)
+    op.drop_column("evaluations", "shown", schema=SCHEMA)

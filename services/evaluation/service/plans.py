@@ -80,3 +80,7 @@ def find_of_experiment(session: Session, caller: Caller, experiment: UUID) -> Pl
 def received(session: Session, plan: UUID) -> int:
     query = select(func.count()).select_from(Prediction).where(Prediction.plan == plan)
     return session.scalars(query).one()
+
+
+def report_key(plan: Plan, sha256: str) -> str:
+    return f"projects/{plan.project}/plans/{plan.id}/reports/{sha256[:16]}.html"
