@@ -25,6 +25,7 @@ from services.datasets.importers.source import SourceUnusable
 from services.datasets.service.ingest import INGEST, QUEUE, UNIT
 from services.datasets.service.keys import folder
 from services.datasets.service.manifests import Manifests
+from services.datasets.service.paging import samples_page
 from services.datasets.service.problems import (
     IngestRunning,
     LicenceOfView,
@@ -34,17 +35,13 @@ from services.datasets.service.problems import (
 )
 from services.datasets.service.showing import contact_sheet
 from services.datasets.service.standing import find, newest, ready, rejected, roots
-from services.datasets.statistics.selection import meets
 from services.datasets.statistics.summary import summary
-from services.datasets.views import dataset_view, rejection_view, sample_view
+from services.datasets.views import dataset_view, rejection_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.http import BadCursor, decode_cursor, encode_cursor, once, page
+from services.kit.http import once, page
 from services.kit.jobs import Jobs, NewJob
 from services.kit.objects import ObjectStore
-
-ROW = "row"
-ROW_BITS = 40
 
 
 class Datasets:
@@ -104,20 +101,7 @@ class Datasets:
         A cursor holds for one version of the manifest: after a withdrawal begin again.
         """
         manifest = self._manifest(caller, dataset)
-        first = _first_row(query.cursor, manifest.id)
-        rows = (
-            self._manifests.scan(manifest)
-            .with_row_index(ROW)
-            .slice(first)
-            .filter(meets(query))
-            .head(query.limit + 1)
-            .collect()
-            .to_dicts()
-        )
-        shown = rows[: query.limit]
-        more = len(rows) > query.limit
-        following = _cursor(manifest.id, shown[-1][ROW] + 1) if more else None
-        return Page(items=[sample_view(row) for row in shown], next=following)
+        return samples_page(self._manifests.scan(manifest), manifest.id, query)
 
     def png(self, caller: Caller, dataset: UUID, sample_id: str) -> bytes:
         """A prepared image, verified; raises `SampleUnknown` (404)."""
@@ -246,17 +230,3 @@ class Datasets:
             )
             for row in rows
         ]
-
-
-def _cursor(manifest: UUID, row: int) -> str:
-    return encode_cursor(manifest.int << ROW_BITS | row)
-
-
-def _first_row(cursor: str | None, manifest: UUID) -> int:
-    """The row to begin with; raises `BadCursor` for a cursor of another version."""
-    if cursor is None:
-        return 0
-    version, row = divmod(int(decode_cursor(cursor, int)), 1 << ROW_BITS)
-    if version != manifest.int:
-        raise BadCursor("The dataset has another manifest by now: begin again", field="cursor")
-    return row
