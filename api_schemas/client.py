@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey
-from api_schemas.base import JobEvent, JobState, JobView, Page, Problem, Wire
+from api_schemas.base import DeletionView, JobEvent, JobState, JobView, Page, Problem, Wire
 from api_schemas.datasets import (
     CsvImport,
     DatasetView,
@@ -42,6 +42,7 @@ from api_schemas.generation import (
     ImageView,
     Seen,
 )
+from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.overlaps import OverlapRequest, OverlapView
 from api_schemas.selection import Filter, ViewRequest
@@ -49,6 +50,9 @@ from api_schemas.shifts import Shift, ShiftQuery
 from api_schemas.terms import Licence
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
+
+RECONNECTS = 5
+"""How often in a row a broken stream of events is taken up again."""
 
 T = TypeVar("T")
 
@@ -114,6 +118,15 @@ class Client(AbstractContextManager["Client"]):
         answer = self._ask("POST", path, content=content, headers=headers)
         return TypeAdapter(kind).validate_json(answer.content)
 
+    def _delete(self, path: str, *, derived: bool) -> DeletionView:
+        query = {"derived": "true"} if derived else {}
+        return DeletionView.model_validate_json(self._ask("DELETE", path, params=query).content)
+
+    def _put(self, kind: type[T], path: str, body: Wire) -> T:
+        headers = {"Content-Type": "application/json"}
+        answer = self._ask("PUT", path, content=body.model_dump_json(), headers=headers)
+        return TypeAdapter(kind).validate_json(answer.content)
+
     def _all(self, kind: type[T], path: str, **query: Any) -> Iterator[T]:
         cursor: str | None = None
         while True:
@@ -124,7 +137,26 @@ class Client(AbstractContextManager["Client"]):
                 return
 
     def _events(self, path: str) -> Iterator[JobEvent]:
-        with self._http.stream("GET", path, timeout=httpx2.Timeout(60, connect=5)) as response:
+        """The events to the end; a connection that breaks is made again, and none is missed."""
+        seen: int | None = None
+        broken = 0
+        while True:
+            try:
+                for event in self._events_after(path, seen):
+                    seen, broken = event.id, 0
+                    yield event
+            except httpx2.TransportError:
+                broken += 1
+                if broken > RECONNECTS:
+                    raise
+                time.sleep(broken)
+            else:
+                return
+
+    def _events_after(self, path: str, seen: int | None) -> Iterator[JobEvent]:
+        headers = {} if seen is None else {"Last-Event-ID": str(seen)}
+        patience = httpx2.Timeout(60, connect=5)
+        with self._http.stream("GET", path, headers=headers, timeout=patience) as response:
             if response.is_error:
                 response.read()
                 raise ProblemRaised(_problem(response))
@@ -136,6 +168,34 @@ class Client(AbstractContextManager["Client"]):
 
     def get_me(self) -> Me:
         return self._get(Me, "/me")
+
+    def get_queue(self) -> list[QueueView]:
+        return self._get(list[QueueView], "/queue")
+
+    def get_job(self, job: UUID) -> JobView:
+        return self._get(JobView, f"/jobs/{job}")
+
+    def list_attempts(self, job: UUID) -> list[AttemptView]:
+        return self._get(list[AttemptView], f"/jobs/{job}/attempts")
+
+    def list_job_events(self, job: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/jobs/{job}/events")
+
+    def cancel_job(self, job: UUID) -> JobView:
+        return self._post(JobView, f"/jobs/{job}/cancel")
+
+    def retry_job(self, job: UUID) -> JobView:
+        """Queue quarantined work again."""
+        return self._post(JobView, f"/jobs/{job}/retry")
+
+    def put_priority(self, job: UUID, request: PriorityRequest) -> JobView:
+        return self._put(JobView, f"/jobs/{job}/priority", request)
+
+    def get_share(self, person: UUID) -> ShareView:
+        return self._get(ShareView, f"/shares/{person}")
+
+    def put_share(self, person: UUID, request: ShareRequest) -> ShareView:
+        return self._put(ShareView, f"/shares/{person}", request)
 
     def post_key(self, request: KeyRequest) -> NewKey:
         return self._post(NewKey, "/keys", request)
@@ -193,8 +253,13 @@ class Client(AbstractContextManager["Client"]):
         """The manifest table (`api_schemas.manifest.MANIFEST`)."""
         return from_parquet(self._ask("GET", f"/datasets/{dataset}/manifest").content, MANIFEST)
 
-    def delete_dataset(self, dataset: UUID) -> None:
-        self._ask("DELETE", f"/datasets/{dataset}")
+    def dataset_deletion(self, dataset: UUID) -> DeletionView:
+        """What deleting it would take, or how far its deletion is."""
+        return self._get(DeletionView, f"/datasets/{dataset}/deletion")
+
+    def delete_dataset(self, dataset: UUID, *, derived: bool = False) -> DeletionView:
+        """Delete it; with `derived` also everything made from it."""
+        return self._delete(f"/datasets/{dataset}", derived=derived)
 
     def cancel_dataset(self, dataset: UUID) -> DatasetView:
         return self._post(DatasetView, f"/datasets/{dataset}/cancel")
@@ -233,6 +298,12 @@ class Client(AbstractContextManager["Client"]):
     def cancel_generator(self, generator: UUID) -> GeneratorView:
         return self._post(GeneratorView, f"/generators/{generator}/cancel")
 
+    def generator_deletion(self, generator: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/generators/{generator}/deletion")
+
+    def delete_generator(self, generator: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/generators/{generator}", derived=derived)
+
     def generator_events(self, generator: UUID) -> Iterator[JobEvent]:
         return self._events(f"/generators/{generator}/events")
 
@@ -261,6 +332,12 @@ class Client(AbstractContextManager["Client"]):
     def cancel_generation(self, generation: UUID) -> GenerationView:
         return self._post(GenerationView, f"/generations/{generation}/cancel")
 
+    def generation_deletion(self, generation: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/generations/{generation}/deletion")
+
+    def delete_generation(self, generation: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/generations/{generation}", derived=derived)
+
     def generation_events(self, generation: UUID) -> Iterator[JobEvent]:
         return self._events(f"/generations/{generation}/events")
 
@@ -282,6 +359,12 @@ class Client(AbstractContextManager["Client"]):
 
     def cancel_experiment(self, experiment: UUID) -> ExperimentView:
         return self._post(ExperimentView, f"/experiments/{experiment}/cancel")
+
+    def experiment_deletion(self, experiment: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/experiments/{experiment}/deletion")
+
+    def delete_experiment(self, experiment: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/experiments/{experiment}", derived=derived)
 
     def experiment_events(self, experiment: UUID) -> Iterator[JobEvent]:
         return self._events(f"/experiments/{experiment}/events")

@@ -142,7 +142,7 @@ def work(adapters: Adapters) -> Callable[..., int]:
 
 @pytest.fixture
 def sweep(adapters: Adapters) -> Callable[[], None]:
-    return Sweeper(adapters.db, adapters.bell).sweep
+    return Sweeper(adapters.db, adapters.bell, adapters.settings.lease_s).sweep
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from api_schemas.accounts import KeyRequest, Scope
 from services.accounts.api import routes
-from services.accounts.service import Accounts
+from services.accounts.service import Accounts, Work
 from services.kit.adapters import Adapters
 from services.kit.http import web_app
 from services.kit.settings import Settings
@@ -22,7 +22,8 @@ class Part:
 
 def compose(adapters: Adapters) -> Part:
     accounts = Accounts(adapters.db, adapters.settings.key_pepper.get_secret_value())
-    return Part(routes(accounts), accounts)
+    work = Work(adapters.db, adapters.jobs, adapters.settings.owner_cap)
+    return Part(routes(accounts, work, adapters.db, adapters.jobs), accounts)
 
 
 def build() -> FastAPI:

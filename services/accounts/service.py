@@ -1,4 +1,7 @@
-"""Use cases of accounts: keys are made, listed and revoked; the first one comes from `mint`."""
+"""Use cases of accounts: keys are made, listed and revoked; the first one comes from `mint`.
+
+Here is also what concerns everybody's work alike: one job, the queue, a person's share of it.
+"""
 
 import secrets
 from collections.abc import Sequence
@@ -10,13 +13,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey, Scope
-from api_schemas.base import Page
+from api_schemas.base import JobView, Page
+from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
 from services.accounts.models import Key, Person, Project
 from services.accounts.views import key_view
 from services.kit.auth import KEY_PREFIX, Caller, checksum, hash_key
 from services.kit.db import Database, new_id
 from services.kit.errors import Forbidden, NotFound
 from services.kit.http import page
+from services.kit.jobs import Jobs, queue, shares
 
 
 class KeyUnknown(NotFound):
@@ -107,3 +112,64 @@ def _named(session: Session, kind: type[Person] | type[Project], name: str) -> U
         insert(kind).values(id=new_id(), name=name).on_conflict_do_nothing(index_elements=["name"])
     )
     return session.scalars(select(kind.id).where(kind.name == name)).one()
+
+
+class ShareUnknown(NotFound):
+    pass
+
+
+class Work:
+    """Everybody's jobs, whichever service they belong to: look, cancel, retry, and the queue."""
+
+    def __init__(self, db: Database, jobs: Jobs, running_cap: int) -> None:
+        self._db = db
+        self._jobs = jobs
+        self._running_cap = running_cap
+
+    def queue(self, caller: Caller) -> list[QueueView]:
+        """Every queue with unfinished work; what others run is not told."""
+        with self._db.transaction() as tx:
+            return [queue.view(tx, caller, name, self._running_cap) for name in queue.names(tx)]
+
+    def job(self, caller: Caller, job: UUID) -> JobView:
+        with self._db.transaction() as tx:
+            return self._jobs.find(tx, caller, job)
+
+    def attempts(self, caller: Caller, job: UUID) -> list[AttemptView]:
+        with self._db.transaction() as tx:
+            return self._jobs.attempts(tx, self._jobs.find(tx, caller, job).id)
+
+    def cancel(self, caller: Caller, job: UUID) -> JobView:
+        with self._db.transaction() as tx:
+            return self._jobs.cancel(tx, self._jobs.find(tx, caller, job).id)
+
+    def retry(self, caller: Caller, job: UUID) -> JobView:
+        with self._db.transaction() as tx:
+            return self._jobs.retry(tx, self._jobs.find(tx, caller, job).id)
+
+    def prioritise(self, caller: Caller, job: UUID, request: PriorityRequest) -> JobView:
+        """Anybody may step back; to go before others takes an administrator."""
+        if request.priority > 0 and Scope.ADMIN not in caller.scopes:
+            raise Forbidden(
+                "Only an administrator lets work go before that of others",
+                field="priority",
+                accepted="-10 to 0",
+            )
+        with self._db.transaction() as tx:
+            return self._jobs.prioritise(tx, self._jobs.find(tx, caller, job).id, request.priority)
+
+    def share(self, caller: Caller, person: UUID) -> ShareView:
+        """One's own share; an administrator sees everybody's."""
+        if person != caller.person and Scope.ADMIN not in caller.scopes:
+            raise ShareUnknown("There is no such person here")
+        with self._db.transaction() as tx:
+            if tx.session.get(Person, person) is None:
+                raise ShareUnknown("There is no such person here")
+            return shares.view(tx, person)
+
+    def grant(self, person: UUID, request: ShareRequest) -> ShareView:
+        """For administrators: the route asks for their scope."""
+        with self._db.transaction() as tx:
+            if tx.session.get(Person, person) is None:
+                raise ShareUnknown("There is no such person here")
+            return shares.grant(tx, person, request)

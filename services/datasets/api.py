@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api_schemas.base import Page
+from api_schemas.base import DeletionView, Page
 from api_schemas.datasets import (
     DatasetRequest,
     DatasetView,
@@ -23,6 +23,7 @@ from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
 from services.datasets.service import Datasets, Views, Withdrawals
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
+from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
 from services.kit.jobs import Jobs
 
@@ -31,7 +32,12 @@ PNG = "image/png"
 
 
 def routes(
-    datasets: Datasets, views: Views, withdrawals: Withdrawals, db: Database, jobs: Jobs
+    datasets: Datasets,
+    views: Views,
+    deletion: APIRouter,
+    withdrawals: Withdrawals,
+    db: Database,
+    jobs: Jobs,
 ) -> APIRouter:
     router = APIRouter(tags=["datasets"])
     one = APIRouter(prefix="/datasets")
@@ -39,6 +45,7 @@ def routes(
     _derivation(one, datasets, views)
     _content(one, datasets)
     _progress(one, datasets, db, jobs)
+    one.include_router(deletion)
     router.include_router(one)
     _withdrawal(router, withdrawals)
     return router
@@ -69,10 +76,25 @@ def _collection(router: APIRouter, datasets: Datasets) -> None:
         """A dataset, its import job and, once that is done, its manifest."""
         return datasets.dataset(caller, dataset)
 
-    @router.delete("/{dataset}", status_code=204)
-    def delete_dataset(dataset: UUID, caller: Writer) -> None:
-        """Delete a dataset with its images; 409 while its import runs."""
-        datasets.delete(caller, dataset)
+
+def deletion_routes(deletions: Deletions) -> APIRouter:
+    """To be included in the router of the others."""
+    router = APIRouter()
+
+    @router.get("/{dataset}/deletion")
+    def get_dataset_deletion(dataset: UUID, caller: Reader) -> DeletionView:
+        """What deleting it would take, or how far its deletion is."""
+        return deletions.look(caller, dataset)
+
+    @router.delete("/{dataset}", status_code=202)
+    def delete_dataset(
+        dataset: UUID, caller: Writer, response: Response, derived: DerivedQuery = False
+    ) -> DeletionView:
+        """Delete it with its images: gone at once for readers, the images follow in a job."""
+        response.headers["Location"] = f"/datasets/{dataset}/deletion"
+        return deletions.delete(caller, dataset, derived=derived)
+
+    return router
 
 
 def _derivation(router: APIRouter, datasets: Datasets, views: Views) -> None:

@@ -1,13 +1,23 @@
 """The datasets service: its web process, and its part of the gateway."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.datasets.api import routes
+from services.datasets.api import deletion_routes, routes
 from services.datasets.importers import Roots
-from services.datasets.service import Datasets, Manifests, Views, Withdrawals
+from services.datasets.service import (
+    KIND,
+    NAMED,
+    Datasets,
+    Manifests,
+    Views,
+    Withdrawals,
+)
 from services.kit.adapters import Adapters
+from services.kit.collector import Named
+from services.kit.deletion import Deletions
 from services.kit.http import web_app
 from services.kit.settings import Settings
 
@@ -24,7 +34,13 @@ def compose(adapters: Adapters) -> Part:
     manifests = Manifests(store, adapters.settings.scratch / "manifests")
     datasets = Datasets(db, jobs, store, manifests, roots)
     views = Views(db, jobs, manifests, datasets)
-    return Part(routes(datasets, views, Withdrawals(db, jobs), db, jobs), datasets)
+    deletions = deletion_routes(Deletions(db, jobs, KIND))
+    return Part(routes(datasets, views, deletions, Withdrawals(db, jobs), db, jobs), datasets)
+
+
+def named(_: Adapters) -> Mapping[str, Named]:
+    """For the collector: which objects rows name, by folder."""
+    return NAMED
 
 
 def build() -> FastAPI:

@@ -1,10 +1,11 @@
-"""The worker of queue `cpu`: imports datasets, makes views, withdraws patients."""
+"""The worker of queue `cpu`: imports datasets, makes views, withdraws patients, deletes."""
 
 from services.datasets.importers import Roots
 from services.datasets.importers.pseudonyms import Pseudonyms
 from services.datasets.service import (
     DERIVE,
     INGEST,
+    KEPT,
     QUEUE,
     WITHDRAW,
     Derive,
@@ -13,6 +14,8 @@ from services.datasets.service import (
     Withdraw,
 )
 from services.kit.adapters import Adapters
+from services.kit.deletion import Delete
+from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.worker import slice_worker
 
@@ -26,7 +29,8 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         INGEST: ingest,
         DERIVE: Derive(adapters.db, adapters.store, manifests),
         WITHDRAW: Withdraw(adapters.db, adapters.store, manifests),
+        DELETE: Delete(adapters.store, KEPT),
     }
 
 
-app = slice_worker("datasets", QUEUE, handlers)
+app = slice_worker("datasets", QUEUE, handlers, ("pillow", "numpy", "pyarrow"))

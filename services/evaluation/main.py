@@ -1,5 +1,6 @@
 """The evaluation service: its web process, and its part of the gateway."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
@@ -7,9 +8,10 @@ from fastapi import APIRouter, FastAPI
 from services.evaluation.api import DataDesk, routes
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
-from services.evaluation.service import Answers, Exports, Intake, Overlaps, Shifts, Stock
+from services.evaluation.service import NAMED, Answers, Exports, Intake, Overlaps, Shifts, Stock
 from services.evaluation.service.sources import Sources
 from services.kit.adapters import Adapters
+from services.kit.collector import Named
 from services.kit.http import web_app
 from services.kit.remote import Remote
 from services.kit.settings import Settings
@@ -32,6 +34,11 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
         Exports(adapters.db, adapters.jobs, stock),
     )
     return Part(routes(intake, answers, data), intake)
+
+
+def named(_: Adapters) -> Mapping[str, Named]:
+    """For the collector: which objects rows name, by folder."""
+    return NAMED
 
 
 def build() -> FastAPI:

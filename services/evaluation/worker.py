@@ -2,10 +2,21 @@
 
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.reports.page import render
-from services.evaluation.service import EVALUATE, EXPORT, OVERLAP, QUEUE, FindOverlap, Stock, Verify
+from services.evaluation.service import (
+    EVALUATE,
+    EXPORT,
+    KEPT,
+    OVERLAP,
+    QUEUE,
+    FindOverlap,
+    Stock,
+    Verify,
+)
 from services.evaluation.service.evaluate import Evaluate
 from services.evaluation.service.sources import Sources
 from services.kit.adapters import Adapters
+from services.kit.deletion import Delete
+from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.remote import Remote
 from services.kit.worker import slice_worker
@@ -22,7 +33,8 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         EVALUATE: Evaluate(adapters.db, adapters.store, sources, render),
         OVERLAP: FindOverlap(stock),
         EXPORT: Verify(adapters.db, stock),
+        DELETE: Delete(adapters.store, KEPT),
     }
 
 
-app = slice_worker("evaluation", QUEUE, handlers)
+app = slice_worker("evaluation", QUEUE, handlers, ("numpy", "scipy", "pyarrow"))

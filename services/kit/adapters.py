@@ -31,7 +31,7 @@ class Adapters:
             settings=settings,
             db=db,
             bell=bell,
-            jobs=Jobs(bell),
+            jobs=Jobs(bell, settings.queued_cap),
             store=ObjectStore(
                 settings.s3_endpoint,
                 settings.s3_access_key.get_secret_value(),

@@ -4,10 +4,12 @@ Lost, doubled and late bells are harmless: Postgres knows the work, and the swee
 whatever has been forgotten.
 """
 
+from queue import Empty
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.transport import redis as kombu_redis
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -18,10 +20,26 @@ BELL_TASK = "synthorax.bell"
 log = get_logger(__name__)
 
 
+class Channel(kombu_redis.Channel):
+    """A channel on which a message that is none is dropped, instead of ending the worker."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("a malformed message was dropped", error=type(error).__name__)
+            raise Empty from None
+
+
+class Transport(kombu_redis.Transport):
+    Channel = Channel
+
+
 def celery_settings(broker_url: str) -> dict[str, Any]:
     """Settings of every Celery app here: JSON only, no results, early acks, one at a time."""
     return {
         "broker_url": broker_url,
+        "broker_transport": "services.kit.bell:Transport",
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
             "visibility_timeout": 300,
@@ -60,6 +78,16 @@ class Bell:
             )
         except (OperationalError, RedisError, OSError) as error:
             log.warning("bell not rung; the sweeper will", queue=queue, error=type(error).__name__)
+
+    def ring_if_silent(self, queue: str) -> None:
+        """Ring unless a bell of `queue` lies unheard already."""
+        try:
+            silent = self.pending(queue) == 0
+        except RedisError as error:
+            log.warning("the broker is away", queue=queue, error=type(error).__name__)
+            return
+        if silent:
+            self.ring(queue)
 
     def pending(self, queue: str) -> int:
         """Bells that lie in the queue unheard. Raises `RedisError` when the broker is away."""

@@ -69,6 +69,12 @@ class Unprocessable(ProblemError):
     title = "The request cannot be used as it is"
 
 
+class TooMany(ProblemError):
+    status = 429
+    slug = "too-many"
+    title = "That is more than is allowed at once"
+
+
 class Unavailable(ProblemError):
     status = 503
     slug = "unavailable"

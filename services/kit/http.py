@@ -31,6 +31,8 @@ log = get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 POLL_S = 0.5
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}
+"""What an error of a status says beside its problem."""
 
 View = TypeVar("View")
 Row = TypeVar("Row")
@@ -44,6 +46,7 @@ IdempotencyHeader = Annotated[
     ),
 ]
 CursorQuery = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
+LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)]
 LimitQuery = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -67,8 +70,7 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
 
 def _on_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
-    headers = {"WWW-Authenticate": "Bearer"} if error.problem.status == 401 else None  # noqa: PLR2004
-    return problem_response(error.problem, headers)
+    return problem_response(error.problem, HEADERS.get(error.problem.status))
 
 
 def _on_invalid(_: Request, error: Exception) -> JSONResponse:
@@ -147,6 +149,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "404": "Not here, or not yours",
         "409": "Does not fit the present state",
         "422": "The request cannot be used",
+        "429": "More than one person may have at once",
     }.items()
 }
 
@@ -188,6 +191,21 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
 # ---------------------------------------------------------------- idempotency
 
 
+def earlier(tx: Tx, caller: Caller, key: str | None, body: Wire) -> UUID | None:
+    """The resource that this key made before, to be asked for before anything else is: what a
+    request needs of the world may be gone when it comes again.
+
+    Raises `KeyUsedOtherwise` (422) when the key came with another body.
+    """
+    if key is None:
+        return None
+    found = tx.session.execute(select(IdempotencyKey).filter_by(**_place(caller, key)))
+    row = found.scalar_one_or_none()
+    if row is not None and (row.body_digest != _body_digest(body) or row.resource is None):
+        raise KeyUsedOtherwise("Use a new key for a new request", field="Idempotency-Key")
+    return None if row is None else row.resource
+
+
 def once(tx: Tx, caller: Caller, key: str | None, body: Wire, make: Callable[[], UUID]) -> UUID:
     """The resource that `make` makes, or the one this key made before.
 
@@ -196,17 +214,23 @@ def once(tx: Tx, caller: Caller, key: str | None, body: Wire, make: Callable[[],
     """
     if key is None:
         return make()
-    digest = hashlib.sha256(f"{type(body).__name__}:{body.model_dump_json()}".encode()).hexdigest()
-    where = {"project": caller.project, "person": caller.person, "key": key}
-    taken = tx.session.execute(_CLAIM_KEY, {**where, "body_digest": digest}).one_or_none()
-    if taken is None:
-        earlier = tx.session.execute(select(IdempotencyKey).filter_by(**where)).scalar_one()
-        if earlier.body_digest != digest or earlier.resource is None:
-            raise KeyUsedOtherwise("Use a new key for a new request", field="Idempotency-Key")
-        return earlier.resource
+    where = _place(caller, key)
+    taken = tx.session.execute(_CLAIM_KEY, {**where, "body_digest": _body_digest(body)})
+    if taken.one_or_none() is None:
+        made = earlier(tx, caller, key, body)
+        assert made is not None  # noqa: S101 - the insert met this very row
+        return made
     resource = make()
     tx.session.execute(_FILL_KEY, {**where, "resource": resource})
     return resource
+
+
+def _place(caller: Caller, key: str) -> dict[str, Any]:
+    return {"project": caller.project, "person": caller.person, "key": key}
+
+
+def _body_digest(body: Wire) -> str:
+    return hashlib.sha256(f"{type(body).__name__}:{body.model_dump_json()}".encode()).hexdigest()
 
 
 _CLAIM_KEY = text(

@@ -8,7 +8,7 @@ import httpx2
 
 from api_schemas.client import Client, ProblemRaised
 from services.kit.auth import Caller
-from services.kit.errors import RemoteProblem, Unavailable
+from services.kit.errors import RemoteProblem, TooMany, Unavailable
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Remote:
             with Client(self.url, headers=headers) as client:
                 yield client
         except ProblemRaised as error:
-            if error.problem.status >= 500:  # noqa: PLR2004 - server errors may pass
+            if error.problem.status >= 500 or error.problem.status == TooMany.status:  # noqa: PLR2004 - what may pass
                 raise Unavailable("Another service failed to answer") from error
             raise RemoteProblem(error.problem) from error
         except httpx2.TransportError as error:

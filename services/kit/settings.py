@@ -63,6 +63,11 @@ class Settings(DatabaseSettings):
     """A slice that reports no progress for this long is given up and its process ended."""
     owner_cap: int = Field(default=4, ge=1)
     """Slices of one person that may run at once in one queue."""
+    queued_cap: int = Field(default=1000, ge=1)
+    """Unfinished jobs that one person may have in one queue."""
+    collect_grace_s: float = Field(default=24 * 3600.0, ge=60)
+    """An object that no row names is removed when it is older than this; longer than any slice."""
+    collect_every_s: float = Field(default=3600.0, gt=0)
 
     @property
     def roots(self) -> list[Path]:

@@ -1,29 +1,34 @@
-"""A Celery worker process: hears bells of one queue and runs slices of one service."""
+"""The worker processes: Celery workers that run slices, and the control process that sweeps."""
 
+import json
 import os
+import platform
+import signal
 import socket
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
 
 from services.kit.adapters import Adapters
 from services.kit.bell import BELL_TASK, celery_settings
-from services.kit.jobs.leases import Claim
+from services.kit.collector import Collector
+from services.kit.jobs.fairness import ON_DEVICES, Ask
 from services.kit.jobs.runner import Handler, Runner
 from services.kit.jobs.sweeper import Sweeper
 from services.kit.settings import Settings
 
-SWEEP_TASK = "synthorax.sweep"
+NVIDIA = Path("/proc/driver/nvidia")
 
 
-def celery_app(name: str, extra: Callable[[Settings], dict[str, Any]] | None = None) -> Celery:
+def celery_app(name: str) -> Celery:
     """A Celery app that reads its settings when a worker starts, not when it is imported."""
 
     def configuration() -> dict[str, Any]:
-        settings = Settings.read()
-        own = extra(settings) if extra else {}
-        return celery_settings(settings.broker_url.get_secret_value()) | own
+        return celery_settings(Settings.read().broker_url.get_secret_value())
 
     app = Celery(name, set_as_current=False)
     app.add_defaults(configuration)
@@ -34,17 +39,20 @@ def slice_worker(
     service: str,
     queue: str,
     compose: Callable[[Adapters], Mapping[str, Handler]],
-    *,
-    uses_device: bool = False,
+    packages: Sequence[str] = (),
 ) -> Celery:
-    """The app of a worker: `compose` makes the handlers, by job kind, when it starts."""
+    """The app of a worker: `compose` makes the handlers, by job kind, when it starts.
+
+    The versions of `packages` are kept with every attempt, beside the device and its driver.
+    """
     app = celery_app(f"synthorax-{service}")
     runners: list[Runner] = []
 
     def start(**_: object) -> None:
         settings = Settings.read()
         adapters = Adapters.connect(settings)
-        runners.append(runner(adapters, service, queue, compose(adapters), uses_device=uses_device))
+        handlers = compose(adapters)
+        runners.append(runner(adapters, service, queue, handlers, packages))
 
     def drain(**_: object) -> None:
         for each in runners:
@@ -67,57 +75,59 @@ def runner(
     service: str,
     queue: str,
     handlers: Mapping[str, Handler],
-    *,
-    uses_device: bool = False,
+    packages: Sequence[str] = (),
 ) -> Runner:
     """The runner of a slice worker, as an installation's settings want it."""
     settings = adapters.settings
-    ask = Claim(
+    host = settings.machine or socket.gethostname()
+    ask = Ask(
         queue=queue,
         service=service,
-        worker=f"{socket.gethostname()}:{os.getpid()}",
-        lease_s=settings.lease_s,
-        owner_cap=settings.owner_cap,
+        worker=f"{host}:{os.getpid()}",
+        running_cap=settings.owner_cap,
+        about=json.dumps(_facts(settings.device, packages)),
     )
     return Runner(
         adapters.db,
         adapters.bell,
         handlers,
         ask,
+        lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
         stall_s=settings.stall_s,
-        device=f"{settings.machine or socket.gethostname()}:{settings.device}"
-        if uses_device
-        else None,
+        device=f"{host}:{settings.device}" if queue in ON_DEVICES else None,
     )
 
 
-def _beat(settings: Settings) -> dict[str, Any]:
-    return {
-        "beat_schedule": {
-            "sweep": {
-                "task": SWEEP_TASK,
-                "schedule": settings.sweep_s,
-                "options": {"queue": "control", "expires": 30},
-            }
-        }
+def _facts(device: str, packages: Sequence[str]) -> dict[str, str]:
+    """What this worker computes with, as the kernel and the installed packages say."""
+    cards = [
+        line.partition(":")[2].strip()
+        for file in sorted(NVIDIA.glob("gpus/*/information"))
+        for line in file.read_text().splitlines()
+        if line.startswith("Model:")
+    ]
+    driver = NVIDIA / "version"
+    facts = {
+        "device": device,
+        "gpu": ", ".join(cards),
+        "driver": driver.read_text().splitlines()[0].strip() if driver.exists() else "",
+        "python": platform.python_version(),
     }
+    return {k: v for k, v in facts.items() if v} | {name: version(name) for name in packages}
 
 
-def control_worker() -> Celery:
-    """The app of the control worker: sweeps when beat says so."""
-    app = celery_app("synthorax-control", _beat)
-    sweepers: list[Sweeper] = []
+def control(compose: Callable[[Adapters], Collector]) -> None:
+    """The control process: sweeps every few seconds until it is told to end, and collects.
 
-    def start(**_: object) -> None:
-        settings = Settings.read()
-        adapters = Adapters.connect(settings)
-        sweepers.append(Sweeper(adapters.db, adapters.bell))
-
-    def sweep() -> None:
-        for each in sweepers:
-            each.sweep()
-
-    app.task(name=SWEEP_TASK)(sweep)
-    signals.worker_init.connect(start, weak=False)
-    return app
+    A plain loop by the monotonic clock: Celery's beat goes by the wall clock, and would stand
+    still for an hour when somebody sets that back by one.
+    """
+    settings = Settings.read()
+    adapters = Adapters.connect(settings)
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    collecting = threading.Thread(target=compose(adapters).run, args=(ending,), daemon=True)
+    collecting.start()  # by itself: a store that hangs must not keep the sweeper waiting
+    Sweeper(adapters.db, adapters.bell, settings.lease_s).run(settings.sweep_s, ending)

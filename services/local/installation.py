@@ -20,7 +20,18 @@ HOST = "127.0.0.1"
 CODE = Path(__file__).parents[2]
 TUNABLE = tuple(
     f"SYNTHORAX_{name}"
-    for name in ("DEVICE", "LOG_LEVEL", "LEASE_S", "HEARTBEAT_S", "SWEEP_S", "STALL_S", "OWNER_CAP")
+    for name in (
+        "DEVICE",
+        "LOG_LEVEL",
+        "LEASE_S",
+        "HEARTBEAT_S",
+        "SWEEP_S",
+        "STALL_S",
+        "OWNER_CAP",
+        "QUEUED_CAP",
+        "COLLECT_GRACE_S",
+        "COLLECT_EVERY_S",
+    )
 )
 """Settings that whoever runs `up` may give in the environment."""
 

@@ -30,28 +30,37 @@ class Worker:
     service: str
     queue: str
     torch: bool = False
-    beat: bool = False
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        # the schedule lies in the working folder; every sweep would be three lines of log
-        beat = ("--loglevel", "WARNING", "-B", "-s", "beat")
+        return self.arguments_of(f"services.{self.service}.worker:app")
+
+    def arguments_of(self, app: str) -> tuple[str, ...]:
+        """How a Celery app is run as this worker."""
         return (
-            *("-m", "celery", "-A", f"services.{self.service}.worker:app"),
+            *("-m", "celery", "-A", app),
             *("worker", "-Q", self.queue, "-n", f"{self.queue}@%h"),
             *("--pool", "threads", "--concurrency", "1"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-            *(beat if self.beat else ("--loglevel", "INFO")),
+            *("--loglevel", "INFO"),
         )
 
 
-WORKERS = {
-    worker.queue: worker
-    for worker in (
-        Worker("generation", "generation", torch=True),
-        Worker("training", "training", torch=True),
-        Worker("datasets", "cpu"),
-        Worker("evaluation", "evaluation"),
-        Worker("gateway", "control", beat=True),
-    )
+@dataclass(frozen=True)
+class Control:
+    """The process that sweeps; it hears no queue."""
+
+    torch: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("-m", "services.gateway.worker")
+
+
+WORKERS: dict[str, Worker | Control] = {
+    "generation": Worker("generation", "generation", torch=True),
+    "training": Worker("training", "training", torch=True),
+    "cpu": Worker("datasets", "cpu"),
+    "evaluation": Worker("evaluation", "evaluation"),
+    "control": Control(),
 }

@@ -206,7 +206,9 @@ def test_a_removal_that_was_interrupted_is_finished(
     work("datasets", "cpu", {"withdraw": crashing})
     assert crashed
     with adapters.db.transaction() as tx:
-        tx.session.connection().exec_driver_sql("UPDATE jobs.slices SET not_before = now()")
+        tx.session.connection().exec_driver_sql(
+            "UPDATE jobs.slices SET not_before = now() WHERE state = 'queued'"
+        )
     ingest()
     assert http.get(where).json()["job"]["state"] == "succeeded"
     gone = rows.filter(pl.col("patient_id") == patient)

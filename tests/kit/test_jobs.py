@@ -13,8 +13,10 @@ from services.kit.adapters import Adapters
 from services.kit.bell import Bell
 from services.kit.errors import Unavailable, Unprocessable
 from services.kit.jobs import Jobs, Lease, LeaseLost, NewJob, Released
-from services.kit.jobs.leases import Claim, claim
-from services.kit.jobs.ledger import DependencyFailed, JobFinished
+from services.kit.jobs.fairness import Ask
+from services.kit.jobs.leases import claim
+from services.kit.jobs.ledger import DependencyFailed, JobFinished, NotQuarantined, QueueFull
+from services.kit.jobs.sweeper import Sweeper
 from tests.conftest import Member
 
 
@@ -51,7 +53,7 @@ def look(adapters: Adapters) -> Callable[[UUID], JobView]:
 
 @pytest.fixture
 def take(adapters: Adapters) -> Callable[[], Lease | None]:
-    ask = Claim("stub", "stub", "a worker", lease_s=60, owner_cap=4)
+    ask = Ask("stub", "stub", "a worker", running_cap=4)
     return lambda: claim(adapters.db, adapters.bell, ask, None, Event())
 
 
@@ -96,12 +98,37 @@ def test_a_lease_excludes_a_second_worker(submit, take) -> None:
     assert take() is None
 
 
-def test_writes_after_the_lease_expired_are_refused(adapters, submit, take, sweep) -> None:
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def watch(adapters: Adapters, clock: Clock) -> Callable[[float], None]:
+    """Let seconds pass, as the sweeper sees them, and sweep: `watch(20)`; leases last 60 s."""
+    sweeper = Sweeper(adapters.db, adapters.bell, 60, clock)
+
+    def pass_by(seconds: float) -> None:
+        clock.now += seconds
+        sweeper.sweep()
+
+    return pass_by
+
+
+def test_writes_after_the_lease_was_lost_are_refused(adapters, submit, take, watch) -> None:
     submit(1)
     zombie = take()
-    with adapters.db.transaction() as tx:
-        tx.session.execute(text("UPDATE jobs.slices SET leased_until = now() - interval '1 s'"))
-    sweep()
+    for _ in range(5):
+        watch(20)
     second = take()
     assert second is not None
     with pytest.raises(LeaseLost), zombie.finishing() as tx:
@@ -110,6 +137,57 @@ def test_writes_after_the_lease_expired_are_refused(adapters, submit, take, swee
     finish(second)
     with adapters.db.transaction() as tx:
         assert tx.session.scalar(text("SELECT message FROM jobs.jobs")) == ""
+
+
+def test_a_holder_that_beats_keeps_its_lease(submit, take, watch) -> None:
+    submit(1)
+    lease = take()
+    for _ in range(20):
+        watch(50)
+        assert lease.beat()
+    assert take() is None
+
+
+def test_after_a_blackout_holders_get_their_time_again(submit, take, watch) -> None:
+    """The sweeper could not look for an hour; nor, perhaps, could they beat."""
+    submit(1)
+    lease = take()
+    watch(1)
+    watch(3600)
+    assert lease.beat()
+
+
+def test_a_slice_put_off_by_another_clock_is_not_stranded(adapters, submit, take, watch) -> None:
+    submit(1)
+    with adapters.db.transaction() as tx:
+        tx.session.execute(text("UPDATE jobs.slices SET not_before = now() + interval '1 hour'"))
+    assert take() is None
+    watch(1)
+    assert take() is not None
+
+
+def test_three_losses_quarantine_and_retry_forgives(adapters, submit, take, watch, look) -> None:
+    job = submit(2)
+    waiting = submit(1, waits_for=[job])
+    for _ in range(3):
+        assert take() is not None
+        for _ in range(5):
+            watch(20)
+    assert look(job).state is JobState.QUARANTINED
+    assert look(waiting).state is JobState.BLOCKED
+    assert take() is None
+    with adapters.db.transaction() as tx:
+        assert adapters.jobs.retry(tx, job).state is JobState.QUEUED
+        with pytest.raises(NotQuarantined):
+            adapters.jobs.retry(tx, job)
+    finish(take())
+    finish(take())
+    assert look(job).state is JobState.SUCCEEDED
+    assert look(waiting).state is JobState.QUEUED
+    with adapters.db.transaction() as tx:
+        attempts = adapters.jobs.attempts(tx, job)
+    assert [a.outcome for a in attempts] == ["lost", "lost", "lost", "done", "done"]
+    assert attempts[0].reason == "its worker was not heard of for 60 s"
 
 
 def test_three_crashes_quarantine(adapters, submit, look, work) -> None:
@@ -236,6 +314,16 @@ def test_a_finished_job_cannot_be_cancelled(adapters, submit, work) -> None:
         "UPDATE jobs.jobs SET inputs = '{}'",
         "UPDATE jobs.slices SET state = 'queued'",
         "UPDATE jobs.slices SET payload = '{}'",
+        "UPDATE jobs.slices SET crashes = 0",
+        (
+            "INSERT INTO jobs.slices (job, ordinal, payload, state, lease) "
+            "SELECT id, 99, '{}', 'running', id FROM jobs.jobs"
+        ),
+        (
+            "INSERT INTO jobs.jobs (id, service, kind, queue, owner, project, resource, inputs,"
+            " state, finished_at) SELECT resource, service, kind, queue, owner, project, id, inputs"
+            ", 'succeeded', now() FROM jobs.jobs"
+        ),
     ],
 )
 def test_the_database_refuses_to_rewrite_history(adapters, submit, work, statement) -> None:
@@ -245,18 +333,36 @@ def test_the_database_refuses_to_rewrite_history(adapters, submit, work, stateme
         tx.session.execute(text(statement))
 
 
-def test_owners_take_turns(enrol, submit, work) -> None:
-    ada, bob = enrol("ada"), enrol("bob")
-    submit(6, member=ada)
-    submit(1, member=bob)
-    order: list[UUID] = []
+def test_a_persons_queue_has_an_end(adapters, ada, enrol, look) -> None:
+    jobs = Jobs(adapters.bell, queued_cap=2)
 
-    def handler(lease: Lease) -> None:
-        order.append(lease.caller.person)
-        finish(lease)
+    def post(member: Member) -> UUID:
+        with adapters.db.transaction() as tx:
+            return jobs.submit(tx, new_job(member))
 
-    work("stub", "stub", {"stub": handler})
-    assert bob.caller.person in order[:2]
+    first, _ = post(ada), post(ada)
+    with pytest.raises(QueueFull) as refused:
+        post(ada)
+    assert refused.value.problem.status == 429
+    post(enrol("bob"))
+    with adapters.db.transaction() as tx:
+        jobs.cancel(tx, first)
+    assert look(post(ada)).state is JobState.QUEUED
+
+
+def test_a_note_is_told_in_its_order(adapters, submit, take) -> None:
+    job = submit(1)
+    lease = take()
+    lease.progress(1, 2, "steps")
+    lease.beat()
+    lease.note("the checkpoint of step 1 was damaged")
+    finish(lease)
+    with adapters.db.transaction() as tx:
+        events = adapters.jobs.events(tx, job, 0)
+    assert [e.kind for e in events] == ["state", "state", "progress", "note", "state"]
+    assert events[3].message == "the checkpoint of step 1 was damaged"
+    with pytest.raises(LeaseLost):
+        lease.note("written after the end")
 
 
 def test_the_sweeper_rings_for_forgotten_work(adapters, submit, sweep) -> None:

@@ -54,21 +54,20 @@ def environment(settings) -> dict[str, str]:
 
 
 @pytest.fixture
-def celery(settings, tmp_path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def start(settings, tmp_path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a module of ours as a process; it is ended with the test."""
     started: list[subprocess.Popen[bytes]] = []
     log = (tmp_path / "workers.log").open("wb")
 
-    def start(app: str, queue: str, *more: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", queue]
-        command += ["--pool", "threads", "--concurrency", "1", "--without-gossip"]
-        command += ["--without-mingle", "--without-heartbeat", "-n", f"{uuid4()}@%h", *more]
+    def begin(*arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", *arguments]
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment(settings), stdout=log, stderr=log
         )
         started.append(process)
         return process
 
-    yield start
+    yield begin
     for process in started:
         if process.poll() is None:
             process.terminate()
@@ -78,6 +77,21 @@ def celery(settings, tmp_path) -> Iterator[Callable[..., subprocess.Popen[bytes]
                 process.kill()
                 process.wait()
     log.close()
+
+
+@pytest.fixture
+def celery(start) -> Callable[..., subprocess.Popen[bytes]]:
+    def begin(app: str, queue: str) -> subprocess.Popen[bytes]:
+        pool = ("--pool", "threads", "--concurrency", "1", "--without-gossip")
+        quiet = ("--without-mingle", "--without-heartbeat", "-n", f"{uuid4()}@%h")
+        return start("celery", "-A", app, "worker", "-Q", queue, *pool, *quiet)
+
+    return begin
+
+
+@pytest.fixture
+def control(start) -> Callable[[], subprocess.Popen[bytes]]:
+    return lambda: start("services.gateway.worker")
 
 
 @pytest.fixture
@@ -130,11 +144,11 @@ def test_sigterm_releases_the_slice_without_a_failure(
     until(lambda: state(job) == "succeeded")
 
 
-def test_a_killed_workers_slice_runs_again(celery, submit, state, tmp_path) -> None:
+def test_a_killed_workers_slice_runs_again(celery, control, submit, state, tmp_path) -> None:
     """The control worker takes back the lease and rings; finished slices are not redone."""
     gate = tmp_path / "gate"
     gate.touch()
-    celery("services.gateway.worker:app", "control", "-B", "-s", str(tmp_path / "beat"))
+    control()
     worker = celery("tests.kit.stub_worker:app", "stub")
     job = submit({"n": 0}, {"n": 1, "gate": str(gate)})
     until(lambda: notes(tmp_path) == ["0", "1"])
@@ -144,3 +158,35 @@ def test_a_killed_workers_slice_runs_again(celery, submit, state, tmp_path) -> N
     celery("tests.kit.stub_worker:app", "stub")
     until(lambda: state(job) == "succeeded")
     assert notes(tmp_path) == ["0", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"no json at all",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"{}",
+        b'"text"',
+        b"[" * 100_000,
+        b'{"body": "", "properties": {}, "headers": null}',
+        b"x" * 20_000_000,
+    ],
+    ids=["text", "bytes", "list", "empty", "string", "deep", "hollow", "giant"],
+)
+def test_a_message_that_is_none_is_dropped(adapters, celery, submit, state, forged) -> None:
+    worker = celery("tests.kit.stub_worker:app", "stub")
+    adapters.bell._redis.lpush("stub", forged)
+    job = submit({"n": 0})
+    until(lambda: state(job) == "succeeded")
+    assert worker.poll() is None
+
+
+def test_an_unknown_task_is_dropped(adapters, celery, submit, state) -> None:
+    worker = celery("tests.kit.stub_worker:app", "stub")
+    for task in ("synthorax.unknown", "os.system"):
+        adapters.bell._app.send_task(task, args=["x"], queue="stub")
+    adapters.bell._app.send_task("synthorax.bell", args=["too", "many"], queue="stub")
+    job = submit({"n": 0})
+    until(lambda: state(job) == "succeeded")
+    assert worker.poll() is None

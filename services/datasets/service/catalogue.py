@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 from sqlalchemy import delete, select
 
-from api_schemas.base import JobState, Page
+from api_schemas.base import Page
 from api_schemas.datasets import (
     DatasetRequest,
     DatasetView,
@@ -23,24 +23,25 @@ from services.datasets import models
 from services.datasets.importers import Roots, open_source
 from services.datasets.importers.source import SourceUnusable
 from services.datasets.service.ingest import INGEST, QUEUE, UNIT
+from services.datasets.service.keeping import KIND
 from services.datasets.service.keys import folder
 from services.datasets.service.manifests import Manifests
 from services.datasets.service.paging import samples_page
 from services.datasets.service.problems import (
-    IngestRunning,
     LicenceOfView,
     NotTheOwner,
     SampleUnknown,
     as_problem,
 )
 from services.datasets.service.showing import contact_sheet
-from services.datasets.service.standing import find, newest, ready, rejected, roots
+from services.datasets.service.standing import find, mine, newest, ready, rejected, roots
 from services.datasets.statistics.summary import summary
 from services.datasets.views import dataset_view, rejection_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once, page
-from services.kit.jobs import Jobs, NewJob
+from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
 
 
@@ -72,10 +73,9 @@ class Datasets:
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[DatasetView]:
         """The project's datasets, newest first."""
         with self._db.transaction() as tx:
-            mine = select(models.Dataset).where(models.Dataset.project == caller.project)
             return page(
                 tx.session,
-                mine,
+                mine(caller),
                 models.Dataset.id,
                 cursor,
                 limit,
@@ -156,18 +156,6 @@ class Datasets:
             tx.after_commit(lambda: self._store.remove_prefix(folder(row.project, dataset)))
             return self._view(tx, row)
 
-    def delete(self, caller: Caller, dataset: UUID) -> None:
-        """Remove a dataset, its rows and its objects; not while its import runs.
-
-        The objects go first: should that fail, the rows are still there to try again.
-        """
-        with self._db.transaction() as tx:
-            row = find(tx.session, caller, dataset, lock=True)
-            if not self._settled(tx, row.job):
-                raise IngestRunning("Cancel the import first, or wait for its end")
-            self._store.remove_prefix(folder(row.project, dataset))
-            tx.session.delete(row)
-
     def job(self, caller: Caller, dataset: UUID) -> UUID:
         """The import job of a dataset of the caller's."""
         with self._db.transaction() as tx:
@@ -181,6 +169,7 @@ class Datasets:
         except SourceUnusable as error:
             raise as_problem(error) from error
         dataset = new_id()
+        lineage.note(tx, caller, Made("datasets", QUEUE, KIND, dataset, request.name))
         inputs = request.model_dump(mode="json")
         job = self._jobs.submit(
             tx,
@@ -211,10 +200,6 @@ class Datasets:
     def _manifest(self, caller: Caller, dataset: UUID) -> models.Manifest:
         with self._db.transaction() as tx:
             return ready(tx.session, find(tx.session, caller, dataset))
-
-    def _settled(self, tx: Tx, job: UUID) -> bool:
-        state: JobState = self._jobs.view(tx, job).state
-        return state.terminal
 
     def _view(self, tx: Tx, row: models.Dataset) -> DatasetView:
         return self._views(tx, [row])[0]

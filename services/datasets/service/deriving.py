@@ -12,6 +12,7 @@ from api_schemas.selection import DerivedView, ViewRequest
 from services.datasets import models
 from services.datasets.service.catalogue import Datasets
 from services.datasets.service.ingest import QUEUE
+from services.datasets.service.keeping import KIND
 from services.datasets.service.keys import manifest_key
 from services.datasets.service.manifests import Manifests
 from services.datasets.service.problems import BaseFailed, NothingChosen
@@ -21,7 +22,8 @@ from services.datasets.statistics.splits import split
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once
-from services.kit.jobs import Jobs, Lease, NewJob, Released
+from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage
+from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore, sha256
 
 DERIVE = "view"
@@ -69,6 +71,8 @@ class Views:
             root=base.root or base.id,
         )
         tx.session.add(row)
+        made = Made("datasets", QUEUE, KIND, row.id, row.name)
+        lineage.note(tx, caller, made, {base.id: "dataset"})
         self._jobs.submit(
             tx,
             NewJob(

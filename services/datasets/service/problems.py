@@ -27,11 +27,6 @@ class DatasetNotReady(Conflict):
     title = "The dataset has no manifest (yet)"
 
 
-class IngestRunning(Conflict):
-    slug = "ingest-running"
-    title = "The dataset is still being imported"
-
-
 class BaseFailed(Conflict):
     slug = "base-failed"
     title = "The dataset to make a view of was never made"

@@ -3,17 +3,24 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from services.datasets import models
 from services.datasets.service.problems import DatasetNotReady, DatasetUnknown
 from services.kit.auth import Caller
+from services.kit.jobs import lineage
+
+
+def mine(caller: Caller) -> Select[models.Dataset]:
+    """The datasets of the caller's project that are not deleted."""
+    there = lineage.visible(models.Dataset.id)
+    return select(models.Dataset).where(models.Dataset.project == caller.project, there)
 
 
 def find(session: Session, caller: Caller, dataset: UUID, *, lock: bool = False) -> models.Dataset:
     """The caller's dataset; raises `DatasetUnknown` for any other id."""
-    query = select(models.Dataset).filter_by(id=dataset, project=caller.project)
+    query = mine(caller).filter_by(id=dataset)
     row = session.scalars(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise DatasetUnknown("There is no such dataset")
@@ -57,10 +64,12 @@ def rejected(session: Session, datasets: Sequence[UUID]) -> dict[UUID, int]:
 
 
 def lock_manifests(session: Session, project: UUID) -> None:
-    """Until the transaction ends nobody else in the project writes a manifest or withdraws.
+    """Until the transaction ends nobody else in the project writes a manifest, withdraws or
+    deletes.
 
-    Without it a manifest could be finished beside a withdrawal that neither sees the other.
+    Without it a manifest could be finished beside a withdrawal and neither see the other.
     """
+    lineage.share(session, project)
     key = {"key": f"manifests:{project}"}
     session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), key)
 

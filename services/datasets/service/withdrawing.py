@@ -25,7 +25,7 @@ from services.datasets.views import withdrawal_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once, page
-from services.kit.jobs import Jobs, Lease, NewJob, Released
+from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage
 from services.kit.objects import ObjectMissing, ObjectStore
 
 WITHDRAW = "withdraw"
@@ -128,7 +128,7 @@ class Withdraw:
             roots = tx.session.scalars(
                 select(models.Dataset.id)
                 .where(models.Dataset.project == lease.caller.project)
-                .where(models.Dataset.root.is_(None))
+                .where(models.Dataset.root.is_(None), lineage.visible(models.Dataset.id))
                 .order_by(models.Dataset.id)
             ).all()
         more = [
@@ -209,9 +209,10 @@ def _hit(row: models.Withdrawal) -> pl.Expr:
 
 
 def _family(session: Session, root: UUID) -> Sequence[UUID]:
-    """An import and every view of it."""
+    """An import and every view of it, but for what is deleted."""
     members = or_(models.Dataset.id == root, models.Dataset.root == root)
-    return session.scalars(select(models.Dataset.id).where(members)).all()
+    there = lineage.visible(models.Dataset.id)
+    return session.scalars(select(models.Dataset.id).where(members, there)).all()
 
 
 def _outcome(change: _Change) -> dict[str, Any]:

@@ -3,15 +3,18 @@ and what looks at any two sets of images or takes one out.
 """
 
 from services.evaluation.service.answers import Answers
-from services.evaluation.service.exports import EXPORT, Exports, Verify
+from services.evaluation.service.exports import Exports, Verify
 from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
-from services.evaluation.service.overlaps import OVERLAP, FindOverlap, Overlaps
+from services.evaluation.service.keeping import EXPORT, KEPT, NAMED, OVERLAP
+from services.evaluation.service.overlaps import FindOverlap, Overlaps
 from services.evaluation.service.shifts import Shifts
 from services.evaluation.service.stock import Stock
 
 __all__ = [
     "EVALUATE",
     "EXPORT",
+    "KEPT",
+    "NAMED",
     "OVERLAP",
     "QUEUE",
     "Answers",

@@ -16,6 +16,7 @@ from api_schemas.base import JobState, Page
 from api_schemas.exports import ExportRequest, ExportView
 from services.evaluation import models
 from services.evaluation.service.intake import QUEUE
+from services.evaluation.service.keeping import EXPORT
 from services.evaluation.service.packing import Packing, file_names, files
 from services.evaluation.service.problems import (
     DataChanged,
@@ -23,15 +24,14 @@ from services.evaluation.service.problems import (
     ExportNotReady,
     ExportUnknown,
 )
-from services.evaluation.service.stock import Item, Stock
+from services.evaluation.service.stock import Item, Stock, ids
 from services.evaluation.views import export_request, export_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once, page
-from services.kit.jobs import Jobs, Lease, NewJob
+from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs.lineage import Made
 
-EXPORT = "export"
-"""Kind of the job."""
 UNIT = "images"
 VERIFIED_AT_ONCE = 5000
 """Images of one slice."""
@@ -67,7 +67,9 @@ class Exports:
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[ExportView]:
         """The project's exports, newest first."""
         with self._db.transaction() as tx:
-            mine = select(models.Export).where(models.Export.project == caller.project)
+            mine = select(models.Export).where(
+                models.Export.project == caller.project, lineage.visible(models.Export.id)
+            )
             return page(
                 tx.session,
                 mine,
@@ -112,6 +114,8 @@ class Exports:
             images=images,
         )
         tx.session.add(row)
+        made = Made("evaluation", QUEUE, EXPORT, row.id, row.name)
+        lineage.note(tx, caller, made, ids(**{FIELD: request.set.data}))
         starts = range(0, images, VERIFIED_AT_ONCE) if request.format in WITH_IMAGES else [images]
         self._jobs.submit(
             tx,
@@ -187,7 +191,8 @@ def verified(stock: Stock, caller: Caller, row: models.Export) -> tuple[Item, pl
 
 
 def _find(session: Session, caller: Caller, export: UUID) -> models.Export:
-    row = session.get(models.Export, export)
-    if row is None or row.project != caller.project:
+    mine = select(models.Export).filter_by(id=export, project=caller.project)
+    row = session.scalars(mine.where(lineage.visible(models.Export.id))).one_or_none()
+    if row is None:
         raise ExportUnknown("There is no such export here")
     return row

@@ -10,17 +10,17 @@ from api_schemas.base import Page
 from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView, SharedPair
 from services.evaluation import models
 from services.evaluation.service.intake import QUEUE
+from services.evaluation.service.keeping import OVERLAP
 from services.evaluation.service.near import NearSearch
 from services.evaluation.service.problems import OverlapUnknown, TooManyToCompare
-from services.evaluation.service.stock import Item, Stock
+from services.evaluation.service.stock import Item, Stock, ids
 from services.evaluation.views import overlap_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once, page
-from services.kit.jobs import Jobs, Lease, NewJob
+from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs.lineage import Made
 
-OVERLAP = "overlap"
-"""Kind of the job."""
 UNIT = "images"
 PAIRS = 1000
 NEAR_LIMIT = 20_000
@@ -50,7 +50,9 @@ class Overlaps:
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[OverlapView]:
         """The project's overlaps, newest first."""
         with self._db.transaction() as tx:
-            mine = select(models.Overlap).where(models.Overlap.project == caller.project)
+            mine = select(models.Overlap).where(
+                models.Overlap.project == caller.project, lineage.visible(models.Overlap.id)
+            )
             return page(
                 tx.session,
                 mine,
@@ -82,6 +84,8 @@ class Overlaps:
             request=request.model_dump(mode="json"),
         )
         tx.session.add(row)
+        uses = ids(first=request.first.data, second=request.second.data)
+        lineage.note(tx, caller, Made("evaluation", QUEUE, OVERLAP, row.id), uses)
         self._jobs.submit(
             tx,
             NewJob(
@@ -155,7 +159,8 @@ def exact(items: tuple[Item, Item], first: pl.DataFrame, second: pl.DataFrame) -
 
 
 def _find(session: Session, caller: Caller, overlap: UUID) -> models.Overlap:
-    row = session.get(models.Overlap, overlap)
-    if row is None or row.project != caller.project:
+    mine = select(models.Overlap).filter_by(id=overlap, project=caller.project)
+    row = session.scalars(mine.where(lineage.visible(models.Overlap.id))).one_or_none()
+    if row is None:
         raise OverlapUnknown("There is no such overlap here")
     return row

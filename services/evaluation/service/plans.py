@@ -9,10 +9,18 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api_schemas.base import DatasetRef
 from api_schemas.evaluation import MACRO, PlanPost
 from services.evaluation.models import Plan, Prediction
-from services.evaluation.service.problems import PlanInconsistent, PlanUnknown
+from services.evaluation.service.keeping import plan_folder
+from services.evaluation.service.problems import (
+    PlanClosed,
+    PlanInconsistent,
+    PlanRegistered,
+    PlanUnknown,
+)
 from services.kit.auth import Caller
+from services.kit.jobs import lineage
 
 
 def check(plan: PlanPost) -> None:
@@ -69,6 +77,35 @@ def find(session: Session, caller: Caller, plan: UUID, *, lock: bool = False) ->
     return row
 
 
+def find_open(session: Session, caller: Caller, plan: UUID, *, lock: bool = False) -> Plan:
+    """A plan that still takes predictions; raises `PlanClosed` (409) for another."""
+    row = find(session, caller, plan, lock=lock)
+    if lineage.is_deleted(session, row.id):
+        raise PlanClosed("It takes no more predictions", field="plan")
+    return row
+
+
+def registered(session: Session, caller: Caller, plan: PlanPost) -> UUID | None:
+    """The same plan, if it was registered before; raises `PlanRegistered` (409) for another."""
+    query = select(Plan).filter_by(experiment=plan.experiment, project=caller.project)
+    row = session.scalars(query).one_or_none()
+    if row is not None and row.digest != digest_of(plan):
+        raise PlanRegistered(f"Its plan is {row.id}", field="experiment")
+    return None if row is None else row.id
+
+
+def sources_of(plan: PlanPost) -> dict[UUID, str]:
+    """The ids of what the plan is made from, with the field that names each."""
+    sheet = plan.contact_sheet
+    refs = [(f"tests.{i}.data", test.data) for i, test in enumerate(plan.tests)]
+    shown = {} if sheet is None else {"real": sheet.real, "synthetic": sheet.synthetic}
+    refs += [(f"contact_sheet.{name}", ref) for name, ref in shown.items() if ref is not None]
+    ids = {
+        ref.dataset if isinstance(ref, DatasetRef) else ref.generation: field for field, ref in refs
+    }
+    return {plan.experiment: "experiment", **ids}
+
+
 def find_of_experiment(session: Session, caller: Caller, experiment: UUID) -> Plan:
     query = select(Plan).filter_by(experiment=experiment, project=caller.project)
     row = session.scalars(query).one_or_none()
@@ -83,4 +120,4 @@ def received(session: Session, plan: UUID) -> int:
 
 
 def report_key(plan: Plan, sha256: str) -> str:
-    return f"projects/{plan.project}/plans/{plan.id}/reports/{sha256[:16]}.html"
+    return f"{plan_folder(plan.project, plan.id)}reports/{sha256[:16]}.html"

@@ -106,6 +106,14 @@ class Stock:
         return self._generations.cohort_manifest(caller, ref.generation)
 
 
+def ids(**named: DataRef) -> dict[UUID, str]:
+    """The ids of data by the field of the request that names it, as lineage takes them."""
+    return {
+        ref.dataset if isinstance(ref, DatasetRef) else ref.generation: field
+        for field, ref in named.items()
+    }
+
+
 def pixels(png: bytes) -> NDArray[np.uint8]:
     """The grey levels (H, W) of a stored image."""
     with Image.open(io.BytesIO(png), formats=["PNG"]) as image:

@@ -1,7 +1,8 @@
 """The engine: what a worker may ask of the science, in files and arrays."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import numpy as np
@@ -25,7 +26,7 @@ from services.generation.diffusion.presets import PRESETS
 from services.generation.diffusion.samplers import SAMPLERS
 from services.generation.diffusion.schedule import PUBLISHED, SCHEDULES
 from services.generation.diffusion.training import Examples, Training
-from services.generation.ports.engine import RenderTask, Stretch, TrainTask
+from services.generation.ports.engine import OutOfDeviceMemory, RenderTask, Stretch, TrainTask
 
 CURVE_STEPS = 25
 """A point of the loss curve is the mean over this many steps."""
@@ -70,7 +71,16 @@ class DiffusionEngine:
         progress: Callable[[int, float], None],
     ) -> Stretch:
         """Train until the steps are done, `seconds` are over or `should_stop`; save the state."""
-        deadline = time.monotonic() + seconds
+        with self._memory():
+            return self._train(task, time.monotonic() + seconds, should_stop, progress)
+
+    def _train(
+        self,
+        task: TrainTask,
+        deadline: float,
+        should_stop: Callable[[], bool],
+        progress: Callable[[int, float], None],
+    ) -> Stretch:
         training = Training.begin(task.preset, task.seed, task.steps, self._device)
         if (task.folder / STATE).exists():
             resume_training(training, task.folder)
@@ -92,11 +102,22 @@ class DiffusionEngine:
         padding = -count % B
         conditions = [*task.conditions, *[NOBODY] * padding]
         seeds = [*task.seeds, *[0] * padding]
-        batches = [
-            self._sample(model, conditions[i : i + B], seeds[i : i + B], task.sampler)
-            for i in range(0, len(seeds), B)
-        ]
+        with self._memory():
+            batches = [
+                self._sample(model, conditions[i : i + B], seeds[i : i + B], task.sampler)
+                for i in range(0, len(seeds), B)
+            ]
         return np.concatenate(batches)[:count]
+
+    @contextmanager
+    def _memory(self) -> Generator[None]:
+        """When the device's memory is full, say so, and leave none of it taken."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            self._warm = None
+            torch.cuda.empty_cache()
+            raise OutOfDeviceMemory(str(self._device)) from error
 
     def _model(self, task: RenderTask) -> Model:
         if self._warm is None or self._warm[0] != task.digest:

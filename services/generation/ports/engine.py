@@ -29,6 +29,10 @@ class LossNotFinite(Exception):
     """The training loss became NaN or infinite; the last good checkpoint stands."""
 
 
+class OutOfDeviceMemory(MemoryError):
+    """The device's memory does not hold what was asked; the engine can be asked for less."""
+
+
 @dataclass(frozen=True)
 class TrainTask:
     """One training. `images` is a uint8 .npy file (N, size, size), `conditions` its N rows.
@@ -82,10 +86,14 @@ class Engine(Protocol):
     ) -> Stretch:
         """Train until the steps are done, `seconds` are over or `should_stop`; save the state.
 
-        `progress` gets the step and the latest loss. Raises `LossNotFinite`.
+        `progress` gets the step and the latest loss. Raises `LossNotFinite` and
+        `OutOfDeviceMemory`.
         """
         ...
 
     def render(self, task: RenderTask) -> NDArray[np.uint8]:
-        """Images (N, size, size), each from its own condition and seed alone."""
+        """Images (N, size, size), each from its own condition and seed alone.
+
+        Raises `OutOfDeviceMemory`.
+        """
         ...

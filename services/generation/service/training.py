@@ -111,7 +111,7 @@ class Training:
 
         try:
             stretch = self._engine.train(
-                task, seconds=self._stretch_s, should_stop=lease.should_stop, progress=progress
+                task, seconds=self._stretch_s, should_stop=lease.should_pause, progress=progress
             )
         except LossNotFinite as error:
             raise NanLoss("The loss became infinite or not a number; lower the rate") from error
@@ -138,7 +138,7 @@ class Training:
             folder.mkdir(parents=True, exist_ok=True)
             self._pack(lease, rows, PRESET_FACTS[row.preset].size_px, images)
         state = folder / "state"
-        self._restore(row, state)
+        self._restore(lease, row, state)
         population = Population.of(rows.select(POPULATION.names).cast(POPULATION))
         return TrainTask(row.preset, row.steps, row.seed, images, population.conditions, state)
 
@@ -161,7 +161,7 @@ class Training:
             np.save(file, packed)
         partial.rename(path)
 
-    def _restore(self, row: Generator, state: Path) -> None:
+    def _restore(self, lease: Lease, row: Generator, state: Path) -> None:
         """Put the newest sound checkpoint into `state`; a damaged one is passed over."""
         with self._db.transaction() as tx:
             checkpoints = tx.session.scalars(
@@ -176,6 +176,10 @@ class Training:
                 contents = {n: self._store.get(*f) for n, f in checkpoint.files.items()}
             except (DigestMismatch, ObjectMissing):
                 log.warning("checkpoint damaged, using the one before", step=checkpoint.step)
+                lease.note(
+                    f"the checkpoint of step {checkpoint.step} was damaged; going on from the "
+                    "one before"
+                )
                 continue
             for name, content in contents.items():
                 (state / name).write_bytes(content)

@@ -1,6 +1,6 @@
 """Claiming a slice, and everything its holder may write: always fenced by the lease.
 
-A worker whose lease is gone (expired, cancelled) finds no row and writes nothing.
+A worker whose lease is gone (lost, cancelled) finds no row and writes nothing.
 """
 
 import threading
@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.orm import Session
 
 from api_schemas.accounts import Scope
 from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Database, Tx
 from services.kit.errors import ProblemError
-from services.kit.jobs.ledger import affected, append_slices, end_job, record
+from services.kit.jobs import fairness, moves, slices
+from services.kit.jobs.fairness import Ask, Candidate
+from services.kit.jobs.slices import Holding, Outcome
 
-CRASH_LIMIT = 3
-CANDIDATES = 16
+YIELD_AFTER_S = 60.0
+"""A slice that has run for this long ends at its next checkpoint when somebody else waits."""
 
 
 class LeaseLost(Exception):
@@ -32,64 +35,23 @@ class Released(Exception):
     """Raised by a handler after a checkpoint: the slice goes back to the queue, no harm done."""
 
 
-class Quarantined(ProblemError):
-    slug = "quarantined"
-    title = "The work crashed again and again and was set aside"
-
-
-# Fair share: priority, then whose slices run least now, then who used least in a day, then age.
-_CANDIDATES = text("""
-    WITH load AS (
-        SELECT j.owner, count(*) AS running
-        FROM jobs.slices s JOIN jobs.jobs j ON j.id = s.job
-        WHERE s.state = 'running' AND j.queue = :queue
-        GROUP BY j.owner
-    ), used AS (
-        SELECT owner, sum(seconds) AS seconds FROM jobs.usage
-        WHERE queue = :queue AND hour > now() - interval '24 hours'
-        GROUP BY owner
-    )
-    SELECT j.id
-    FROM jobs.jobs j LEFT JOIN load ON load.owner = j.owner LEFT JOIN used ON used.owner = j.owner
-    WHERE j.queue = :queue AND j.service = :service AND j.state IN ('queued', 'running')
-      AND coalesce(load.running, 0) < :owner_cap
-      AND EXISTS (SELECT 1 FROM jobs.slices q
-                  WHERE q.job = j.id AND q.state = 'queued' AND q.not_before <= now())
-    ORDER BY j.priority DESC, coalesce(load.running, 0), coalesce(used.seconds, 0),
-             (j.id = :warm) DESC, j.created_at, j.id
-    LIMIT :limit
-""")
-
-_LOCK_ACTIVE_JOB = text("""
-    SELECT id, kind, resource, owner, project, inputs, state FROM jobs.jobs
-    WHERE id = :job AND state IN ('queued', 'running') FOR NO KEY UPDATE SKIP LOCKED
-""")
-
-_TAKE = text("""
-    UPDATE jobs.slices
-    SET state = 'running', lease = :lease, worker = :worker, attempts = attempts + 1,
-        started_at = now(), leased_until = now() + make_interval(secs => :lease_s)
-    WHERE id = (SELECT id FROM jobs.slices
-                WHERE job = :job AND state = 'queued' AND not_before <= now()
-                ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING id, payload, attempts
-""")
-
-_START_JOB = text("""
-    UPDATE jobs.jobs SET state = 'running', started_at = coalesce(started_at, now())
-    WHERE id = :job AND state = 'queued'
-""")
-
 _FENCE = text("""
     SELECT 1 FROM jobs.slices
     WHERE id = :id AND lease = :lease AND state = 'running' FOR UPDATE
 """)
 
-_LOCK_JOB = text("SELECT queue FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE")
+# The job's row, then the slice's: whoever ends the job locks in this order.
+_HOLD = text("""
+    WITH locked AS (SELECT id FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE)
+    SELECT 1 FROM locked JOIN jobs.slices s ON s.job = locked.id
+    WHERE s.id = :id AND s.lease = :lease AND s.state = 'running' FOR UPDATE OF s
+""")
+
+_LOCK_JOB = text("SELECT 1 FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE")
 
 _BEAT = text("""
-    UPDATE jobs.slices SET leased_until = now() + make_interval(secs => :lease_s)
-    WHERE id = :id AND lease = :lease AND state = 'running'
+    UPDATE jobs.slices SET beats = beats + 1
+    WHERE id = :id AND lease = :lease AND state = 'running' RETURNING 1
 """)
 
 _PROGRESS = text("""
@@ -97,22 +59,7 @@ _PROGRESS = text("""
     WHERE id = :job AND state = 'running'
       AND EXISTS (SELECT 1 FROM jobs.slices
                   WHERE id = :id AND lease = :lease AND state = 'running')
-""")
-
-_SET_SLICE = text("""
-    UPDATE jobs.slices
-    SET state = CAST(:state AS varchar), lease = NULL, leased_until = NULL,
-        crashes = crashes + :crashed,
-        not_before = now() + make_interval(secs => :delay_s),
-        finished_at = CASE WHEN CAST(:state AS varchar) = 'queued' THEN NULL ELSE now() END
-    WHERE id = :id AND lease = :lease AND state = 'running'
-    RETURNING crashes, extract(epoch FROM now() - started_at) AS seconds
-""")
-
-_USE = text("""
-    INSERT INTO jobs.usage (owner, queue, hour, seconds)
-    SELECT owner, queue, date_trunc('hour', now()), :seconds FROM jobs.jobs WHERE id = :job
-    ON CONFLICT (owner, queue, hour) DO UPDATE SET seconds = jobs.usage.seconds + EXCLUDED.seconds
+    RETURNING 1
 """)
 
 _UNFINISHED = text(
@@ -134,9 +81,8 @@ class Lease:
 
     _db: Database
     _bell: Bell
-    _slice: int
-    _token: UUID
-    _lease_s: float
+    _ask: Ask
+    _held: Holding
     job: UUID
     kind: str
     resource: UUID
@@ -146,8 +92,13 @@ class Lease:
     attempt: int
     draining: threading.Event
     lost: threading.Event = field(default_factory=threading.Event)
+    others_wait: bool = False
+    out_of_touch: bool = False
+    began: float = field(default_factory=time.monotonic)
     last_sign: float = field(default_factory=time.monotonic)
     _progress: _Progress | None = None
+
+    # ------------------------------------------------------------ for handlers
 
     def progress(self, done: float, total: float, unit: str, message: str = "") -> None:
         """Say how far the whole job is. Cheap: kept in memory until the next heartbeat."""
@@ -159,18 +110,33 @@ class Lease:
         self.last_sign = time.monotonic()
         return self.lost.is_set() or self.draining.is_set()
 
+    def should_pause(self) -> bool:
+        """True when it is time for a checkpoint: `should_stop`, or somebody else waits.
+
+        A handler that gets True without `should_stop` finishes its slice and appends the rest.
+        """
+        return self.should_stop() or (
+            self.others_wait and time.monotonic() - self.began > YIELD_AFTER_S
+        )
+
     def stop_now(self) -> None:
         """Leave the handler if `should_stop`: `LeaseLost` when it is not ours, else `Released`."""
         if self.lost.is_set():
             raise LeaseLost
         if self.should_stop():
-            raise Released
+            raise Released("the worker was asked to stop")
+
+    def note(self, words: str) -> None:
+        """Add a line to the job's events. Words for people: no keys, no patient's data."""
+        with self._db.transaction() as tx:
+            self._fence(tx, _HOLD)
+            moves.record(tx.session, self.job, "note", words)
 
     @contextmanager
     def writing(self) -> Generator[Tx]:
         """A transaction in mid slice that only commits while the lease is ours."""
         with self._db.transaction() as tx:
-            self._fence(tx)
+            self._fence(tx, _FENCE)
             yield tx
 
     @contextmanager
@@ -180,137 +146,136 @@ class Lease:
         `more` are payloads of further slices of the job; with none left the job has succeeded.
         """
         with self._db.transaction() as tx:
-            queue = tx.session.scalar(_LOCK_JOB, {"job": self.job})
-            self._fence(tx)
+            self._fence(tx, _HOLD)
             yield tx
-            append_slices(tx.session, self.job, more)
+            slices.append(tx.session, self.job, more)
             self._flush(tx)
-            self._set(tx, "done")
+            self._leave(tx, "done")
             if tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
-                end_job(tx, self._bell, self.job, "succeeded")
-            elif more and queue is not None:
-                tx.after_commit(lambda: self._bell.ring(queue))
+                moves.end(tx, self._bell, self.job, "succeeded")
         self.lost.set()  # what is finished can be written to no more
 
-    def beat(self) -> bool:
-        """Renew the lease and write the latest progress; False when the lease is gone."""
-        with self._db.transaction() as tx:
-            held = affected(tx.session, _BEAT, {**self._key, "lease_s": self._lease_s})
-            if not held:
-                self.lost.set()
-                return False
-            self._flush(tx)
-        return True
+    # ------------------------------------------------------------ for the runner
 
     @property
     def unwritten(self) -> bool:
         return self._progress is not None
 
-    def give_back(self, delay_s: float = 0.0, *, crashed: bool = False) -> None:
-        """Requeue the slice; after the third crash quarantine it and its job."""
+    def beat(self) -> bool:
+        """Show that we live, and write the latest progress; False when the lease is gone."""
         with self._db.transaction() as tx:
-            queue = tx.session.scalar(_LOCK_JOB, {"job": self.job})
-            row = self._set(tx, "queued", crashed=crashed, delay_s=delay_s)
-            if row is None:
-                return
-            if row.crashes >= CRASH_LIMIT:
-                quarantine(tx, self._bell, self.job, self._slice)
-            elif queue is not None and not delay_s:
-                tx.after_commit(lambda: self._bell.ring(queue))
+            if self._progress is not None:
+                self._lock_job(tx)
+            if tx.session.scalar(_BEAT, self._key) is None:
+                self.lost.set()
+                return False
+            self._flush(tx)
+            self.others_wait = fairness.others_wait(tx.session, self._ask, self.caller.person)
+        return True
+
+    def give_up(self) -> None:
+        """Write nothing more: for too long nobody has heard that we live."""
+        self.out_of_touch = True
+        self.lost.set()
+
+    def give_back(self, reason: str, delay_s: float = 0.0, *, crashed: bool = False) -> None:
+        """Queue the slice again, saying why; after the third crash its job is set aside."""
+        with self._db.transaction() as tx:
+            self._lock_job(tx)
+            state = self._leave(tx, "crashed" if crashed else "released", reason, delay_s)
+            if state == "quarantined":
+                moves.quarantine(tx, self._bell, self.job, reason)
+            elif state is not None:
+                moves.record(tx.session, self.job, "note", f"given back: {reason}")
 
     def fail(self, error: ProblemError) -> None:
         """End slice and job with a problem; such an error is never retried."""
         with self._db.transaction() as tx:
-            tx.session.execute(_LOCK_JOB, {"job": self.job})
-            if self._set(tx, "failed") is not None:
-                end_job(tx, self._bell, self.job, "failed", error.problem)
+            self._lock_job(tx)
+            reason = error.problem.detail or error.problem.title
+            if self._leave(tx, "failed", reason) is not None:
+                moves.end(tx, self._bell, self.job, "failed", error.problem)
+
+    # ------------------------------------------------------------ inside
 
     @property
     def _key(self) -> dict[str, Any]:
-        return {"id": self._slice, "lease": self._token}
+        return {"job": self.job, "id": self._held.slice, "lease": self._held.lease}
 
-    def _fence(self, tx: Tx) -> None:
-        if tx.session.scalar(_FENCE, self._key) is None:
+    def _lock_job(self, tx: Tx) -> None:
+        tx.session.execute(_LOCK_JOB, {"job": self.job})
+
+    def _fence(self, tx: Tx, lock: TextClause) -> None:
+        if tx.session.scalar(lock, self._key) is None:
             self.lost.set()
             raise LeaseLost
 
-    def _set(self, tx: Tx, state: str, *, crashed: bool = False, delay_s: float = 0.0) -> Any:
-        values = {**self._key, "state": state, "crashed": int(crashed), "delay_s": delay_s}
-        row = tx.session.execute(_SET_SLICE, values).one_or_none()
-        if row is None:
+    def _leave(
+        self, tx: Tx, outcome: Outcome, reason: str = "", delay_s: float = 0.0
+    ) -> str | None:
+        seconds = time.monotonic() - self.began
+        state = slices.leave(
+            tx.session, self._held, outcome, reason, delay_s=delay_s, seconds=seconds
+        )
+        if state is None:
             self.lost.set()
-        else:
-            tx.session.execute(_USE, {"job": self.job, "seconds": float(row.seconds)})
-        return row
+        return state
 
     def _flush(self, tx: Tx) -> None:
         latest, self._progress = self._progress, None
         if latest is None:
             return
-        values = {**self._key, "job": self.job, **vars(latest)}
-        if affected(tx.session, _PROGRESS, values):
-            record(tx.session, self.job, "progress")
-
-
-def quarantine(tx: Tx, bell: Bell, job: UUID, slice_id: int) -> None:
-    """Set aside a slice that crashed too often, and its job."""
-    tx.session.execute(
-        text("UPDATE jobs.slices SET state = 'quarantined', finished_at = now() WHERE id = :id"),
-        {"id": slice_id},
-    )
-    problem = Quarantined(f"A part of this job crashed {CRASH_LIMIT} times; see the worker's log")
-    end_job(tx, bell, job, "quarantined", problem.problem)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """How a worker asks for work."""
-
-    queue: str
-    service: str
-    worker: str
-    lease_s: float
-    owner_cap: int
+        values = {**self._key, **vars(latest)}
+        if tx.session.scalar(_PROGRESS, values) is not None:
+            moves.record(tx.session, self.job, "progress")
 
 
 def claim(
-    db: Database, bell: Bell, ask: Claim, warm: UUID | None, draining: threading.Event
+    db: Database, bell: Bell, ask: Ask, warm: UUID | None, draining: threading.Event
 ) -> Lease | None:
     """Lease the fairest runnable slice, or None. `warm` is the job this worker ran last."""
-    parameters = {
-        "queue": ask.queue,
-        "service": ask.service,
-        "owner_cap": ask.owner_cap,
-        "warm": warm or UUID(int=0),
-        "limit": CANDIDATES,
-    }
+
+    def lease(tx: Tx, candidate: Candidate, *, wait: bool) -> Lease | None:
+        job = fairness.lock(tx.session, ask, candidate, wait=wait)
+        return None if job is None else _take(tx.session, db, bell, ask, job, draining)
+
+    passed_over: list[Candidate] = []
     with db.transaction() as tx:
-        for job_id in tx.session.scalars(_CANDIDATES, parameters).all():
-            job = tx.session.execute(_LOCK_ACTIVE_JOB, {"job": job_id}).one_or_none()
-            if job is None:
-                continue
-            token = uuid4()
-            taken = tx.session.execute(
-                _TAKE,
-                {"job": job_id, "lease": token, "worker": ask.worker, "lease_s": ask.lease_s},
-            ).one_or_none()
-            if taken is None:
-                continue
-            if affected(tx.session, _START_JOB, {"job": job_id}):
-                record(tx.session, job_id, "state")
-            return Lease(
-                _db=db,
-                _bell=bell,
-                _slice=taken.id,
-                _token=token,
-                _lease_s=ask.lease_s,
-                job=job.id,
-                kind=job.kind,
-                resource=job.resource,
-                caller=Caller(job.owner, job.project, frozenset({Scope.READ, Scope.WRITE})),
-                inputs=job.inputs,
-                payload=taken.payload,
-                attempt=taken.attempts,
-                draining=draining,
-            )
+        for candidate in fairness.candidates(tx.session, ask, warm):
+            taken = lease(tx, candidate, wait=False)
+            if taken is not None:
+                return taken
+            passed_over.append(candidate)
+    # Somebody was at all of them for a moment. Each in a transaction of its own: two claims that
+    # wait for each other's owners would hold each other up.
+    for candidate in passed_over:
+        with db.transaction() as tx:
+            taken = lease(tx, candidate, wait=True)
+        if taken is not None:
+            return taken
     return None
+
+
+def _take(
+    session: Session, db: Database, bell: Bell, ask: Ask, job: Row[Any], draining: threading.Event
+) -> Lease | None:
+    token = uuid4()
+    taken = slices.take(session, job.id, token, ask.worker, ask.about)
+    if taken is None:
+        return None
+    if job.state == "queued":
+        moves.start(session, job.id)
+    return Lease(
+        _db=db,
+        _bell=bell,
+        _ask=ask,
+        _held=Holding(taken.id, token),
+        job=job.id,
+        kind=job.kind,
+        resource=job.resource,
+        caller=Caller(job.owner, job.project, frozenset({Scope.READ, Scope.WRITE})),
+        inputs=job.inputs,
+        payload=taken.payload,
+        attempt=taken.attempts,
+        draining=draining,
+    )

@@ -1,21 +1,32 @@
-"""What web processes do with jobs: submit, look, cancel. Does not run anything."""
+"""What web processes do with jobs: submit, look, cancel, retry. Does not run anything."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, insert, select, text, update
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from api_schemas.base import JobEvent, JobState, JobView, Problem
+from api_schemas.jobs import AttemptView
 from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Tx, new_id
-from services.kit.errors import Conflict, NotFound
-from services.kit.jobs.models import NOW, Event, Job, Slice, Wait
+from services.kit.errors import Conflict, NotFound, TooMany
+from services.kit.jobs import lineage, moves, slices
+from services.kit.jobs.lineage import DELETE, SourceDeleted
+from services.kit.jobs.models import Attempt, Event, Job, Share, Slice, Wait
+from services.kit.jobs.moves import IN_VAIN, DependencyFailed
 
-_UNSUCCESSFUL = ("failed", "cancelled", "quarantined")
+QUEUED_CAP = 1000
+"""Unfinished jobs that one person may have in one queue, unless their share says otherwise."""
+
+
+REFUSED = (*IN_VAIN, "quarantined")
+"""States of a job for which no new job may wait."""
+
+_LOCK_SUBMITTER = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 
 
 class JobFinished(Conflict):
@@ -23,9 +34,18 @@ class JobFinished(Conflict):
     title = "The job has finished already"
 
 
-class DependencyFailed(Conflict):
-    slug = "dependency-failed"
-    title = "What this job waited for did not succeed"
+class NotQuarantined(Conflict):
+    slug = "not-quarantined"
+    title = "Only quarantined work can be retried"
+
+
+class QueueFull(TooMany):
+    slug = "queue-full"
+    title = "You have as much unfinished work in this queue as one person may have"
+
+
+class JobUnknown(NotFound):
+    pass
 
 
 @dataclass(frozen=True)
@@ -51,14 +71,18 @@ class NewJob:
 class Jobs:
     """The ledger of jobs as web processes see it."""
 
-    def __init__(self, bell: Bell) -> None:
+    def __init__(self, bell: Bell, queued_cap: int = QUEUED_CAP) -> None:
         self._bell = bell
+        self._queued_cap = queued_cap
 
     def submit(self, tx: Tx, new: NewJob) -> UUID:
         """Write the job and its slices into the caller's transaction; ring once it commits.
 
-        Raises `DependencyFailed` when a job in `waits_for` has already ended badly.
+        Raises `DependencyFailed` when a job in `waits_for` has already ended badly, and
+        `QueueFull` (429) when its owner has too much unfinished work in the queue.
         """
+        if new.kind != DELETE:  # nobody is too busy to delete
+            self._check_cap(tx.session, new)
         state = self._first_state(tx.session, new.waits_for)
         tx.session.execute(
             insert(Job).values(
@@ -75,14 +99,30 @@ class Jobs:
                 unit=new.unit,
             )
         )
-        append_slices(tx.session, new.id, new.slices)
+        slices.append(tx.session, new.id, new.slices)
         if new.waits_for:
             rows = [{"job": new.id, "awaited": a} for a in dict.fromkeys(new.waits_for)]
             tx.session.execute(insert(Wait), rows)
-        record(tx.session, new.id, "state")
+        moves.record(tx.session, new.id, "state")
         if state == "queued":
             tx.after_commit(lambda: self._bell.ring(new.queue))
         return new.id
+
+    def _check_cap(self, session: Session, new: NewJob) -> None:
+        owner = new.caller.person
+        session.execute(_LOCK_SUBMITTER, {"key": f"submit:{new.queue}:{owner}"})
+        own = session.scalar(select(Share.queued_cap).where(Share.owner == owner))
+        cap = self._queued_cap if own is None else own
+        unfinished = session.scalar(
+            select(func.count()).where(
+                Job.queue == new.queue, Job.owner == owner, Job.finished_at.is_(None)
+            )
+        )
+        if (unfinished or 0) >= cap:
+            raise QueueFull(
+                f"{unfinished} jobs of yours are unfinished; wait for some, or cancel some",
+                accepted=f"at most {cap} unfinished jobs in queue '{new.queue}'",
+            )
 
     def _first_state(self, session: Session, waits_for: Sequence[UUID]) -> str:
         if not waits_for:
@@ -94,7 +134,7 @@ class Jobs:
             .order_by(Job.id)
             .with_for_update(read=True)
         ).all()
-        if any(row.state in _UNSUCCESSFUL for row in awaited):
+        if any(row.state in REFUSED for row in awaited):
             raise DependencyFailed("A dataset, generator or cohort named here did not succeed")
         return "queued" if all(row.state == "succeeded" for row in awaited) else "blocked"
 
@@ -114,22 +154,61 @@ class Jobs:
                 waits.setdefault(wait.job, []).append(wait.awaited)
         return {row.id: _job_view(row, waits.get(row.id, [])) for row in rows}
 
+    def find(self, tx: Tx, caller: Caller, job: UUID) -> JobView:
+        """A job of the caller's project; raises `JobUnknown` (404) for any other."""
+        mine = tx.session.scalar(select(Job.id).where(Job.id == job, Job.project == caller.project))
+        if mine is None:
+            raise JobUnknown("There is no such job")
+        return self.view(tx, job)
+
     def cancel(self, tx: Tx, job: UUID) -> JobView:
         """Cancel; cancelled already is fine, finished raises `JobFinished` (409).
 
         A worker notices within one heartbeat: its slice is no longer its own.
         """
-        row = tx.session.scalars(
-            select(Job).where(Job.id == job).with_for_update(key_share=True)
-        ).one_or_none()
-        if row is None:
-            raise NotFound("There is no such job")
+        row = _locked(tx.session, job)
         if row.state == "cancelled":
             return self.view(tx, job)
         if row.finished_at is not None:
             raise JobFinished(f"The job has {row.state}; there is nothing left to cancel")
-        end_job(tx, self._bell, job, "cancelled")
+        moves.end(tx, self._bell, job, "cancelled")
         return self.view(tx, job)
+
+    def retry(self, tx: Tx, job: UUID) -> JobView:
+        """Queue quarantined work again, its crashes forgiven; else `NotQuarantined` (409).
+
+        Work on what is deleted stays where it is (`SourceDeleted`, 404).
+        """
+        row = _locked(tx.session, job)
+        if row.state != "quarantined":
+            raise NotQuarantined(f"The job is {row.state}", accepted="a quarantined job")
+        if row.kind != DELETE and lineage.is_deleted(tx.session, row.resource):
+            raise SourceDeleted("What it worked on is being deleted")
+        queue = row.queue
+        slices.forgive(tx.session, job)
+        moves.move(tx.session, job, "queued", finished_at=None, problem=None)
+        tx.after_commit(lambda: self._bell.ring(queue))
+        return self.view(tx, job)
+
+    def prioritise(self, tx: Tx, job: UUID, priority: int) -> JobView:
+        """Let a job go before or after all others; an ended one raises `JobFinished` (409)."""
+        row = _locked(tx.session, job)
+        if row.finished_at is not None:
+            raise JobFinished(f"The job has {row.state}")
+        row.priority = priority
+        tx.session.flush()
+        return self.view(tx, job)
+
+    def attempts(self, tx: Tx, job: UUID, limit: int = 1000) -> list[AttemptView]:
+        """Who worked on a job, on what, and how each attempt ended; the newest `limit`."""
+        rows = tx.session.execute(
+            select(Attempt, Slice.ordinal)
+            .join(Slice, Slice.id == Attempt.slice)
+            .where(Attempt.job == job)
+            .order_by(Attempt.started_at.desc(), Attempt.slice.desc(), Attempt.number.desc())
+            .limit(limit)
+        ).all()
+        return [_attempt_view(row, ordinal) for row, ordinal in reversed(rows)]
 
     def events(self, tx: Tx, job: UUID, after: int, limit: int = 500) -> list[JobEvent]:
         """Events of a job with an id above `after`, oldest first."""
@@ -149,6 +228,31 @@ class Jobs:
         return tx.session.scalar(select(Job.finished_at).where(Job.id == job)) is not None
 
 
+def _locked(session: Session, job: UUID) -> Job:
+    row = session.scalars(
+        select(Job)
+        .where(Job.id == job)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        raise JobUnknown("There is no such job")
+    return row
+
+
+def _attempt_view(row: Attempt, ordinal: int) -> AttemptView:
+    return AttemptView(
+        slice=ordinal,
+        number=row.number,
+        worker=row.worker,
+        about=row.about,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        outcome=row.outcome,  # pyright: ignore[reportArgumentType] - the table's check allows these
+        reason=row.reason,
+    )
+
+
 def _job_view(row: Job, waits_for: list[UUID]) -> JobView:
     return JobView(
         id=row.id,
@@ -158,94 +262,10 @@ def _job_view(row: Job, waits_for: list[UUID]) -> JobView:
         total=row.total,
         unit=row.unit,
         message=row.message,
+        priority=row.priority,
         waits_for=waits_for,
         problem=None if row.problem is None else Problem.model_validate(row.problem),
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
     )
-
-
-def append_slices(session: Session, job: UUID, payloads: Sequence[dict[str, Any]]) -> None:
-    """Queue further slices of a job behind those it has."""
-    if not payloads:
-        return
-    last = session.scalar(
-        text("SELECT coalesce(max(ordinal), -1) FROM jobs.slices WHERE job = :job"), {"job": job}
-    )
-    first = cast("int", last) + 1
-    session.execute(
-        insert(Slice),
-        [{"job": job, "ordinal": first + i, "payload": p} for i, p in enumerate(payloads)],
-    )
-
-
-_RECORD = text(
-    "INSERT INTO jobs.events (job, kind, state, done, total, unit, message) "
-    "SELECT id, :kind, state, done, total, unit, message FROM jobs.jobs WHERE id = :job"
-)
-
-
-def record(session: Session, job: UUID, kind: str) -> None:
-    """Append the job's present standing to its events."""
-    session.execute(_RECORD, {"job": job, "kind": kind})
-
-
-def end_job(tx: Tx, bell: Bell, job: UUID, state: str, problem: Problem | None = None) -> None:
-    """Move a job, whose row the caller has locked, to a terminal state; settle who waits for it."""
-    session = tx.session
-    session.execute(
-        update(Job)
-        .where(Job.id == job)
-        .values(
-            state=state,
-            finished_at=NOW,
-            problem=None if problem is None else problem.model_dump(mode="json"),
-        )
-        .execution_options(synchronize_session=False)
-    )
-    if state != "succeeded":
-        session.execute(
-            update(Slice)
-            .where(Slice.job == job, Slice.state.in_(("queued", "running")))
-            .values(state="cancelled", lease=None, finished_at=NOW)
-            .execution_options(synchronize_session=False)
-        )
-    record(session, job, "state")
-    waiting = session.scalars(select(Wait.job).where(Wait.awaited == job).order_by(Wait.job)).all()
-    for dependent in waiting:
-        settle(tx, bell, dependent)
-
-
-def settle(tx: Tx, bell: Bell, job: UUID) -> None:
-    """Queue a blocked job whose wait is over, or fail it when it waited in vain."""
-    session = tx.session
-    row = session.scalars(
-        select(Job)
-        .where(Job.id == job, Job.state == "blocked")
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).one_or_none()
-    if row is None:
-        return
-    states = session.scalars(
-        select(Job.state).join(Wait, Wait.awaited == Job.id).where(Wait.job == job)
-    ).all()
-    if any(s in _UNSUCCESSFUL for s in states):
-        problem = DependencyFailed("A dataset, generator or cohort it needs did not succeed")
-        end_job(tx, bell, job, "failed", problem.problem)
-    elif all(s == "succeeded" for s in states):
-        queue = row.queue
-        session.execute(
-            update(Job)
-            .where(Job.id == job)
-            .values(state="queued")
-            .execution_options(synchronize_session=False)
-        )
-        record(session, job, "state")
-        tx.after_commit(lambda: bell.ring(queue))
-
-
-def affected(session: Session, statement: Any, parameters: dict[str, Any]) -> int:
-    """Run a statement and say how many rows it touched."""
-    return cast("CursorResult[Any]", session.execute(statement, parameters)).rowcount

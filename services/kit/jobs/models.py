@@ -22,6 +22,8 @@ NOW = text("now()")
 
 JOB_STATES = ("blocked", "queued", "running", "succeeded", "failed", "cancelled", "quarantined")
 SLICE_STATES = ("queued", "running", "done", "failed", "quarantined", "cancelled")
+OUTCOMES = ("done", "released", "crashed", "lost", "failed", "cancelled")
+OPEN = "state IN ('queued', 'running')"
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -41,7 +43,12 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(_one_of("state", JOB_STATES), name="job_state"),
-        Index("jobs_active", "queue", "state", postgresql_where=text("finished_at IS NULL")),
+        Index(
+            "jobs_active",
+            *("queue", "owner", text("priority DESC"), "created_at", "id"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+        Index("jobs_of_resource", "resource"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -74,13 +81,41 @@ class Wait(Base):
     awaited: Mapped[UUID] = mapped_column(ForeignKey(Job.id), primary_key=True)
 
 
+class Resource(Base):
+    """What a service keeps under an id. `deletion` is the job that takes it away: from then on
+    it is gone for readers. The row stays, and tells that there was such a thing.
+    """
+
+    __tablename__ = "resources"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    service: Mapped[str]
+    queue: Mapped[str]
+    kind: Mapped[str]
+    name: Mapped[str]
+    deletion: Mapped[UUID | None] = mapped_column(ForeignKey(Job.id))
+
+
+class Use(Base):
+    """`resource` was made from `uses`, which may be nobody's: a plan names any experiment."""
+
+    __tablename__ = "uses"
+    __table_args__ = (Index("uses_of", "uses"),)
+
+    resource: Mapped[UUID] = mapped_column(ForeignKey(Resource.id), primary_key=True)
+    uses: Mapped[UUID] = mapped_column(primary_key=True)
+
+
 class Slice(Base):
+    """What a worker leases. `beats` moves while its holder lives: the sweeper watches it."""
+
     __tablename__ = "slices"
     __table_args__ = (
         CheckConstraint(_one_of("state", SLICE_STATES), name="slice_state"),
         CheckConstraint("(state = 'running') = (lease IS NOT NULL)", name="a_lease_means_running"),
-        Index("slices_queued", "job", "ordinal", postgresql_where=text("state = 'queued'")),
-        Index("slices_running", "leased_until", postgresql_where=text("state = 'running'")),
+        Index("slices_open", "job", "ordinal", postgresql_where=text(OPEN)),
+        Index("slices_running", "job", postgresql_where=text("state = 'running'")),
         Index("slices_of_job", "job", "ordinal", unique=True),
     )
 
@@ -90,13 +125,33 @@ class Slice(Base):
     state: Mapped[str] = mapped_column(server_default="queued")
     payload: Mapped[dict[str, Any]]
     lease: Mapped[UUID | None]
-    leased_until: Mapped[datetime | None]
-    worker: Mapped[str | None]
+    beats: Mapped[int] = mapped_column(server_default="0")
     attempts: Mapped[int] = mapped_column(server_default="0")
     crashes: Mapped[int] = mapped_column(server_default="0")
     not_before: Mapped[datetime] = mapped_column(server_default=NOW)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One lease of a slice: who held it, on what, and how and why it ended."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        CheckConstraint(_one_of("outcome", OUTCOMES), name="attempt_outcome"),
+        Index("attempts_of_job", "job", "started_at"),
+        Index("attempts_by_time", "started_at"),
+    )
+
+    slice: Mapped[int] = mapped_column(ForeignKey(Slice.id), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    job: Mapped[UUID] = mapped_column(ForeignKey(Job.id))
+    worker: Mapped[str]
+    about: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    reason: Mapped[str] = mapped_column(server_default="")
 
 
 class Event(Base):
@@ -115,14 +170,26 @@ class Event(Base):
 
 
 class Usage(Base):
-    """Seconds an owner's slices ran, by queue and hour: what fair share looks at."""
+    """Seconds an owner's slices ran on a queue, as of a moment; they decay from then on."""
 
     __tablename__ = "usage"
 
     owner: Mapped[UUID] = mapped_column(primary_key=True)
     queue: Mapped[str] = mapped_column(primary_key=True)
-    hour: Mapped[datetime] = mapped_column(primary_key=True)
     seconds: Mapped[float] = mapped_column(server_default="0")
+    as_of: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Share(Base):
+    """What an administrator grants a person: weight of the fair share, and caps of their own."""
+
+    __tablename__ = "shares"
+    __table_args__ = (CheckConstraint("weight > 0", name="a_weight_is_positive"),)
+
+    owner: Mapped[UUID] = mapped_column(primary_key=True)
+    weight: Mapped[float] = mapped_column(server_default="1")
+    running_cap: Mapped[int | None]
+    queued_cap: Mapped[int | None]
 
 
 class IdempotencyKey(Base):

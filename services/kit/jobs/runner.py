@@ -1,4 +1,4 @@
-"""One worker: hears a bell, runs one slice, rings again if more is runnable.
+"""One worker: hears a bell, runs one slice, sees to it that the next bell rings.
 
 Knows nothing of what a slice does; that is its handler's matter.
 """
@@ -6,21 +6,20 @@ Knows nothing of what a slice does; that is its handler's matter.
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
-import httpx2
 import structlog
-import urllib3
-from minio.error import S3Error
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from services.kit.bell import Bell
 from services.kit.db import Database
-from services.kit.errors import ProblemError, Unavailable
-from services.kit.jobs.leases import Claim, Lease, LeaseLost, Released, claim
+from services.kit.jobs import faults
+from services.kit.jobs.fairness import Ask
+from services.kit.jobs.leases import Lease, LeaseLost, Released, claim
 from services.kit.logging import get_logger
 
 log = get_logger(__name__)
@@ -29,31 +28,11 @@ Handler = Callable[[Lease], None]
 
 TICK_S = 0.5
 AWAY_DELAY_S = 5.0
+LONGEST_DELAY_S = 60.0
+PATIENCE_S = 2.0
 STALLED_EXIT = 70
 
-AWAY = (
-    OperationalError,
-    InterfaceError,
-    urllib3.exceptions.HTTPError,
-    httpx2.TransportError,
-    Unavailable,
-)
-"""Errors that mean a server is away: requeued after a while, no failure counted."""
-
-STORE_BUSY = frozenset({"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout"})
-
-
-def _away(error: Exception) -> bool:
-    return isinstance(error, AWAY) or (isinstance(error, S3Error) and error.code in STORE_BUSY)
-
-
-def _requeue(lease: Lease, error: Exception) -> None:
-    if _away(error):
-        log.warning("a server is away", error=type(error).__name__)
-        lease.give_back(AWAY_DELAY_S)
-    else:
-        log.error("slice crashed", error=type(error).__name__, exc_info=error)
-        lease.give_back(2.0**lease.attempt, crashed=True)
+DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
 class Runner:
@@ -64,17 +43,19 @@ class Runner:
         db: Database,
         bell: Bell,
         handlers: Mapping[str, Handler],
-        ask: Claim,
+        ask: Ask,
         *,
+        lease_s: float = 60.0,
         heartbeat_s: float = 10.0,
         stall_s: float = 900.0,
         device: str | None = None,
     ) -> None:
-        """`device` names what only one worker may use at a time, across processes."""
+        """`device` names what this worker shares with others; it is locked while a slice runs."""
         self._db = db
         self._bell = bell
         self._handlers = handlers
         self._ask = ask
+        self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
         self._stall_s = stall_s
         self._device = device
@@ -86,24 +67,29 @@ class Runner:
         self.draining.set()
 
     def answer_bell(self) -> bool:
-        """Run one slice; ring on when there was one. Returns whether there was."""
-        ran = self.run_one()
-        if ran and not self.draining.is_set():
-            self._bell.ring(self._ask.queue)
-        return ran
+        """Run one slice and see that a bell rings for what is left; whether there was one.
 
-    def run_one(self) -> bool:
-        """Claim and run one slice; False when nothing is runnable."""
+        The next bell rings before the slice runs: another worker need not wait for its end.
+        """
+        return self.run_one(self._ring_on)
+
+    def run_one(self, claimed: Callable[[], None] = lambda: None) -> bool:
+        """Claim and run one slice, `claimed` in between; False when nothing is runnable."""
         with self._exclusive_device():
             if self.draining.is_set():
                 return False
             lease = claim(self._db, self._bell, self._ask, self._warm, self.draining)
             if lease is None:
                 return False
+            claimed()
             self._warm = lease.job
             with structlog.contextvars.bound_contextvars(job=str(lease.job), kind=lease.kind):
                 self._run(lease)
+        claimed()
         return True
+
+    def _ring_on(self) -> None:
+        self._bell.ring_if_silent(self._ask.queue)
 
     def _run(self, lease: Lease) -> None:
         with self._heartbeat(lease):
@@ -111,20 +97,52 @@ class Runner:
                 self._handlers[lease.kind](lease)
             except LeaseLost:
                 log.info("slice given up: cancelled, or leased to another")
-            except Released:
-                lease.give_back()
-            except ProblemError as error:
-                if isinstance(error, Unavailable):
-                    _requeue(lease, error)
-                else:
-                    log.info("slice failed", problem=error.problem.type)
-                    lease.fail(error)
+                if lease.out_of_touch:
+                    self._settle(lambda: lease.give_back("the database was away"))
+            except Released as released:
+                reason = str(released) or "its handler asked for a pause"
+                self._settle(lambda: lease.give_back(reason))
             except Exception as error:  # noqa: BLE001 - the last resort: crashed, tried again
-                _requeue(lease, error)
+                self._after(lease, error)
             else:
                 if not lease.lost.is_set():
                     log.error("handler returned without finishing its slice")
-                    lease.give_back(crashed=True)
+                    self._settle(lambda: lease.give_back("it did not finish", crashed=True))
+
+    def _after(self, lease: Lease, error: Exception) -> None:
+        """Give the slice back, or end its job: whichever the error calls for."""
+        lacking = faults.absence(error)
+        if lacking is not None:
+            log.warning("slice given back", reason=lacking, error=type(error).__name__)
+            self._settle(lambda: lease.give_back(lacking, AWAY_DELAY_S))
+            return
+        problem = faults.verdict(error)
+        if problem is not None:
+            log.info("slice failed", problem=problem.problem.type)
+            self._settle(lambda: lease.fail(problem))
+            return
+        # Where, not what: an error's own words may quote a path or a value that names a patient.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        log.error("slice crashed", error=type(error).__name__, trace=trace)
+        reason = f"{type(error).__name__} in the worker; its log tells more"
+        delay_s = min(2.0**lease.attempt, LONGEST_DELAY_S)
+        self._settle(lambda: lease.give_back(reason, delay_s, crashed=True))
+
+    def _settle(self, tell: Callable[[], None]) -> None:
+        """Tell the database how the slice ended, however long it is away.
+
+        There is nothing else that this worker could do meanwhile. Should it be told to stop, the
+        sweeper will find the slice.
+        """
+        while True:
+            try:
+                return tell()
+            except DATABASE_AWAY as error:
+                log.warning("the database is away", error=type(error).__name__)
+                if self.draining.wait(PATIENCE_S):
+                    return None
+
+    # ------------------------------------------------------------ heartbeat
 
     @contextmanager
     def _heartbeat(self, lease: Lease) -> Generator[None]:
@@ -150,15 +168,19 @@ class Runner:
             try:
                 lease.beat()
                 beaten = now
-            except AWAY as error:
+            except DATABASE_AWAY as error:
                 log.warning("heartbeat missed", error=type(error).__name__)
-                if now - beaten > self._ask.lease_s:
-                    lease.lost.set()
+                if now - beaten > self._lease_s:
+                    lease.give_up()
 
     def _end_stalled(self, lease: Lease) -> None:
         log.error("no progress within the stall limit; ending this process", limit_s=self._stall_s)
-        lease.give_back(crashed=True)
-        os._exit(STALLED_EXIT)
+        try:
+            lease.give_back(f"no progress for {self._stall_s:.0f} s", crashed=True)
+        finally:
+            os._exit(STALLED_EXIT)
+
+    # ------------------------------------------------------------ device
 
     @contextmanager
     def _exclusive_device(self) -> Generator[None]:
@@ -176,11 +198,8 @@ class Runner:
             try:
                 yield
             finally:
-                if held:
-                    connection.execute(
-                        text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": key}
-                    )
-                connection.execute(text("RESET lock_timeout"))
+                with suppress(*DATABASE_AWAY):  # the lock went with its session
+                    self._unlock(connection, key)
 
     def _try_lock(self, connection: Connection, key: str) -> bool:
         try:
@@ -192,3 +211,9 @@ class Runner:
                 raise
             return False
         return True
+
+    def _unlock(self, connection: Connection, key: str) -> None:
+        connection.execute(
+            text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": key}
+        )
+        connection.execute(text("RESET lock_timeout"))

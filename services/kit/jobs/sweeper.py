@@ -1,74 +1,144 @@
-"""Every few seconds: requeue what a dead worker held, settle who waits, ring what is forgotten."""
+"""Every few seconds: requeue what a dead worker held, settle who waits, ring what is forgotten.
 
-from redis.exceptions import RedisError
+Trusts no clock that anybody can set. A holder is dead when its slice's `beats` have not moved for
+the lease's time by this process's monotonic clock; what the sweeper has not watched for so long,
+it leaves alone.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
 from sqlalchemy import select, text
 
 from services.kit.bell import Bell
 from services.kit.db import Database
-from services.kit.jobs.leases import CRASH_LIMIT, quarantine
-from services.kit.jobs.ledger import settle
+from services.kit.jobs import faults, moves, slices
 from services.kit.jobs.models import Job
+from services.kit.jobs.slices import Holding
 from services.kit.logging import get_logger
 
 log = get_logger(__name__)
 
-_EXPIRED = text(
-    "SELECT job FROM jobs.slices WHERE state = 'running' AND leased_until < now() GROUP BY job"
-)
+TIDY_EVERY_S = 3600.0
+LONGEST_DELAY_S = 600
+"""No slice is put off for longer; one that seems to be was put off by another clock."""
 
-_LOCK_JOB = text("SELECT id FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE")
+_HELD = text("SELECT id, job, lease, beats FROM jobs.slices WHERE state = 'running' ORDER BY id")
 
-_TAKE_BACK = text("""
-    UPDATE jobs.slices
-    SET state = 'queued', lease = NULL, leased_until = NULL, crashes = crashes + 1
-    WHERE job = :job AND state = 'running' AND leased_until < now()
-    RETURNING id, crashes
+_LOCK_JOB = text("SELECT 1 FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE")
+
+_STILL = text("SELECT 1 FROM jobs.slices WHERE id = :id AND lease = :lease AND beats = :beats")
+
+_PUT_OFF = text("""
+    UPDATE jobs.slices SET not_before = now()
+    WHERE state = 'queued' AND not_before > now() + make_interval(secs => :longest_s)
 """)
 
 _RUNNABLE = text("""
     SELECT DISTINCT j.queue FROM jobs.jobs j
-    WHERE j.state IN ('queued', 'running')
+    WHERE j.state IN ('queued', 'running') AND j.finished_at IS NULL
       AND EXISTS (SELECT 1 FROM jobs.slices s
                   WHERE s.job = j.id AND s.state = 'queued' AND s.not_before <= now())
 """)
+
+_OLD_PROGRESS = text("""
+    DELETE FROM jobs.events WHERE id IN (
+        SELECT e.id FROM jobs.events e JOIN jobs.jobs j ON j.id = e.job
+        WHERE e.kind = 'progress' AND j.finished_at < now() - interval '1 day')
+""")
+
+
+@dataclass
+class _Watched:
+    beats: int
+    since: float
 
 
 class Sweeper:
     """What makes a crash, a lost bell and a missed wake-up harmless."""
 
-    def __init__(self, db: Database, bell: Bell) -> None:
+    def __init__(
+        self,
+        db: Database,
+        bell: Bell,
+        lease_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._db = db
         self._bell = bell
+        self._lease_s = lease_s
+        self._clock = clock
+        self._watched: dict[Holding, _Watched] = {}
+        self._looked = self._tidied = clock()
+
+    def run(self, every_s: float, ending: threading.Event) -> None:
+        """Sweep until told to end; a server that is away is waited for."""
+        while not ending.wait(every_s):
+            try:
+                self.sweep()
+            except Exception as error:
+                if faults.absence(error) is None:
+                    raise
+                log.warning("a server is away", error=type(error).__name__)
 
     def sweep(self) -> None:
-        self.take_back_expired()
+        self.take_back_lost()
         self.settle_blocked()
         self.ring_forgotten()
+        if self._clock() - self._tidied > TIDY_EVERY_S:
+            self.tidy()
 
-    def take_back_expired(self) -> None:
+    def take_back_lost(self) -> None:
         with self._db.transaction() as tx:
-            jobs = tx.session.scalars(_EXPIRED).all()
-        for job in jobs:
-            with self._db.transaction() as tx:
-                tx.session.execute(_LOCK_JOB, {"job": job})
-                for row in tx.session.execute(_TAKE_BACK, {"job": job}).all():
-                    log.warning("lease expired", job=str(job), slice=row.id, crashes=row.crashes)
-                    if row.crashes >= CRASH_LIMIT:
-                        quarantine(tx, self._bell, job, row.id)
+            held = tx.session.execute(_HELD).all()
+        now = self._clock()
+        if now - self._looked > self._lease_s:
+            # We could not look for so long that nobody else may have reached the database either.
+            self._watched.clear()
+        self._looked = now
+        before, self._watched = self._watched, {}
+        for row in held:
+            holding = Holding(row.id, row.lease)
+            watched = before.get(holding)
+            if watched is None or watched.beats != row.beats:
+                watched = _Watched(row.beats, now)
+            self._watched[holding] = watched
+            if now - watched.since > self._lease_s:
+                self._take_back(holding, row.job, row.beats)
+
+    def _take_back(self, holding: Holding, job: UUID, beats: int) -> None:
+        with self._db.transaction() as tx:
+            tx.session.execute(_LOCK_JOB, {"job": job})
+            values = {"id": holding.slice, "lease": holding.lease, "beats": beats}
+            if tx.session.scalar(_STILL, values) is None:
+                return
+            reason = f"its worker was not heard of for {self._lease_s:.0f} s"
+            state = slices.leave(tx.session, holding, "lost", reason)
+            log.warning("lease lost", job=str(job), slice=holding.slice, state=state)
+            if state == "quarantined":
+                moves.quarantine(tx, self._bell, job, reason)
+            elif state is not None:
+                moves.record(tx.session, job, "note", f"given back: {reason}")
 
     def settle_blocked(self) -> None:
         with self._db.transaction() as tx:
             blocked = tx.session.scalars(select(Job.id).where(Job.state == "blocked")).all()
         for job in blocked:
             with self._db.transaction() as tx:
-                settle(tx, self._bell, job)
+                moves.settle(tx, self._bell, job)
 
     def ring_forgotten(self) -> None:
         with self._db.transaction() as tx:
+            tx.session.execute(_PUT_OFF, {"longest_s": LONGEST_DELAY_S})
             queues = tx.session.scalars(_RUNNABLE).all()
         for queue in queues:
-            try:
-                if self._bell.pending(queue) == 0:
-                    self._bell.ring(queue)
-            except RedisError as error:
-                log.warning("the broker is away", queue=queue, error=type(error).__name__)
+            self._bell.ring_if_silent(queue)
+
+    def tidy(self) -> None:
+        """Of work that ended long ago only the changes of state stay on record."""
+        self._tidied = self._clock()
+        with self._db.transaction() as tx:
+            tx.session.execute(_OLD_PROGRESS)

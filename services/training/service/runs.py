@@ -177,7 +177,7 @@ class RunExperiment:
         progress = self._progress(task)
 
         def pause() -> bool:
-            return task.lease.should_stop() or time.monotonic() > deadline
+            return task.lease.should_pause() or time.monotonic() > deadline
 
         def train(resume: Path | None) -> Outcome:
             return self._engine.train(spec, folder, resume=resume, pause=pause, progress=progress)
@@ -189,6 +189,10 @@ class RunExperiment:
                     return train(fetch_folder(self._store, files, folder / f"resume-{number}"))
                 except (CheckpointMismatchError, DigestMismatch, ObjectMissing) as error:
                     log.warning("checkpoint unusable", step=checkpoint["step"], error=str(error))
+                    task.lease.note(
+                        f"{task.arm}, seed {task.seed}: the checkpoint of step "
+                        f"{checkpoint['step']} was damaged; going on from the one before"
+                    )
             return train(None)
         except NotFiniteError as error:
             raise TrainingDiverged(

@@ -1,0 +1,100 @@
+"""The moves of a job, and what follows from them for the jobs that wait for it.
+
+Whoever calls has locked the job's row; the database's trigger refuses what is not in its table.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from api_schemas.base import Problem
+from services.kit.bell import Bell
+from services.kit.db import Tx
+from services.kit.errors import Conflict, ProblemError
+from services.kit.jobs import slices
+from services.kit.jobs.models import NOW, Job, Wait
+
+IN_VAIN = ("failed", "cancelled")
+"""States of a job for which nobody needs to wait any longer. Quarantined work may be retried."""
+
+_RECORD = text(
+    "INSERT INTO jobs.events (job, kind, state, done, total, unit, message) "
+    "SELECT id, :kind, state, done, total, unit, coalesce(:message, message) "
+    "FROM jobs.jobs WHERE id = :job"
+)
+
+
+class DependencyFailed(Conflict):
+    slug = "dependency-failed"
+    title = "What this job waited for did not succeed"
+
+
+class Quarantined(ProblemError):
+    slug = "quarantined"
+    title = "The work crashed again and again and was set aside"
+
+
+def record(session: Session, job: UUID, kind: str, message: str | None = None) -> None:
+    """Append the job's present standing to its events, with words of its own if given."""
+    session.execute(_RECORD, {"job": job, "kind": kind, "message": message})
+
+
+def move(session: Session, job: UUID, state: str, **more: Any) -> None:
+    """Put a job into another state, and say so in its events."""
+    session.execute(
+        update(Job)
+        .where(Job.id == job)
+        .values(state=state, **more)
+        .execution_options(synchronize_session=False)
+    )
+    record(session, job, "state")
+
+
+def start(session: Session, job: UUID) -> None:
+    """The first slice of a queued job is taken."""
+    move(session, job, "running", started_at=func.coalesce(Job.started_at, NOW))
+
+
+def end(tx: Tx, bell: Bell, job: UUID, state: str, problem: Problem | None = None) -> None:
+    """Move a job to an end; its open slices are cancelled, and whoever waits for it is settled."""
+    session = tx.session
+    if state in IN_VAIN:
+        slices.leave_all(session, job, "cancelled", f"the job has {state}")
+        slices.drop_queued(session, job)
+    told = None if problem is None else problem.model_dump(mode="json")
+    move(session, job, state, finished_at=NOW, problem=told)
+    waiting = session.scalars(select(Wait.job).where(Wait.awaited == job).order_by(Wait.job)).all()
+    for dependent in waiting:
+        settle(tx, bell, dependent)
+
+
+def quarantine(tx: Tx, bell: Bell, job: UUID, reason: str) -> None:
+    """Set a job aside. Its other slices wait for `retry`; who waits for the job waits on."""
+    slices.leave_all(tx.session, job, "released", "another part of the job was set aside")
+    times = f"A part of this job crashed {slices.CRASH_LIMIT} times; the last time: {reason}"
+    end(tx, bell, job, "quarantined", Quarantined(times).problem)
+
+
+def settle(tx: Tx, bell: Bell, job: UUID) -> None:
+    """Queue a blocked job whose wait is over, or fail it when it waited in vain."""
+    session = tx.session
+    row = session.scalars(
+        select(Job)
+        .where(Job.id == job, Job.state == "blocked")
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        return
+    states = session.scalars(
+        select(Job.state).join(Wait, Wait.awaited == Job.id).where(Wait.job == job)
+    ).all()
+    if any(s in IN_VAIN for s in states):
+        problem = DependencyFailed("A dataset, generator or cohort it needs did not succeed")
+        end(tx, bell, job, "failed", problem.problem)
+    elif all(s == "succeeded" for s in states):
+        queue = row.queue
+        move(session, job, "queued")
+        tx.after_commit(lambda: bell.ring(queue))

@@ -1,0 +1,156 @@
+"""The moves of a slice, each one statement: take, leave, append. Whoever calls holds the job's row.
+
+Every leaving is fenced by the lease: a slice that is no longer the caller's does not move, and
+nothing is noted of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from sqlalchemy import Row, insert, text
+from sqlalchemy.orm import Session
+
+from services.kit.jobs.models import Slice
+
+CRASH_LIMIT = 3
+
+Outcome = Literal["done", "released", "crashed", "lost", "failed", "cancelled"]
+
+_STATE_AFTER: dict[Outcome, str] = {
+    "done": "done",
+    "released": "queued",
+    "crashed": "queued",
+    "lost": "queued",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+_TAKE = text("""
+    WITH taken AS (
+        UPDATE jobs.slices
+        SET state = 'running', lease = :lease, attempts = attempts + 1, started_at = now()
+        WHERE id = (SELECT id FROM jobs.slices
+                    WHERE job = :job AND state = 'queued' AND not_before <= now()
+                    ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING id, payload, attempts
+    ), noted AS (
+        INSERT INTO jobs.attempts (slice, number, job, worker, about)
+        SELECT id, attempts, :job, :worker, CAST(:about AS jsonb) FROM taken
+    )
+    SELECT id, payload, attempts FROM taken
+""")
+
+_LEAVE = text("""
+    WITH gone AS (
+        UPDATE jobs.slices
+        SET state = CASE WHEN :crash = 1 AND crashes + 1 >= :crash_limit THEN 'quarantined'
+                         ELSE CAST(:state AS varchar) END,
+            finished_at = CASE WHEN :state = 'queued' THEN NULL ELSE now() END,
+            crashes = crashes + :crash,
+            lease = NULL,
+            not_before = now() + make_interval(secs => :delay_s)
+        WHERE id = :id AND lease = :lease AND state = 'running'
+        RETURNING id, job, state, attempts, started_at
+    ), noted AS (
+        UPDATE jobs.attempts a SET ended_at = now(), outcome = :outcome, reason = :reason
+        FROM gone WHERE a.slice = gone.id AND a.number = gone.attempts
+    ), used AS (
+        INSERT INTO jobs.usage AS u (owner, queue, seconds)
+        SELECT j.owner, j.queue, coalesce(
+            CAST(:seconds AS double precision),
+            greatest(extract(epoch FROM now() - gone.started_at), 0)
+        )
+        FROM gone JOIN jobs.jobs j ON j.id = gone.job
+        ON CONFLICT (owner, queue) DO UPDATE
+        SET seconds = jobs.decayed(u.seconds, u.as_of) + EXCLUDED.seconds,
+            as_of = greatest(u.as_of, EXCLUDED.as_of)
+    )
+    SELECT state FROM gone
+""")
+
+_RUNNING = text(
+    "SELECT id, lease FROM jobs.slices WHERE job = :job AND state = 'running' ORDER BY id"
+)
+
+_DROP_QUEUED = text(
+    "UPDATE jobs.slices SET state = 'cancelled', finished_at = now() "
+    "WHERE job = :job AND state = 'queued'"
+)
+
+_FORGIVE = text(
+    "UPDATE jobs.slices SET state = 'queued', crashes = 0, finished_at = NULL, not_before = now() "
+    "WHERE job = :job AND state = 'quarantined'"
+)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A slice and the token under which somebody holds it."""
+
+    slice: int
+    lease: UUID
+
+
+def take(session: Session, job: UUID, lease: UUID, worker: str, about: str) -> Row[Any] | None:
+    """Lease the job's first runnable slice: (id, payload, attempts), or None."""
+    values = {"job": job, "lease": lease, "worker": worker, "about": about}
+    return session.execute(_TAKE, values).one_or_none()
+
+
+def leave(
+    session: Session,
+    held: Holding,
+    outcome: Outcome,
+    reason: str,
+    *,
+    delay_s: float = 0.0,
+    seconds: float | None = None,
+) -> str | None:
+    """End an attempt; the slice's new state, None when it was not `held` any more.
+
+    A crash or loss too many sets the slice aside: the state is then `quarantined`. The owner is
+    charged `seconds`, or by the database's clock where the caller does not know them.
+    """
+    values = {
+        "id": held.slice,
+        "lease": held.lease,
+        "state": _STATE_AFTER[outcome],
+        "outcome": outcome,
+        "reason": reason,
+        "crash": int(outcome in {"crashed", "lost"}),
+        "crash_limit": CRASH_LIMIT,
+        "delay_s": delay_s,
+        "seconds": seconds,
+    }
+    return session.scalar(_LEAVE, values)
+
+
+def leave_all(session: Session, job: UUID, outcome: Outcome, reason: str) -> None:
+    """Take every running slice of a job from its holder."""
+    for row in session.execute(_RUNNING, {"job": job}).all():
+        leave(session, Holding(row.id, row.lease), outcome, reason)
+
+
+def drop_queued(session: Session, job: UUID) -> None:
+    session.execute(_DROP_QUEUED, {"job": job})
+
+
+def forgive(session: Session, job: UUID) -> None:
+    """Queue again what was set aside, as if it had never crashed."""
+    session.execute(_FORGIVE, {"job": job})
+
+
+def append(session: Session, job: UUID, payloads: Sequence[dict[str, Any]]) -> None:
+    """Queue further slices of a job behind those it has."""
+    if not payloads:
+        return
+    last = session.scalar(
+        text("SELECT coalesce(max(ordinal), -1) FROM jobs.slices WHERE job = :job"), {"job": job}
+    )
+    first = cast("int", last) + 1
+    session.execute(
+        insert(Slice),
+        [{"job": job, "ordinal": first + i, "payload": p} for i, p in enumerate(payloads)],
+    )
