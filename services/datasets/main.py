@@ -1,5 +1,7 @@
 """The datasets service: its web process, and its part of the gateway."""
 
+import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from services.datasets.api import deletion_routes, routes
 from services.datasets.importers import Roots
+from services.datasets.importers.pseudonyms import Pseudonyms
 from services.datasets.service import (
     KIND,
     NAMED,
@@ -19,7 +22,7 @@ from services.kit.adapters import Adapters
 from services.kit.collector import Named
 from services.kit.deletion import Deletions
 from services.kit.http import web_app
-from services.kit.settings import Settings
+from services.kit.settings import PseudonymSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,22 @@ def build() -> FastAPI:
     """For `uvicorn --factory services.datasets.main:build`."""
     adapters = Adapters.connect(Settings.read())
     return web_app("datasets", [compose(adapters).router], adapters)
+
+
+def pseudonyms() -> None:
+    """Print the pseudonyms of patients, whose ids come line by line on standard input: so that
+    none stands in a URL, a log or a shell's history.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m services.datasets.main", description=pseudonyms.__doc__
+    )
+    parser.add_argument("--site", required=True, help="as the import named it")
+    site: str = parser.parse_args().site
+    known = Pseudonyms(PseudonymSettings.read().pseudonym_key.get_secret_value().encode())
+    for line in sys.stdin:
+        if patient := line.strip():
+            sys.stdout.write(known.patient(site, patient) + "\n")
+
+
+if __name__ == "__main__":
+    pseudonyms()

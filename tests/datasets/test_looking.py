@@ -16,7 +16,7 @@ from api_schemas.findings import FINDINGS
 from api_schemas.manifest import MANIFEST, from_parquet
 from services.datasets.main import compose
 from services.datasets.models import Manifest
-from services.datasets.reports.sheet import CELL_PX, GAP_PX, LINE_PX, sheet
+from services.datasets.reports.sheet import CELL_PX, GAP_PX, LINE_PX, LINES, sheet
 from services.datasets.service import Manifests
 from services.datasets.service.manifests import KEPT
 from services.datasets.statistics.summary import summary
@@ -136,7 +136,7 @@ def test_a_sheet_shows_each_picture_where_its_caption_is() -> None:
     pictures = [np.full((8, 8), 40 * n, np.uint8) for n in range(1, 6)]
     content = sheet("title", [(p, ["a" * 300, "b"]) for p in pictures], columns=3)
     pixels = np.asarray(Image.open(io.BytesIO(content)))
-    height = CELL_PX + 3 * LINE_PX + GAP_PX
+    height = CELL_PX + LINES * LINE_PX + GAP_PX
     assert pixels.shape == (2 * GAP_PX + LINE_PX + 2 * height, GAP_PX + 3 * (CELL_PX + GAP_PX))
     for place in range(5):
         row, column = divmod(place, 3)
