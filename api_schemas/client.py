@@ -4,7 +4,7 @@ Does not retry: a POST is made safe to repeat by its Idempotency-Key.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,13 +17,14 @@ from pydantic import TypeAdapter, ValidationError
 from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey
 from api_schemas.base import DeletionView, JobEvent, JobState, JobView, Page, Problem, Wire
 from api_schemas.datasets import (
-    CsvImport,
     DatasetView,
-    PhantomImport,
+    Duplicate,
     Rejection,
+    RejectionCode,
     Sample,
     SheetQuery,
     Summary,
+    UploadView,
 )
 from api_schemas.evaluation import (
     Comparison,
@@ -42,9 +43,11 @@ from api_schemas.generation import (
     ImageView,
     Seen,
 )
+from api_schemas.imports import FilesRequest, PhantomImport
 from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.overlaps import OverlapRequest, OverlapView
+from api_schemas.paper import PaperFile
 from api_schemas.selection import Filter, ViewRequest
 from api_schemas.shifts import Shift, ShiftQuery
 from api_schemas.terms import Licence
@@ -209,7 +212,7 @@ class Client(AbstractContextManager["Client"]):
     # ------------------------------------------------------------ datasets
 
     def post_dataset(
-        self, request: CsvImport | PhantomImport, *, idempotency_key: str | None = None
+        self, request: FilesRequest | PhantomImport, *, idempotency_key: str | None = None
     ) -> DatasetView:
         return self._post(DatasetView, "/datasets", request, idempotency_key)
 
@@ -246,12 +249,21 @@ class Client(AbstractContextManager["Client"]):
     def dataset_sample_png(self, dataset: UUID, sample_id: str) -> bytes:
         return self._ask("GET", f"/datasets/{dataset}/samples/{sample_id}.png").content
 
-    def dataset_rejections(self, dataset: UUID) -> Iterator[Rejection]:
-        return self._all(Rejection, f"/datasets/{dataset}/rejections")
+    def dataset_rejections(
+        self, dataset: UUID, *, code: RejectionCode | None = None
+    ) -> Iterator[Rejection]:
+        return self._all(Rejection, f"/datasets/{dataset}/rejections", code=code)
+
+    def dataset_duplicates(self, dataset: UUID) -> Iterator[Duplicate]:
+        return self._all(Duplicate, f"/datasets/{dataset}/duplicates")
 
     def dataset_manifest(self, dataset: UUID) -> pa.Table:
         """The manifest table (`api_schemas.manifest.MANIFEST`)."""
         return from_parquet(self._ask("GET", f"/datasets/{dataset}/manifest").content, MANIFEST)
+
+    def dataset_paper_file(self, dataset: UUID, name: PaperFile) -> str:
+        """One of the paper's own files, as CSV; of a cohort, `paper_file(cohort_manifest(...))`."""
+        return self._ask("GET", f"/datasets/{dataset}/paper/{name}").text
 
     def dataset_deletion(self, dataset: UUID) -> DeletionView:
         """What deleting it would take, or how far its deletion is."""
@@ -277,6 +289,15 @@ class Client(AbstractContextManager["Client"]):
 
     def get_withdrawal(self, withdrawal: UUID) -> WithdrawalView:
         return self._get(WithdrawalView, f"/withdrawals/{withdrawal}")
+
+    def post_upload(self, content: bytes | Iterable[bytes]) -> UploadView:
+        """Send an archive: its bytes, or its blocks one after the other."""
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._ask("POST", "/uploads", content=content, headers=headers)
+        return UploadView.model_validate_json(answer.content)
+
+    def delete_upload(self, upload: UUID) -> None:
+        self._ask("DELETE", f"/uploads/{upload}")
 
     # ------------------------------------------------------------ generation
 

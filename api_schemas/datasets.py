@@ -1,90 +1,21 @@
-"""Datasets on the wire: what is imported, and what is known about it afterwards."""
+"""Datasets on the wire: what is known about them once they are imported (`imports`)."""
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import Field
 
-from api_schemas.base import Digest, JobView, Name, Seed, Split, Wire
+from api_schemas.base import Digest, JobView, Seed, Split, Wire
 from api_schemas.findings import Race, Sex, View
 from api_schemas.selection import DerivedView, Filter
 from api_schemas.terms import Licence
-
-Site = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
-SizePx = Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
 
 
 class DatasetKind(StrEnum):
     REAL = "real"
     PHANTOM = "phantom"
     SYNTHETIC = "synthetic"
-
-
-class PhantomSite(StrEnum):
-    """Three made-up hospitals that differ in scanner and prevalence (stand-ins, not copies)."""
-
-    A = "phantom-a"
-    B = "phantom-b"
-    C = "phantom-c"
-
-
-class CsvImport(Wire):
-    """A CheXpert-style CSV on the server; `Path` is relative to the CSV or to `image_root`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "format": "chexpert_csv",
-                    "name": "CheXpert frontal",
-                    "path": "chexpert/train.csv",
-                    "site": "chexpert",
-                    "size_px": 256,
-                    "terms": "Stanford University Dataset Research Use Agreement",
-                }
-            ]
-        }
-    )
-
-    format: Literal["chexpert_csv"]
-    name: Name
-    path: str = Field(min_length=1, max_length=1000)
-    image_root: str | None = Field(default=None, max_length=1000)
-    site: Site
-    size_px: SizePx = 256
-    terms: str = Field(default="", max_length=2000)
-    licence: Licence = Licence()
-
-
-class PhantomImport(Wire):
-    """Drawn phantoms: no patient, no X-ray; for trying and testing the suite."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "format": "phantom",
-                    "name": "Phantoms, site A",
-                    "site": "phantom-a",
-                    "patients": 600,
-                    "size_px": 32,
-                    "seed": 1,
-                }
-            ]
-        }
-    )
-
-    format: Literal["phantom"]
-    name: Name
-    site: PhantomSite
-    patients: int = Field(ge=10, le=100_000)
-    size_px: SizePx = 32
-    seed: Seed = 0
-
-
-DatasetRequest = Annotated[CsvImport | PhantomImport, Field(discriminator="format")]
 
 
 class ManifestView(Wire):
@@ -104,6 +35,7 @@ class DatasetView(Wire):
     format: str
     site: str
     size_px: int
+    has_images: bool = Field(default=True, description="false: a table without its images")
     terms: str
     licence: Licence = Licence()
     created_at: datetime
@@ -114,11 +46,51 @@ class DatasetView(Wire):
     notes: list[str] = Field(default=[], description="how the rows were read, where it matters")
 
 
+class RejectionCode(StrEnum):
+    """Why something of the source was left out; `burned-in` is for a person to look at."""
+
+    ROW = "row"
+    VIEW = "view"
+    UNLISTED = "unlisted"
+    IMAGE = "image"
+    COLOUR = "colour"
+    MODALITY = "modality"
+    BURNED_IN = "burned-in"
+    WITHDRAWN = "withdrawn"
+
+
 class Rejection(Wire):
-    """A row of the source that could not be used. `line` counts from 1, the header included."""
+    """What of the source could not be used.
+
+    `line` is the line of the table, the header included; in a folder of files without a table
+    the number of the file, in the order of `find . -type f | LC_ALL=C sort`.
+    """
 
     line: int
+    code: RejectionCode
     reason: str
+
+
+class Duplicate(Wire):
+    """Two samples with the same picture, or with pictures hardly to be told apart.
+
+    `distance` counts the differing bits of two 256-bit descriptors; 0 bits and `identical`
+    means the same pixels.
+    """
+
+    sample_id: str
+    other_sample_id: str
+    identical: bool
+    distance: int
+    same_patient: bool
+
+
+class UploadView(Wire):
+    """An archive (zip or tar) that was sent; an import that succeeds uses it up."""
+
+    id: UUID
+    bytes: int
+    sha256: Digest
 
 
 class LabelCounts(Wire):
@@ -167,8 +139,8 @@ class Sample(Wire):
     race: Race | None
     view: View | None
     labels: dict[str, int | None]
-    image_sha256: Digest
-    pixel_sha256: Digest
+    image_sha256: Digest | None
+    pixel_sha256: Digest | None
 
 
 class SampleQuery(Filter):

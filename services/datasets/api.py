@@ -1,26 +1,30 @@
 """Routes of datasets: parse, call, return."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Header, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
 from api_schemas.datasets import (
-    DatasetRequest,
     DatasetView,
+    Duplicate,
     Rejection,
+    RejectionCode,
     Sample,
     SampleQuery,
     SheetQuery,
     Summary,
+    UploadView,
 )
+from api_schemas.imports import DatasetRequest
+from api_schemas.paper import PaperFile, paper_file
 from api_schemas.selection import ViewRequest
 from api_schemas.terms import Licence
 from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
-from services.datasets.service import Datasets, Views, Withdrawals
+from services.datasets.service import Datasets, Uploads, Views, Withdrawals
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
@@ -29,6 +33,18 @@ from services.kit.jobs import Jobs
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
+CSV = "text/csv"
+ARCHIVE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+CodeQuery = Annotated[
+    RejectionCode | None, Query(description="only these; `burned-in` is for a person to look at")
+]
 
 
 def routes(
@@ -145,15 +161,48 @@ def _content(router: APIRouter, datasets: Datasets) -> None:
 
     @router.get("/{dataset}/rejections")
     def list_rejections(
-        dataset: UUID, caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+        dataset: UUID,
+        caller: Reader,
+        code: CodeQuery = None,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
     ) -> Page[Rejection]:
-        """The rows of the source that could not be used, with the reason, by line."""
-        return datasets.rejections(caller, dataset, cursor, limit)
+        """What of the source could not be used, with the reason, by line."""
+        return datasets.rejections(caller, dataset, code, cursor, limit)
+
+    @router.get("/{dataset}/duplicates")
+    def list_duplicates(
+        dataset: UUID, caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[Duplicate]:
+        """Pairs of samples with the same picture, then with nearly the same (10,000 at most)."""
+        return datasets.duplicates(caller, dataset, cursor, limit)
 
     @router.get("/{dataset}/manifest", response_class=Response, responses=_of(PARQUET))
     def get_manifest(dataset: UUID, caller: Reader) -> Response:
         """The manifest: a Parquet table, one row a sample."""
         return Response(datasets.manifest_bytes(caller, dataset), media_type=PARQUET)
+
+    @router.get("/{dataset}/paper/{name}", response_class=Response, responses=_of(CSV))
+    def get_paper_file(dataset: UUID, name: PaperFile, caller: Reader) -> Response:
+        """The dataset as one of the paper's own files, for the authors' scripts."""
+        table = datasets.dataset_manifest(caller, dataset)
+        return Response(paper_file(table, name), media_type=CSV)
+
+
+def upload_routes(uploads: Uploads) -> APIRouter:
+    router = APIRouter(prefix="/uploads", tags=["datasets"])
+
+    @router.post("", status_code=201, openapi_extra=ARCHIVE)
+    async def post_upload(request: Request, caller: Writer) -> UploadView:
+        """Send an archive (zip or tar) to import from: the body is the file."""
+        return await uploads.receive(caller, request.stream())
+
+    @router.delete("/{upload}", status_code=204)
+    def delete_upload(upload: UUID, caller: Writer) -> None:
+        """Discard an archive that nothing is to be imported from."""
+        uploads.discard(caller, upload)
+
+    return router
 
 
 def _progress(router: APIRouter, datasets: Datasets, db: Database, jobs: Jobs) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.datasets.api import deletion_routes, routes
+from services.datasets.api import deletion_routes, routes, upload_routes
 from services.datasets.importers import Roots
 from services.datasets.importers.pseudonyms import Pseudonyms
 from services.datasets.service import (
@@ -15,6 +15,7 @@ from services.datasets.service import (
     NAMED,
     Datasets,
     Manifests,
+    Uploads,
     Views,
     Withdrawals,
 )
@@ -33,12 +34,18 @@ class Part:
 
 def compose(adapters: Adapters) -> Part:
     roots = Roots.of(adapters.settings.roots)
-    db, jobs, store = adapters.db, adapters.jobs, adapters.store
-    manifests = Manifests(store, adapters.settings.scratch / "manifests")
-    datasets = Datasets(db, jobs, store, manifests, roots)
+    db, jobs, store, settings = adapters.db, adapters.jobs, adapters.store, adapters.settings
+    uploads = Uploads(db, store, settings.scratch, settings.upload_limit_bytes)
+    manifests = Manifests(store, settings.scratch / "manifests")
+    datasets = Datasets(db, jobs, store, manifests, roots, uploads)
     views = Views(db, jobs, manifests, datasets)
     deletions = deletion_routes(Deletions(db, jobs, KIND))
-    return Part(routes(datasets, views, deletions, Withdrawals(db, jobs), db, jobs), datasets)
+    router = APIRouter()
+    router.include_router(
+        routes(datasets, views, deletions, Withdrawals(db, jobs), db, jobs),
+    )
+    router.include_router(upload_routes(uploads))
+    return Part(router, datasets)
 
 
 def named(_: Adapters) -> Mapping[str, Named]:

@@ -4,7 +4,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, ForeignKey, Index, MetaData, SmallInteger, String, text
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    SmallInteger,
+    String,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -77,6 +86,41 @@ class Sample(Base):
     image_key: Mapped[str | None]
     image_sha256: Mapped[str | None]
     pixel_sha256: Mapped[str | None]
+    descriptor: Mapped[bytes | None]
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    replica: Mapped[int | None]
+    parent_sample_id: Mapped[str | None]
+
+
+class Duplicate(Base):
+    """Two samples whose pictures are the same, or nearly: `distance` in bits of descriptors."""
+
+    __tablename__ = "duplicates"
+
+    dataset: Mapped[UUID] = mapped_column(
+        ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sample_id: Mapped[str]
+    other_sample_id: Mapped[str]
+    identical: Mapped[bool]
+    distance: Mapped[int] = mapped_column(SmallInteger)
+    same_patient: Mapped[bool]
+
+
+class Upload(Base):
+    """An archive that somebody sent, until a dataset was imported from it."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("uploads_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    key: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Rejection(Base):
@@ -88,6 +132,7 @@ class Rejection(Base):
         ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True
     )
     line: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    code: Mapped[str] = mapped_column(server_default="row")
     reason: Mapped[str]
 
 

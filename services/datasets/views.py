@@ -1,6 +1,6 @@
 """Rows and manifests of datasets as wire types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -9,13 +9,14 @@ from pydantic import TypeAdapter
 from api_schemas.base import JobView
 from api_schemas.datasets import (
     DatasetKind,
-    DatasetRequest,
     DatasetView,
+    Duplicate,
     ManifestView,
-    PhantomImport,
     Rejection,
+    RejectionCode,
     Sample,
 )
+from api_schemas.imports import DatasetRequest, FileImport, PhantomImport, SeededImport
 from api_schemas.manifest import LABEL_COLUMNS, MANIFEST, conform
 from api_schemas.selection import DerivedView, ViewRequest
 from api_schemas.terms import FREE, Licence
@@ -41,14 +42,14 @@ def dataset_view(
 ) -> DatasetView:
     """`root` is the import that the images come from: the dataset itself, but for a view."""
     request = request_of(root)
-    phantom = isinstance(request, PhantomImport)
     return DatasetView(
         id=row.id,
         name=row.name,
-        kind=DatasetKind.PHANTOM if phantom else DatasetKind.REAL,
+        kind=_kind(request),
         format=VIEW if row.base else request.format,
         site=str(request.site),
         size_px=request.size_px,
+        has_images=not isinstance(request, FileImport) or request.images,
         terms=PHANTOM_TERMS if isinstance(request, PhantomImport) else request.terms,
         licence=licence_of(root),
         view=derived_view(row),
@@ -74,6 +75,12 @@ def derived_view(row: models.Dataset) -> DerivedView | None:
     return DerivedView(base=row.base, request=ViewRequest.model_validate(row.request))
 
 
+def _kind(request: DatasetRequest) -> DatasetKind:
+    if isinstance(request, PhantomImport):
+        return DatasetKind.PHANTOM
+    return DatasetKind.SYNTHETIC if isinstance(request, SeededImport) else DatasetKind.REAL
+
+
 def manifest_view(row: models.Manifest) -> ManifestView:
     return ManifestView(
         id=row.id, digest=row.digest, images=row.images, patients=row.patients, key=row.key
@@ -81,7 +88,17 @@ def manifest_view(row: models.Manifest) -> ManifestView:
 
 
 def rejection_view(row: models.Rejection) -> Rejection:
-    return Rejection(line=row.line, reason=row.reason)
+    return Rejection(line=row.line, code=RejectionCode(row.code), reason=row.reason)
+
+
+def duplicate_view(row: models.Duplicate) -> Duplicate:
+    return Duplicate(
+        sample_id=row.sample_id,
+        other_sample_id=row.other_sample_id,
+        identical=row.identical,
+        distance=row.distance,
+        same_patient=row.same_patient,
+    )
 
 
 def withdrawal_view(row: models.Withdrawal, job: JobView) -> WithdrawalView:
@@ -106,8 +123,8 @@ def sample_view(row: Mapping[str, Any]) -> Sample:
 _SAMPLE_COLUMNS = tuple(n for n in Sample.model_fields if n != "labels")
 
 
-def manifest_table(rows: list[models.Sample], splits: Mapping[str, str], site: str) -> pa.Table:
-    """The manifest of ingested samples in their order; `splits` by patient."""
+def manifest_table(rows: Sequence[Any], splits: Mapping[str, str], site: str) -> pa.Table:
+    """The manifest of ingested samples (`models.Sample`, or its columns); `splits` by patient."""
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in rows] for name in MANIFEST.names if _is_stored(name)
     }

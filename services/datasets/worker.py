@@ -1,6 +1,11 @@
-"""The worker of queue `cpu`: imports datasets, makes views, withdraws patients, deletes."""
+"""The worker of queue `cpu`: imports datasets on all cores, makes views, withdraws patients,
+deletes.
+"""
+
+import os
 
 from services.datasets.importers import Roots
+from services.datasets.importers.decoders import DecoderPool
 from services.datasets.importers.pseudonyms import Pseudonyms
 from services.datasets.service import (
     DERIVE,
@@ -11,6 +16,7 @@ from services.datasets.service import (
     Derive,
     Ingest,
     Manifests,
+    Uploads,
     Withdraw,
 )
 from services.kit.adapters import Adapters
@@ -23,8 +29,18 @@ from services.kit.worker import slice_worker
 def handlers(adapters: Adapters) -> dict[str, Handler]:
     key = adapters.settings.pseudonym_key.get_secret_value().encode()
     roots = Roots.of(adapters.settings.roots)
-    ingest = Ingest(adapters.db, adapters.jobs, adapters.store, Pseudonyms(key), roots)
-    manifests = Manifests(adapters.store, adapters.settings.scratch / "manifests")
+    settings = adapters.settings
+    uploads = Uploads(adapters.db, adapters.store, settings.scratch, settings.upload_limit_bytes)
+    manifests = Manifests(adapters.store, settings.scratch / "manifests")
+    ingest = Ingest(
+        adapters.db,
+        adapters.jobs,
+        adapters.store,
+        Pseudonyms(key),
+        roots,
+        uploads,
+        DecoderPool(os.cpu_count() or 1),
+    )
     return {
         INGEST: ingest,
         DERIVE: Derive(adapters.db, adapters.store, manifests),
@@ -33,4 +49,6 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     }
 
 
-app = slice_worker("datasets", QUEUE, handlers, ("pillow", "numpy", "pyarrow"))
+DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")
+
+app = slice_worker("datasets", QUEUE, handlers, (*DECODERS, "numpy", "pyarrow"))

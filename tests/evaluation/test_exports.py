@@ -95,8 +95,9 @@ def test_a_cohort_says_how_its_images_were_made(desk, look, shelf, ada) -> None:
     body = {"set": {"data": {"generation": str(cohort)}}, "format": "seeded_csv"}
     content = fetch(desk, look, desk.post("/exports", json=body).json())["seeded.csv"]
     rows = list(csv.DictReader(io.StringIO(content.decode())))
-    assert [r["Path"] for r in rows] == ["images/real-3.png", ""]
-    assert [r["Save Path"] for r in rows] == ["images/synthetic-0.png", "images/synthetic-1.png"]
+    assert [r["Path"] for r in rows] == ["real-3", "synthetic-1"]
+    assert [r["Save Path"] for r in rows] == ["synthetic-0", "synthetic-1"]
+    assert [r["Seed"] for r in rows] == ["0", "1"]
 
 
 def test_shards_are_of_the_asked_size_and_hold_every_image(desk, look, hospital, table) -> None:

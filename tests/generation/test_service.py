@@ -101,6 +101,15 @@ def test_bad_generators_are_refused(http, dataset, change, status, field) -> Non
     assert http.get("/generators").json()["items"] == []
 
 
+def test_a_table_without_images_is_nothing_to_train_on(http, put_dataset, shelf) -> None:
+    dataset = put_dataset(POPULATION)
+    shelf.views[dataset] = shelf.views[dataset].model_copy(update={"has_images": False})
+    body = {"name": "g", "preset": "tiny-32", "dataset": str(dataset)}
+    answer = http.post("/generators", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, "dataset")
+    assert answer.json()["type"].endswith("nothing-to-train-on")
+
+
 def test_a_failed_import_is_refused_and_a_running_one_waited_for(http, put_dataset) -> None:
     body = {"name": "g", "preset": "tiny-32"}
     failed = put_dataset(POPULATION, JobState.FAILED)

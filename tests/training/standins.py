@@ -60,7 +60,12 @@ class Shelf:
     reads: int = 0
 
     def add_dataset(
-        self, table: pa.Table, *, size_px: int = 32, job: UUID | JobView | None = None
+        self,
+        table: pa.Table,
+        *,
+        size_px: int = 32,
+        job: UUID | JobView | None = None,
+        has_images: bool = True,
     ) -> DatasetRef:
         """Ready at once, or when the job `job` is."""
         made = uuid4()
@@ -78,6 +83,7 @@ class Shelf:
                 format="phantom",
                 site="phantom-a",
                 size_px=size_px,
+                has_images=has_images,
                 terms="",
                 created_at=NOW,
                 job=standing,

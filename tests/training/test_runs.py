@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from api_schemas.datasets import PhantomSite
 from api_schemas.findings import FINDINGS
+from api_schemas.imports import PhantomSite
 from api_schemas.manifest import PREDICTIONS, from_parquet
 from services.datasets.importers.phantom import draw, population
 from services.kit.jobs import Lease

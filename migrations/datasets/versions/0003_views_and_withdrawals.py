@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "datasets_0003"
-down_revision = "datasets_0001"
+down_revision = "datasets_0002"
 branch_labels = None
 depends_on = None
 

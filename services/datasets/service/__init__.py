@@ -5,6 +5,7 @@ from services.datasets.service.deriving import DERIVE, Derive, Views
 from services.datasets.service.ingest import INGEST, QUEUE, Ingest
 from services.datasets.service.keeping import KEPT, KIND, NAMED
 from services.datasets.service.manifests import Manifests
+from services.datasets.service.uploads import Uploads
 from services.datasets.service.withdrawing import WITHDRAW, Withdraw, Withdrawals
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Derive",
     "Ingest",
     "Manifests",
+    "Uploads",
     "Views",
     "Withdraw",
     "Withdrawals",

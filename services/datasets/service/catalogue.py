@@ -9,14 +9,16 @@ from sqlalchemy import delete, select
 
 from api_schemas.base import Page
 from api_schemas.datasets import (
-    DatasetRequest,
     DatasetView,
+    Duplicate,
     Rejection,
+    RejectionCode,
     Sample,
     SampleQuery,
     SheetQuery,
     Summary,
 )
+from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.terms import Licence
 from services.datasets import models
@@ -35,8 +37,9 @@ from services.datasets.service.problems import (
 )
 from services.datasets.service.showing import contact_sheet
 from services.datasets.service.standing import find, mine, newest, ready, rejected, roots
+from services.datasets.service.uploads import Uploads
 from services.datasets.statistics.summary import summary
-from services.datasets.views import dataset_view, rejection_view
+from services.datasets.views import dataset_view, duplicate_view, rejection_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once, page
@@ -52,13 +55,20 @@ class Datasets:
     """
 
     def __init__(
-        self, db: Database, jobs: Jobs, store: ObjectStore, manifests: Manifests, roots: Roots
+        self,
+        db: Database,
+        jobs: Jobs,
+        store: ObjectStore,
+        manifests: Manifests,
+        roots: Roots,
+        uploads: Uploads,
     ) -> None:
         self._db = db
         self._jobs = jobs
         self._store = store
         self._manifests = manifests
         self._roots = roots
+        self._uploads = uploads
 
     def register(self, caller: Caller, request: DatasetRequest, key: str | None) -> DatasetView:
         """Start an import. What the request alone or the CSV's header shows is refused here."""
@@ -108,8 +118,8 @@ class Datasets:
         table = self._manifests.scan(self._manifest(caller, dataset))
         columns = ("image_key", "image_sha256")
         found = table.filter(pl.col("sample_id") == sample_id).select(columns).collect().rows()
-        if not found:
-            raise SampleUnknown("This dataset has no such sample")
+        if not found or found[0][0] is None:
+            raise SampleUnknown("This dataset has no such sample, or not its image")
         return self._store.get(*found[0])
 
     def sheet(self, caller: Caller, dataset: UUID, query: SheetQuery) -> bytes:
@@ -133,18 +143,41 @@ class Datasets:
             return self._view(tx, row)
 
     def rejections(
-        self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
+        self,
+        caller: Caller,
+        dataset: UUID,
+        code: RejectionCode | None,
+        cursor: str | None,
+        limit: int,
     ) -> Page[Rejection]:
         """The rows that could not be used, by line; grows while the import runs."""
+        wanted = select(models.Rejection).where(models.Rejection.dataset == dataset)
+        if code is not None:
+            wanted = wanted.where(models.Rejection.code == code)
         with self._db.transaction() as tx:
             find(tx.session, caller, dataset)
             return page(
                 tx.session,
-                select(models.Rejection).where(models.Rejection.dataset == dataset),
+                wanted,
                 models.Rejection.line,
                 cursor,
                 limit,
                 lambda rows: [rejection_view(r) for r in rows],
+            )
+
+    def duplicates(
+        self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
+    ) -> Page[Duplicate]:
+        """Pairs of samples with the same picture, or nearly."""
+        with self._db.transaction() as tx:
+            ready(tx.session, find(tx.session, caller, dataset))
+            return page(
+                tx.session,
+                select(models.Duplicate).where(models.Duplicate.dataset == dataset),
+                models.Duplicate.number,
+                cursor,
+                limit,
+                lambda rows: [duplicate_view(r) for r in rows],
             )
 
     def cancel(self, caller: Caller, dataset: UUID) -> DatasetView:
@@ -164,10 +197,10 @@ class Datasets:
     # ------------------------------------------------------------ inside
 
     def _submit(self, tx: Tx, caller: Caller, request: DatasetRequest) -> UUID:
-        try:
-            open_source(request, self._roots)
-        except SourceUnusable as error:
-            raise as_problem(error) from error
+        if isinstance(request, FileImport) and request.upload is not None:
+            self._uploads.require(tx.session, caller.project, request.upload)
+        else:
+            self._look_at(request)
         dataset = new_id()
         lineage.note(tx, caller, Made("datasets", QUEUE, KIND, dataset, request.name))
         inputs = request.model_dump(mode="json")
@@ -200,6 +233,12 @@ class Datasets:
     def _manifest(self, caller: Caller, dataset: UUID) -> models.Manifest:
         with self._db.transaction() as tx:
             return ready(tx.session, find(tx.session, caller, dataset))
+
+    def _look_at(self, request: DatasetRequest) -> None:
+        try:
+            open_source(request, self._roots)
+        except SourceUnusable as error:
+            raise as_problem(error) from error
 
     def _view(self, tx: Tx, row: models.Dataset) -> DatasetView:
         return self._views(tx, [row])[0]

@@ -35,9 +35,10 @@ def contact_sheet(
     Raises `NothingChosen` (422).
     """
     columns = ("sample_id", "image_key", "image_sha256", "split", "age", "sex", "view")
-    chosen = manifest.filter(meets(query)).select(*columns, *LABEL_COLUMNS).collect()
+    shown = meets(query) & pl.col("image_key").is_not_null()
+    chosen = manifest.filter(shown).select(*columns, *LABEL_COLUMNS).collect()
     if not chosen.height:
-        raise NothingChosen("No sample meets all of the query; ask for less")
+        raise NothingChosen("No sample with an image meets all of the query; ask for less")
     lots = pl.Series("lot", [lot(query.seed, sample) for sample in chosen["sample_id"]])
     rows = chosen.with_columns(lots).sort("lot").head(query.images).to_dicts()
     with ThreadPoolExecutor(READERS) as pool:

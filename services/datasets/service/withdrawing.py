@@ -158,6 +158,13 @@ class Withdraw:
             tx.session.add_all(c.after for c in changes)
             row = tx.session.get_one(models.Withdrawal, lease.resource)
             row.outcome = [*row.outcome, *map(_outcome, changes)]
+            names = {name for c in changes for name in c.gone["sample_id"]}
+            twins = models.Duplicate
+            tx.session.execute(
+                delete(twins)
+                .where(twins.dataset == root)
+                .where(or_(twins.sample_id.in_(names), twins.other_sample_id.in_(names)))
+            )
             tx.session.execute(
                 delete(models.Sample)
                 .where(models.Sample.dataset == root)
@@ -172,7 +179,7 @@ class Withdraw:
     def _change(self, lease: Lease, before: models.Manifest, hit: pl.Expr) -> _Change | None:
         lease.stop_now()
         table = self._manifests.scan(before)
-        gone = table.filter(hit).select("patient_id", "image_key").collect()
+        gone = table.filter(hit).select("patient_id", "sample_id").collect()
         if not gone.height:
             return None
         left = table.filter(~hit).collect()
@@ -196,7 +203,7 @@ class Withdraw:
                 keys = self._manifests.scan(manifest).filter(hit).select("image_key").collect()
             except ObjectMissing:
                 continue  # an earlier attempt came this far
-            self._store.remove(keys["image_key"].to_list())
+            self._store.remove(keys["image_key"].drop_nulls().to_list())
             self._store.remove([manifest.key])
             self._manifests.forget(manifest)
         lease.progress(lease.payload["place"] + 1, lease.payload["of"], UNIT)

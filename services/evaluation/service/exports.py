@@ -12,7 +12,7 @@ import polars as pl
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api_schemas.base import JobState, Page
+from api_schemas.base import GenerationRef, JobState, Page
 from api_schemas.exports import ExportRequest, ExportView
 from services.evaluation import models
 from services.evaluation.service.intake import QUEUE
@@ -100,7 +100,9 @@ class Exports:
     def _submit(self, tx: Tx, caller: Caller, request: ExportRequest) -> UUID:
         item = self._stock.look(caller, request.set.data, FIELD)
         allow(item)
-        images = self._stock.rows(caller, request.set, FIELD).height
+        pictures = request.format in WITH_IMAGES
+        read = self._stock.rows_with_images if pictures else self._stock.rows
+        images = read(caller, request.set, FIELD).height
         row = models.Export(
             id=new_id(),
             project=caller.project,
@@ -116,7 +118,7 @@ class Exports:
         tx.session.add(row)
         made = Made("evaluation", QUEUE, EXPORT, row.id, row.name)
         lineage.note(tx, caller, made, ids(**{FIELD: request.set.data}))
-        starts = range(0, images, VERIFIED_AT_ONCE) if request.format in WITH_IMAGES else [images]
+        starts = range(0, images, VERIFIED_AT_ONCE) if pictures else [images]
         self._jobs.submit(
             tx,
             NewJob(
@@ -171,9 +173,10 @@ class Verify:
 def allow(item: Item) -> None:
     """Raises `ExportForbidden` where the terms forbid; what nobody has said is not forbidden."""
     licence = item.licence
-    said = licence.may_share_derived if item.synthetic else licence.may_export
+    cohort = isinstance(item.ref, GenerationRef)
+    said = licence.may_share_derived if cohort else licence.may_export
     if said is False:
-        what = "sharing what was made of the data" if item.synthetic else "exporting its images"
+        what = "sharing what was made of the data" if cohort else "exporting its images"
         raise ExportForbidden(
             f"'{licence.name or 'The licence'}' does not allow {what}. {licence.notes}".strip(),
             field=f"{FIELD}.data",

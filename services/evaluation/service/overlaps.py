@@ -66,8 +66,9 @@ class Overlaps:
     def _check(self, caller: Caller, request: OverlapRequest) -> None:
         for field, each in (("first", request.first), ("second", request.second)):
             self._stock.look(caller, each.data, field)
-            images = self._stock.rows(caller, each, field).height
-            if request.near and images > NEAR_LIMIT:
+            if not request.near:
+                self._stock.rows(caller, each, field)
+            elif (images := self._stock.rows_with_images(caller, each, field).height) > NEAR_LIMIT:
                 raise TooManyToCompare(
                     f"It has {images} images; compare a view of it, or leave out near",
                     field=field,

@@ -10,9 +10,10 @@ import polars as pl
 
 from api_schemas.exports import ExportFile, ExportFormat, ExportRequest
 from api_schemas.findings import FINDINGS
+from api_schemas.paper import PaperFile, paper_file
 from services.evaluation.reports.export.archives import Member, tarred, zipped
 from services.evaluation.reports.export.croissant import TABLE, About, croissant
-from services.evaluation.reports.export.tables import chexpert_csv, image_path, seeded_csv
+from services.evaluation.reports.export.tables import chexpert_csv, image_path
 from services.evaluation.service.stock import Item, Stock
 
 CSV, JSON, TAR, ZIP, TEXT = (
@@ -72,7 +73,8 @@ class Packing:
             case "png_csv":
                 return zipped(self._zip_members())
             case "seeded_csv":
-                return iter([seeded_csv(self.rows, synthetic=self.item.synthetic)])
+                which = PaperFile.SEEDED if self.item.synthetic else PaperFile.TABLE
+                return iter([paper_file(self.rows.to_arrow(), which).encode()])
             case "croissant":
                 return iter([croissant(self._about(), chexpert_csv(self.rows))])
             case "webdataset":

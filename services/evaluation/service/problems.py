@@ -71,6 +71,11 @@ class SetEmpty(Unprocessable):
     title = "The set has no images"
 
 
+class WithoutImages(Unprocessable):
+    slug = "data-without-images"
+    title = "The data is a table without images"
+
+
 class ImageDamaged(Conflict):
     slug = "image-damaged"
     title = "An image is missing or is not what its manifest says"

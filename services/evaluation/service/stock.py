@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from api_schemas.base import DataRef, DatasetRef, DataSplit
-from api_schemas.datasets import DatasetView
+from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.generation import GenerationView
 from api_schemas.terms import Licence
 from services.evaluation.ports import Datasets, Generations
-from services.evaluation.service.problems import DataNotReady, DataUnknown, ImageDamaged, SetEmpty
+from services.evaluation.service.problems import (
+    DataNotReady,
+    DataUnknown,
+    ImageDamaged,
+    SetEmpty,
+    WithoutImages,
+)
 from services.kit.auth import Caller
 from services.kit.errors import ProblemError
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
@@ -56,7 +62,7 @@ class Stock:
         view = _known(field, lambda: self._view(caller, ref))
         if view.manifest is None:
             raise DataNotReady(f"Its {view.job.kind} job is {view.job.state}", field=field)
-        synthetic = isinstance(view, GenerationView)
+        synthetic = isinstance(view, GenerationView) or view.kind is DatasetKind.SYNTHETIC
         return Item(
             ref=ref,
             name=view.name or str(view.id),
@@ -76,6 +82,13 @@ class Stock:
             frame = frame.filter(pl.col("split") == wanted.split)
         if not frame.height:
             raise SetEmpty(f"Split '{wanted.split}' of it is empty", field=f"{field}.split")
+        return frame
+
+    def rows_with_images(self, caller: Caller, wanted: DataSplit, field: str) -> pl.DataFrame:
+        """Like `rows`; raises `WithoutImages` (422) for a table that was imported alone."""
+        frame = self.rows(caller, wanted, field)
+        if frame["image_key"].null_count():
+            raise WithoutImages("It was imported without its images", field=f"{field}.data")
         return frame
 
     def images(self, rows: pl.DataFrame) -> Iterator[list[bytes]]:

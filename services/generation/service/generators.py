@@ -21,6 +21,7 @@ from services.generation.service.problems import (
     NOT_FOUND,
     DatasetUnknown,
     GeneratorUnknown,
+    NothingToTrainOn,
     NotReady,
     SizeDiffers,
     SourceFailed,
@@ -101,6 +102,8 @@ class Generators:
 
     def _order(self, caller: Caller, request: GeneratorRequest, key: str | None) -> UUID:
         data = usable_dataset(self._datasets, caller, request.dataset, "dataset")
+        if not data.has_images:
+            raise NothingToTrainOn("It was imported without its images", field="dataset")
         size = PRESET_FACTS[request.preset].size_px
         if data.size_px != size:
             raise SizeDiffers(

@@ -140,10 +140,13 @@ class Lease:
             yield tx
 
     @contextmanager
-    def finishing(self, more: Sequence[dict[str, Any]] = ()) -> Generator[Tx]:
+    def finishing(
+        self, more: Sequence[dict[str, Any]] = (), *, last: Sequence[dict[str, Any]] = ()
+    ) -> Generator[Tx]:
         """The transaction that commits the handler's rows and marks the slice done, as one.
 
-        `more` are payloads of further slices of the job; with none left the job has succeeded.
+        `more` are payloads of further slices of the job; `last` of those that follow when no
+        other slice is left to do. With none left at all the job has succeeded.
         """
         with self._db.transaction() as tx:
             self._fence(tx, _HOLD)
@@ -151,6 +154,8 @@ class Lease:
             slices.append(tx.session, self.job, more)
             self._flush(tx)
             self._leave(tx, "done")
+            if last and tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
+                slices.append(tx.session, self.job, last)
             if tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
                 moves.end(tx, self._bell, self.job, "succeeded")
         self.lost.set()  # what is finished can be written to no more

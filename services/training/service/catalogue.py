@@ -12,7 +12,7 @@ from api_schemas.generation import Seen
 from api_schemas.terms import Licence
 from api_schemas.training import Arm, ExperimentRequest
 from services.kit.auth import Caller
-from services.kit.errors import Conflict, NotFound, ProblemError
+from services.kit.errors import Conflict, NotFound, ProblemError, Unprocessable
 from services.training.ports.providers import Datasets, Generations
 
 T = TypeVar("T")
@@ -27,6 +27,11 @@ class DataUnknown(NotFound):
 class DataFailed(Conflict):
     slug = "data-failed"
     title = "The data was never made"
+
+
+class DataWithoutImages(Unprocessable):
+    slug = "data-without-images"
+    title = "The data is a table without images"
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ class Catalogue:
 
     def _dataset(self, caller: Caller, ref: DatasetRef, field: str) -> Listed:
         view = self._datasets.dataset(caller, ref.dataset)
+        if not view.has_images:
+            raise DataWithoutImages("It was imported without its images", field=field)
         digest = view.manifest.digest if view.manifest else None
         return Listed(ref, field, view.job, view.size_px, digest, view.licence)
 

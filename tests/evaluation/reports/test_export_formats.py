@@ -11,15 +11,11 @@ import polars as pl
 import pytest
 
 from api_schemas.findings import FINDINGS
+from api_schemas.paper import LABELS
 from api_schemas.terms import Licence
 from services.evaluation.reports.export.archives import tarred, zipped
 from services.evaluation.reports.export.croissant import About, croissant
-from services.evaluation.reports.export.tables import (
-    CHEXPERT_ORDER,
-    chexpert_csv,
-    image_path,
-    seeded_csv,
-)
+from services.evaluation.reports.export.tables import chexpert_csv, image_path
 from tests.datasets.tables import manifest
 from tests.evaluation.opened import content_of
 
@@ -38,11 +34,7 @@ ROWS = [
         "No Finding": 0,
     },
     {"sample_id": "s-2", "patient_id": "+1", "site": "@here"},
-    {"sample_id": "s-3", "patient_id": 'quote " and, comma\nand line'},
-]
-SYNTHETIC = [
-    {"sample_id": "g-0", "seed": 77, "replica": 2, "parent_sample_id": "s-1", "Edema": 1},
-    {"sample_id": "g-1", "seed": 78, "replica": 0, "Edema": 0},
+    {"sample_id": "s-3", "patient_id": 'quote " and, comma\nand line', "view": "LATERAL"},
 ]
 
 
@@ -52,7 +44,7 @@ def read(content: bytes) -> list[dict[str, str]]:
 
 def test_chexperts_columns_come_first_and_in_its_order() -> None:
     first, second, third = read(chexpert_csv(manifest(ROWS)))
-    findings = list(map(str, CHEXPERT_ORDER))
+    findings = list(LABELS)
     assert sorted(findings) == sorted(map(str, FINDINGS))
     assert list(first) == [
         *("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"),
@@ -63,6 +55,8 @@ def test_chexperts_columns_come_first_and_in_its_order() -> None:
     assert (first["Edema"], first["Fracture"], first["No Finding"]) == ("1.0", "-1.0", "0.0")
     assert (first["Split"], first["Fold"], second["Fold"], second["Sex"]) == ("test", "3", "", "")
     assert second["Edema"] == ""
+    assert (first["Frontal/Lateral"], first["AP/PA"]) == ("Frontal", "AP")
+    assert (third["Frontal/Lateral"], third["AP/PA"]) == ("Lateral", "")
     assert third["PID"] == 'quote " and, comma\nand line'
 
 
@@ -71,20 +65,6 @@ def test_a_cell_that_a_spreadsheet_would_compute_is_a_text() -> None:
     assert first["PID"].startswith("'=cmd")
     assert second["PID"] == "'+1"
     assert first["Fracture"] == "-1.0"  # a number stays one
-
-
-def test_the_papers_table_has_its_columns() -> None:
-    real = read(seeded_csv(manifest(ROWS), synthetic=False))
-    assert list(real[0]) == [
-        *("Path", "PID", "Sex", "Age", "Frontal/Lateral", "AP/PA"),
-        *map(str, FINDINGS),
-        *("Race", "Fold"),
-    ]
-    made = read(seeded_csv(manifest(SYNTHETIC), synthetic=True))
-    assert list(made[0]) == [*real[0], "Seed", "ReplicaID", "Save Path"]
-    assert (made[0]["Path"], made[0]["Save Path"]) == ("images/s-1.png", "images/g-0.png")
-    assert (made[0]["Seed"], made[0]["ReplicaID"], made[0]["Edema"]) == ("77", "2", "1")
-    assert made[1]["Path"] == ""  # nobody lent it a condition
 
 
 def test_a_zip_streams_and_every_reader_opens_it() -> None:

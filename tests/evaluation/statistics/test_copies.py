@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from api_schemas.datasets import PhantomSite
+from api_schemas.imports import PhantomSite
 from services.datasets.importers.phantom import draw, population
 from services.evaluation.statistics.copies import THRESHOLD, UNMOVED, likeness, middle, windows
 

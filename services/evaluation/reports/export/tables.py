@@ -1,28 +1,10 @@
-"""Manifests as CSV: as CheXpert's tables are, and as the paper's."""
-
-from collections.abc import Sequence
+"""A manifest as CSV, as CheXpert's tables are; `api_schemas.paper` writes the paper's."""
 
 import polars as pl
 
-from api_schemas.findings import FINDINGS, Finding
+from api_schemas.findings import View
+from api_schemas.paper import LABELS
 
-CHEXPERT_ORDER: Sequence[Finding] = (
-    Finding.NO_FINDING,
-    Finding.ENLARGED_CARDIOMEDIASTINUM,
-    Finding.CARDIOMEGALY,
-    Finding.LUNG_OPACITY,
-    Finding.LUNG_LESION,
-    Finding.EDEMA,
-    Finding.CONSOLIDATION,
-    Finding.PNEUMONIA,
-    Finding.ATELECTASIS,
-    Finding.PNEUMOTHORAX,
-    Finding.PLEURAL_EFFUSION,
-    Finding.PLEURAL_OTHER,
-    Finding.FRACTURE,
-    Finding.SUPPORT_DEVICES,
-)
-"""The columns of CheXpert's own tables."""
 COMPUTED = r"^[=+\-@\t\r\n]"
 """What a spreadsheet takes for a formula; an apostrophe in front makes it a text."""
 
@@ -37,50 +19,24 @@ def chexpert_csv(manifest: pl.DataFrame) -> bytes:
 
     `POST /datasets` reads it again, as format `chexpert_csv`.
     """
+    lateral = (pl.col("view") == View.LATERAL).fill_null(value=False)
     return _csv(
         manifest.select(
-            _path("sample_id").alias("Path"),
+            pl.format("images/{}.png", "sample_id").alias("Path"),
             pl.col("sex").alias("Sex"),
             pl.col("age").alias("Age"),
-            pl.lit("Frontal").alias("Frontal/Lateral"),
-            pl.col("view").alias("AP/PA"),
-            *(pl.col(str(f)).cast(pl.Float64) for f in CHEXPERT_ORDER),
+            pl.when(lateral)
+            .then(pl.lit("Lateral"))
+            .otherwise(pl.lit("Frontal"))
+            .alias("Frontal/Lateral"),
+            pl.when(~lateral).then(pl.col("view")).alias("AP/PA"),
+            *(pl.col(str(f)).cast(pl.Float64) for f in LABELS),
             pl.col("patient_id").alias("PID"),
             pl.col("race").alias("Race"),
             pl.col("split").alias("Split"),
             pl.col("fold").alias("Fold"),
         )
     )
-
-
-def seeded_csv(manifest: pl.DataFrame, *, synthetic: bool) -> bytes:
-    """The paper's table. A synthetic row says by `Seed` and `ReplicaID` how it was made, by `Path`
-    whose condition it has (where a real image lent it), by `Save Path` where it lies.
-    """
-    own = _path("sample_id")
-    lender = pl.when(pl.col("parent_sample_id").is_not_null()).then(_path("parent_sample_id"))
-    columns = [
-        (lender if synthetic else own).alias("Path"),
-        pl.col("patient_id").alias("PID"),
-        pl.col("sex").alias("Sex"),
-        pl.col("age").alias("Age"),
-        pl.lit("Frontal").alias("Frontal/Lateral"),
-        pl.col("view").alias("AP/PA"),
-        *(pl.col(str(f)) for f in FINDINGS),
-        pl.col("race").alias("Race"),
-        pl.col("fold").alias("Fold"),
-    ]
-    if synthetic:
-        columns += [
-            pl.col("seed").alias("Seed"),
-            pl.col("replica").alias("ReplicaID"),
-            own.alias("Save Path"),
-        ]
-    return _csv(manifest.select(columns))
-
-
-def _path(column: str) -> pl.Expr:
-    return pl.format("images/{}.png", pl.col(column))
 
 
 def _csv(table: pl.DataFrame) -> bytes:
