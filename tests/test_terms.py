@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_schemas.terms import FREE, Licence, strictest
+from api_schemas.imports import ChexpertImport, CsvImport, NihImport
+from api_schemas.terms import FREE, UNSTATED, Licence, strictest
 
 permission = st.sampled_from([True, False, None])
 licences = st.builds(
@@ -49,3 +50,11 @@ def test_no_source_permits_nothing() -> None:
 def test_a_link_is_a_web_address(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         Licence.model_validate({"url": url})
+
+
+def test_known_datasets_bring_their_licence() -> None:
+    folder = {"name": "x", "path": "x"}
+    closed = ChexpertImport(format="chexpert", **folder).licence
+    assert (closed.may_export, closed.may_share_derived) == (False, None)
+    assert NihImport(format="nih", **folder).licence.may_export
+    assert CsvImport(format="chexpert_csv", site="s", **folder).licence == UNSTATED

@@ -1,14 +1,18 @@
 """A withdrawn patient leaves every manifest and the store, and no import brings them back."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import polars as pl
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from api_schemas.datasets import DatasetView
+from api_schemas.imports import PhantomSite
 from api_schemas.manifest import MANIFEST, from_parquet
+from services.datasets.importers.phantom import draw, population
 from services.datasets.worker import handlers
 from services.kit.adapters import Adapters
 from services.kit.jobs import Lease
@@ -117,7 +121,9 @@ def test_no_later_import_brings_a_withdrawn_patient_back(
         rows.filter(pl.col("patient_id") != patient)["sample_id"]
     )
     reasons = http.get(f"/datasets/{again.id}/rejections").json()["items"]
-    assert {r["reason"] for r in reasons} == {"withdrawn from this project"}
+    assert {(r["code"], r["reason"]) for r in reasons} == {
+        ("withdrawn", "withdrawn from this project")
+    }
     assert len(reasons) == again.rejected == rows.filter(pl.col("patient_id") == patient).height
     assert again.manifest is not None
     folder = again.manifest.key.rsplit("/", 1)[0]
@@ -252,3 +258,25 @@ def test_a_withdrawal_reaches_no_other_project_and_names_nobody(
     empty = http.post("/withdrawals", json={"note": "nobody"})
     assert empty.status_code == 422
     assert "patients" in empty.json()["detail"]
+
+
+def test_pairs_of_duplicates_forget_a_withdrawn_sample(
+    http: TestClient, ingest: Callable[..., int], import_root: Path
+) -> None:
+    folder = import_root / f"twins-{uuid4().hex[:8]}"
+    folder.mkdir()
+    samples = population(PhantomSite.A, 3, seed=1)[:3]
+    for n, pixels in enumerate(draw(samples, 64)):
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+    (folder / "3.png").write_bytes((folder / "0.png").read_bytes())
+    rows = "".join(f"{n}.png,p{n}\n" for n in range(4))
+    (folder / "table.csv").write_text("Path,PID\n" + rows)
+    body = {"format": "chexpert_csv", "name": "twins", "site": "here", "size_px": 64}
+    made = http.post("/datasets", json=body | {"path": f"{folder.name}/table.csv"}).json()["id"]
+    ingest()
+    pairs = http.get(f"/datasets/{made}/duplicates").json()["items"]
+    twin = next(pair for pair in pairs if pair["identical"])
+    withdraw(http, samples=[twin["other_sample_id"]])
+    ingest()
+    left = http.get(f"/datasets/{made}/duplicates")
+    assert twin["other_sample_id"] not in left.text

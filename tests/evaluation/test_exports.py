@@ -206,3 +206,28 @@ def test_exports_belong_to_their_project_and_name_their_files(
     unknown = {"set": {"data": {"dataset": str(uuid4())}}, "format": "png_csv"}
     answer = desk.post("/exports", json=unknown)
     assert (answer.status_code, answer.json()["field"]) == (404, "set")
+
+
+def test_a_table_without_images_is_exported_as_a_table_alone(
+    desk, look, registry, import_root: Path
+) -> None:
+    folder = import_root / f"table-{uuid4().hex[:8]}"
+    folder.mkdir()
+    rows = "".join(f"{n}.png,p{n},{40 + n}\n" for n in range(20))
+    (folder / "table.csv").write_text("Path,PID,Age\n" + rows)
+    body = {"format": "chexpert_csv", "name": "table", "site": "here", "images": False}
+    made = registry.post("/datasets", json=body | {"path": f"{folder.name}/table.csv"}).json()["id"]
+    registry.work()
+    refused = desk.post("/exports", json={"set": {"data": {"dataset": made}}, "format": "png_csv"})
+    assert (refused.status_code, refused.json()["type"].split(":")[-1]) == (
+        422,
+        "data-without-images",
+    )
+    content = fetch(desk, look, order(desk, UUID(made), "seeded_csv"))["seeded.csv"]
+    assert len(content.splitlines()) == 21
+    sheet = registry.get(f"/datasets/{made}/sheet.png")
+    assert (sheet.status_code, sheet.json()["type"].split(":")[-1]) == (422, "nothing-chosen")
+    view = registry.post(f"/datasets/{made}/views", json={"name": "old", "where": {"age_from": 50}})
+    registry.work()
+    made_view = registry.get(f"/datasets/{view.json()['id']}").json()
+    assert (made_view["manifest"]["images"], made_view["has_images"]) == (10, False)
