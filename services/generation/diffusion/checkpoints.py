@@ -6,6 +6,8 @@ with the configuration of their network in the header.
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -42,7 +44,7 @@ def save_training(training: Training, folder: Path) -> None:
         "optimiser": _optimiser_tensors(training.optimiser),
     }
     for part, tensors in contents.items():
-        save_file({name: t.contiguous() for name, t in tensors.items()}, _file(folder, part))
+        _save(tensors, _file(folder, part))
     digests = {part: _digest(_file(folder, part)) for part in PARTS}
     state = {"step": training.step, "files": digests, **_identity(training)}
     (folder / STATE).write_text(json.dumps(state, indent=1))
@@ -77,8 +79,8 @@ def save_weights(training: Training, path: Path) -> None:
         "architecture": asdict(PRESETS[training.preset].architecture),
         "schedule": PUBLISHED,
     }
-    tensors = {name: t.contiguous() for name, t in training.average.state_dict().items()}
-    save_file(tensors, path, metadata={CONFIG: json.dumps(config, sort_keys=True)})
+    header = {CONFIG: json.dumps(config, sort_keys=True)}
+    _save(training.average.state_dict(), path, header)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,17 @@ def load_weights(path: Path) -> Model:
     return Model(
         network.requires_grad_(requires_grad=False).eval(), encoder, schedule, architecture.size_px
     )
+
+
+def _save(tensors: Tensors, path: Path, header: dict[str, str] | None = None) -> None:
+    """Write a file of tensors. Raises `OSError` when the system refuses, as on a full disk."""
+    try:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, path, header)
+    except SafetensorError as error:
+        refused = re.search(r"os error (\d+)", str(error))  # all that the library tells
+        if refused is None:
+            raise
+        raise OSError(int(refused[1]), os.strerror(int(refused[1]))) from error
 
 
 def _identity(training: Training) -> dict[str, str | int]:

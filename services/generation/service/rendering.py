@@ -209,8 +209,11 @@ class Rendering:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
-            partial.write_bytes(self._store.get(key, digest))
-            partial.rename(path)
+            try:
+                partial.write_bytes(self._store.get(key, digest))
+                partial.rename(path)
+            finally:
+                partial.unlink(missing_ok=True)
         return path
 
     def _store_image(
