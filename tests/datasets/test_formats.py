@@ -288,7 +288,8 @@ def test_the_shipped_mapping_reads_the_papers_columns(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("columns: [", "not YAML"),
-        ("[" * 5000, "not YAML"),
+        ("[" * 900, "not YAML"),
+        ("[" * 5000, "more brackets"),
         ("columns: {Path: {from: a}, Heart: {from: b}}", "'Heart'"),
         ("columns: {PID: {from: a}}", "no column is mapped to 'Path'"),
         ("columns: {Path: {of: a}}", "columns.Path"),
@@ -302,6 +303,14 @@ def test_a_mapping_that_cannot_be_used_says_where(text: str, reason: str) -> Non
     with pytest.raises(MappingUnusable, match=reason.replace("(", r"\(")) as raised:
         read_mapping(text)
     assert raised.value.field == "mapping"
+
+
+def test_a_mapping_is_a_small_text_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Path\na.png\n")
+    for content, reason in ((b"#" * 40_000, "32 KiB"), (b"\xff\xfe", "UTF-8")):
+        (tmp_path / "m.yaml").write_bytes(content)
+        with pytest.raises(MappingUnusable, match=reason):
+            opened(tmp_path, "mapped_csv", path="t.csv", mapping="m.yaml", site="s")
 
 
 def test_a_table_without_a_mapped_column_is_refused(tmp_path: Path) -> None:

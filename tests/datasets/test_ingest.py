@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from api_schemas.datasets import DatasetView
 from api_schemas.findings import FINDINGS
 from api_schemas.manifest import MANIFEST, content_digest, from_parquet
 from services.datasets.main import compose
+from services.datasets.service import NAMED
 from services.datasets.worker import handlers
 from services.kit.adapters import Adapters
 from tests.datasets import dicoms, trees
@@ -401,6 +402,20 @@ def test_an_upload_has_a_limit_and_an_owner(
     assert strange.post("/datasets", json=theirs).status_code == 422
     left = [p for p in adapters.settings.scratch.iterdir() if p.name.startswith("upload-")]
     assert not left
+
+
+def test_rows_name_an_upload_until_it_is_gone(
+    http: TestClient, adapters: Adapters, ada: Any
+) -> None:
+    upload = send(http, b"content")
+    prefix = f"projects/{ada.caller.project}/uploads/{upload}/"
+    (key,) = adapters.store.keys(prefix)
+    with adapters.db.transaction() as tx:
+        assert NAMED["uploads"](tx, UUID(upload), [key]) == {key}
+    http.delete(f"/uploads/{upload}")
+    with adapters.db.transaction() as tx:
+        assert NAMED["uploads"](tx, UUID(upload), [key]) == set()
+    assert not list(adapters.store.keys(prefix))
 
 
 # ---------------------------------------------------------------- real images, where they are

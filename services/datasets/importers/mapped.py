@@ -20,7 +20,9 @@ from services.datasets.importers.source import Entry, MappingUnusable
 from services.datasets.importers.tables import Row, Table
 
 SHIPPED = Path(__file__).parent / "mappings"
-SIZE_LIMIT = 1 << 18
+SIZE_LIMIT = 1 << 15
+BRACKETS_LIMIT = 1000
+"""Time grows with the square of their depth."""
 OURS = (PATH, "PID", "Sex", "Age", "Race", "Frontal/Lateral", "AP/PA", "Split", "Fold", *FINDINGS)
 
 Words = Annotated[str, StringConstraints(max_length=200)]
@@ -87,6 +89,8 @@ def shipped() -> list[str]:
 
 def read_mapping(text: str) -> ColumnMapping:
     """Raises `MappingUnusable`, naming the place in the file."""
+    if text.count("[") + text.count("{") > BRACKETS_LIMIT:
+        raise MappingUnusable("the file has more brackets than any mapping", field="mapping")
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise MappingUnusable("the file uses aliases, which no mapping needs", field="mapping")
@@ -124,8 +128,10 @@ def _text(name: str, roots: Roots) -> str:
     if name in shipped():
         return (SHIPPED / f"{name}.yaml").read_text()
     content = read_limited(roots.file(name, field="mapping"), SIZE_LIMIT)
+    if content is None:
+        raise MappingUnusable(f"the file has more than {SIZE_LIMIT >> 10} KiB", field="mapping")
     try:
-        return (content or b"").decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         raise MappingUnusable("the file is not UTF-8 text", field="mapping") from error
 
