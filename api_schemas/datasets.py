@@ -6,8 +6,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api_schemas.base import Digest, JobView, Split, Wire
+from api_schemas.base import Digest, JobView, Seed, Split, Wire
 from api_schemas.findings import Race, Sex, View
+from api_schemas.selection import DerivedView, Filter
+from api_schemas.terms import Licence
 
 
 class DatasetKind(StrEnum):
@@ -35,9 +37,11 @@ class DatasetView(Wire):
     size_px: int
     has_images: bool = Field(default=True, description="false: a table without its images")
     terms: str
+    licence: Licence = Licence()
     created_at: datetime
     job: JobView
     manifest: ManifestView | None = None
+    view: DerivedView | None = Field(default=None, description="of which dataset, if it is a view")
     rejected: int = Field(default=0, description="rows of the source that could not be used")
     notes: list[str] = Field(default=[], description="how the rows were read, where it matters")
 
@@ -52,6 +56,7 @@ class RejectionCode(StrEnum):
     COLOUR = "colour"
     MODALITY = "modality"
     BURNED_IN = "burned-in"
+    WITHDRAWN = "withdrawn"
 
 
 class Rejection(Wire):
@@ -95,12 +100,26 @@ class LabelCounts(Wire):
     blank: int
 
 
+class Missingness(Wire):
+    """Of one attribute: in how many images it is not stated, and the share that is of all."""
+
+    images: int
+    share: float
+
+
 class Summary(Wire):
-    """Counts over a manifest; an attribute nobody stated is counted under `unknown`."""
+    """Counts over a manifest; an attribute nobody stated is counted under `unknown`.
+
+    `pairs[a][b]` counts the images in which both findings are present (`pairs[a][a]`: in which
+    a is). `missing` covers age, sex, race, view, fold and every finding (blank labels).
+    """
 
     images: int
     patients: int
+    images_a_patient: float
     labels: dict[str, LabelCounts]
+    pairs: dict[str, dict[str, int]]
+    missing: dict[str, Missingness]
     splits: dict[str, int]
     sex: dict[str, int]
     race: dict[str, int]
@@ -122,3 +141,19 @@ class Sample(Wire):
     labels: dict[str, int | None]
     image_sha256: Digest | None
     pixel_sha256: Digest | None
+
+
+class SampleQuery(Filter):
+    """A filter, and where in the list to go on."""
+
+    cursor: str | None = Field(
+        default=None, max_length=200, description="`next` of the page before"
+    )
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class SheetQuery(Filter):
+    """A filter, and how many of the samples that meet it are drawn, by which seed."""
+
+    images: int = Field(default=24, ge=1, le=144)
+    seed: Seed = 0

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StringConstraints
 
 from api_schemas.base import Name, Seed, Wire
+from api_schemas.terms import UNSTATED, Licence
 
 Site = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
 SizePx = Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
@@ -25,6 +26,34 @@ class PhantomSite(StrEnum):
     C = "phantom-c"
 
 
+def _kept_in(name: str, url: str) -> Licence:
+    """An agreement that lets nobody pass the images on, and does not speak of what is made of
+    them.
+    """
+    return Licence.model_validate({"name": name, "url": url, "may_export": False})
+
+
+STANFORD = _kept_in(
+    "Stanford University Dataset Research Use Agreement",
+    "https://stanfordaimi.azurewebsites.net/",
+)
+PHYSIONET = _kept_in(
+    "PhysioNet Credentialed Health Data Use Agreement 1.5.0",
+    "https://physionet.org/about/licenses/physionet-credentialed-health-data-license-150/",
+)
+PADCHEST = _kept_in("PADCHEST Dataset Research Use Agreement", "https://bimcv.cipf.es/")
+NIH = Licence.model_validate(
+    {
+        "name": "NIH ChestX-ray14: no restrictions on use",
+        "url": "https://nihcc.app.box.com/v/ChestXray-NIHCC",
+        "may_export": True,
+        "may_share_derived": True,
+        "notes": "Link the page, cite Wang et al., CVPR 2017, and acknowledge the NIH Clinical "
+        "Center as the data provider.",
+    }
+)
+
+
 def _example(**fields: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
@@ -41,6 +70,7 @@ class FileImport(Wire):
     resize: Resize = "paper"
     laterals: bool = Field(default=False, description="keep lateral views instead of frontal only")
     images: bool = Field(default=True, description="false: the table alone, without its images")
+    licence: Licence = UNSTATED
 
 
 class CsvImport(FileImport):
@@ -79,6 +109,7 @@ class ChexpertImport(FileImport):
         default=None, description="the paper's cxp_tr.csv.gz: which images train and validate"
     )
     test_list: Place | None = Field(default=None, description="the paper's cxp_ts.csv.gz")
+    licence: Licence = STANFORD
     site: Site = "chexpert"
     terms: str = Field(
         default="Stanford University Dataset Research Use Agreement", max_length=2000
@@ -106,6 +137,7 @@ class MimicImport(FileImport):
     test_list: Place | None = Field(
         default=None, description="the paper's mimic_ts.csv.gz: its images test, others do not"
     )
+    licence: Licence = PHYSIONET
     site: Site = "mimic-cxr"
     terms: str = Field(
         default="PhysioNet Credentialed Health Data Use Agreement 1.5.0", max_length=2000
@@ -118,6 +150,7 @@ class NihImport(FileImport):
     model_config = _example(format="nih", name="NIH ChestX-ray14", path="nih")
 
     format: Literal["nih"]
+    licence: Licence = NIH
     site: Site = "nih"
     terms: str = Field(
         default="NIH ChestX-ray14: no restrictions on use. Link "
@@ -133,6 +166,7 @@ class VindrImport(FileImport):
     model_config = _example(format="vindr", name="VinDr-CXR", path="vindr-cxr/1.0.0")
 
     format: Literal["vindr"]
+    licence: Licence = PHYSIONET
     site: Site = "vindr"
     terms: str = Field(
         default="PhysioNet Credentialed Health Data Use Agreement 1.5.0", max_length=2000
@@ -150,6 +184,7 @@ class PadchestImport(FileImport):
 
     format: Literal["padchest"]
     image_root: Place | None = None
+    licence: Licence = PADCHEST
     site: Site = "padchest"
     terms: str = Field(default="PADCHEST Dataset Research Use Agreement", max_length=2000)
 

@@ -23,15 +23,20 @@ NOW = text("now()")
 class Base(DeclarativeBase):
     metadata = MetaData(schema="datasets")
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's spelling
-        dict[str, Any]: JSONB,
+        dict[str, Any]: JSONB(none_as_null=True),
         list[str]: JSONB,
+        list[dict[str, Any]]: JSONB,
         datetime: DateTime(timezone=True),
         str: String,
     }
 
 
 class Dataset(Base):
-    """What was asked for. Where it stands is its job's matter; what it became, its manifest's."""
+    """What was asked for. Where it stands is its job's matter; what it became, its manifest's.
+
+    A view has a `base`, the dataset it was made of, and a `root`, the import at the end of that
+    chain, which owns the images. `licence` is set when somebody states it after the import.
+    """
 
     __tablename__ = "datasets"
     __table_args__ = (Index("datasets_of_project", "project", "id"),)
@@ -43,6 +48,13 @@ class Dataset(Base):
     name: Mapped[str]
     request: Mapped[dict[str, Any]]
     notes: Mapped[list[str]] = mapped_column(server_default="[]")
+    base: Mapped[UUID | None] = mapped_column(
+        ForeignKey("datasets.datasets.id", ondelete="CASCADE"), index=True
+    )
+    root: Mapped[UUID | None] = mapped_column(
+        ForeignKey("datasets.datasets.id", ondelete="CASCADE"), index=True
+    )
+    licence: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -140,4 +152,24 @@ class Manifest(Base):
     images: Mapped[int]
     patients: Mapped[int]
     key: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Withdrawal(Base):
+    """Who was taken out of a project's datasets, by pseudonym, so that no import brings them back.
+
+    `outcome` lists what it did to each dataset.
+    """
+
+    __tablename__ = "withdrawals"
+    __table_args__ = (Index("withdrawals_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    patients: Mapped[list[str]]
+    samples: Mapped[list[str]]
+    note: Mapped[str]
+    outcome: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -1,11 +1,24 @@
-"""The worker of queue `cpu`: imports datasets, on all cores, and deletes them."""
+"""The worker of queue `cpu`: imports datasets on all cores, makes views, withdraws patients,
+deletes.
+"""
 
 import os
 
 from services.datasets.importers import Roots
 from services.datasets.importers.decoders import DecoderPool
 from services.datasets.importers.pseudonyms import Pseudonyms
-from services.datasets.service import INGEST, KEPT, QUEUE, Ingest, Uploads
+from services.datasets.service import (
+    DERIVE,
+    INGEST,
+    KEPT,
+    QUEUE,
+    WITHDRAW,
+    Derive,
+    Ingest,
+    Manifests,
+    Uploads,
+    Withdraw,
+)
 from services.kit.adapters import Adapters
 from services.kit.deletion import Delete
 from services.kit.jobs.lineage import DELETE
@@ -18,6 +31,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     roots = Roots.of(adapters.settings.roots)
     settings = adapters.settings
     uploads = Uploads(adapters.db, adapters.store, settings.scratch, settings.upload_limit_bytes)
+    manifests = Manifests(adapters.store, settings.scratch / "manifests")
     ingest = Ingest(
         adapters.db,
         adapters.jobs,
@@ -27,7 +41,12 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         uploads,
         DecoderPool(os.cpu_count() or 1),
     )
-    return {INGEST: ingest, DELETE: Delete(adapters.store, KEPT)}
+    return {
+        INGEST: ingest,
+        DERIVE: Derive(adapters.db, adapters.store, manifests),
+        WITHDRAW: Withdraw(adapters.db, adapters.store, manifests),
+        DELETE: Delete(adapters.store, KEPT),
+    }
 
 
 DECODERS = ("pillow", "pydicom", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")

@@ -41,7 +41,9 @@ class Recorder(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         path = re.sub(
-            rf"{NIL}|(?<=paper/)[^/]+|(?<=samples/)[^/.]+|(?<=images/)\d+", "{}", request.url.path
+            rf"{NIL}|(?<=(?:paper|files)/)[^/]+|(?<=samples/)[^/.]+|(?<=images/)\d+",
+            "{}",
+            request.url.path,
         )
         self.seen.add((request.method, path))
         return httpx2.Response(418, json={"type": "t", "title": "t", "status": 418})

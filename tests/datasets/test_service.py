@@ -33,24 +33,6 @@ PHANTOM = {
 
 
 @pytest.fixture
-def http(adapters: Adapters, browse: Callable[..., TestClient], ada: Any) -> TestClient:
-    return browse(compose(adapters).router, member=ada)
-
-
-@pytest.fixture
-def strange_http(
-    adapters: Adapters, browse: Callable[..., TestClient], stranger: Any
-) -> TestClient:
-    return browse(compose(adapters).router, member=stranger)
-
-
-@pytest.fixture
-def ingest(adapters: Adapters, work: Callable[..., int]) -> Callable[..., int]:
-    """Run the slices that wait: all of them, or at most so many."""
-    return lambda most=1000: work("datasets", "cpu", handlers(adapters), most)
-
-
-@pytest.fixture
 def table(import_root: Path) -> Path:
     """A CSV of six phantoms of three patients, three rows of which cannot be used."""
     folder = import_root / f"mini-{uuid4().hex[:8]}"

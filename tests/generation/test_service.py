@@ -53,7 +53,7 @@ def test_training_goes_in_stretches_and_records_what_it_saw(http, generator, eng
     assert (training["images"], training["patients"]) == (30, 30)
     assert training["terms"] == "for tests only"
     assert training["losses"] == [[10, 0.5], [20, 0.5], [25, 0.5]]
-    assert "held out" not in http.get(f"/generators/{generator}/patients").json()["patients"]
+    assert "held out" not in http.get(f"/generators/{generator}/seen").json()["patients"]
 
 
 def test_a_damaged_checkpoint_is_passed_over(adapters, http, run, dataset, engine) -> None:
@@ -323,7 +323,7 @@ def test_strangers_find_nothing(http, strangers_http, run, generator, dataset) -
     run()
     for path in (
         f"/generators/{generator}",
-        f"/generators/{generator}/patients",
+        f"/generators/{generator}/seen",
         f"/generations/{made['id']}",
         f"/generations/{made['id']}/images",
         f"/generations/{made['id']}/images/0.png",

@@ -19,6 +19,7 @@ from api_schemas.generation import (
     GenerationView,
     GeneratorView,
     Sampler,
+    Seen,
 )
 from api_schemas.manifest import content_digest
 from services.kit.adapters import Adapters
@@ -160,9 +161,9 @@ class Shelf:
         assert caller.project == self.project
         return self.generators[generator][0]
 
-    def generator_patients(self, caller: Caller, generator: UUID) -> list[str]:
+    def generator_seen(self, caller: Caller, generator: UUID) -> Seen:
         assert caller.project == self.project
-        return self.generators[generator][1]
+        return Seen(patients=self.generators[generator][1], images=[])
 
 
 def _generator(generator: UUID, size_px: int) -> GeneratorView:

@@ -16,6 +16,7 @@ from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
 from api_schemas.base import JobState
+from api_schemas.datasets import RejectionCode
 from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import content_digest, to_parquet
 from services.datasets.importers import Roots, duplicates, open_source
@@ -33,10 +34,11 @@ from services.datasets.models import Dataset, Duplicate, Manifest, Rejection, Sa
 from services.datasets.service import samples
 from services.datasets.service.keys import folder, image_key, manifest_key
 from services.datasets.service.problems import NoUsableRow, UploadGone, as_problem
+from services.datasets.service.standing import lock_manifests, withdrawn
 from services.datasets.service.uploads import Uploads
 from services.kit.db import Database, new_id
 from services.kit.errors import ProblemError
-from services.kit.jobs import Jobs, Lease, LeaseLost
+from services.kit.jobs import Jobs, Lease, LeaseLost, Released
 from services.kit.objects import ObjectStore, sha256
 
 INGEST = "ingest"
@@ -47,6 +49,7 @@ PLANNED_AT_ONCE = 5000
 SHARD = 256
 PUTS_AT_ONCE = 8
 DUPLICATES_TOLD = 10_000
+WITHDRAWN = "withdrawn from this project"
 MANIFEST = {"step": "manifest"}
 
 T = TypeVar("T")
@@ -201,6 +204,9 @@ class Ingest:
     def _manifest(self, lease: Lease, request: DatasetRequest) -> None:
         """Split the patients, look for duplicates and write the manifest."""
         with self._db.transaction() as tx:
+            banned = withdrawn(tx.session, lease.caller.project)
+        self._leave_out(lease, banned)
+        with self._db.transaction() as tx:
             splits = samples.splits(tx.session, lease.resource)
             if not splits:
                 raise self._emptied(lease, _nothing_usable())
@@ -212,6 +218,9 @@ class Ingest:
         key = manifest_key(lease.caller.project, lease.resource, digest)
         self._store.put(key, content, "application/vnd.apache.parquet")
         with lease.finishing() as tx:
+            lock_manifests(tx.session, lease.caller.project)
+            if withdrawn(tx.session, lease.caller.project) != banned:
+                raise Released  # somebody was withdrawn meanwhile: again, without them
             lease.progress(table.num_rows, table.num_rows, UNIT)
             samples.write_splits(tx.session, lease.resource, splits)
             _insert(tx.session, Duplicate, twins[:DUPLICATES_TOLD])
@@ -230,6 +239,18 @@ class Ingest:
                     key=key,
                 )
             )
+
+    def _leave_out(self, lease: Lease, banned: tuple[set[str], set[str]]) -> None:
+        """Drop the rows and images of whom the project has withdrawn. The images go first: the
+        rows name them, should this be repeated.
+        """
+        with self._db.transaction() as tx:
+            rows = samples.of(tx.session, lease.resource, *banned)
+        self._store.remove(row.image_key for row in rows if row.image_key is not None)
+        told = [Rejected(row.line, WITHDRAWN, RejectionCode.WITHDRAWN) for row in rows]
+        with lease.writing() as tx:
+            samples.drop_lines(tx.session, lease.resource, [row.line for row in rows])
+            _insert(tx.session, Rejection, _rejections(lease.resource, told))
 
     def _twins(self, dataset: UUID) -> list[dict[str, Any]]:
         """Rows of duplicates: identical pictures first."""

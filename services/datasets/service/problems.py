@@ -10,7 +10,14 @@ from services.datasets.importers.source import (
     SourceUnusable,
     TableTooLarge,
 )
-from services.kit.errors import Conflict, NotFound, ProblemError, TooLarge, Unprocessable
+from services.kit.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    ProblemError,
+    TooLarge,
+    Unprocessable,
+)
 
 
 class DatasetUnknown(NotFound):
@@ -21,9 +28,33 @@ class SampleUnknown(NotFound):
     pass
 
 
+class WithdrawalUnknown(NotFound):
+    pass
+
+
 class DatasetNotReady(Conflict):
     slug = "dataset-not-ready"
     title = "The dataset has no manifest (yet)"
+
+
+class BaseFailed(Conflict):
+    slug = "base-failed"
+    title = "The dataset to make a view of was never made"
+
+
+class LicenceOfView(Conflict):
+    slug = "licence-of-view"
+    title = "A view has the terms of the dataset it was made of"
+
+
+class NotTheOwner(Forbidden):
+    slug = "not-the-owner"
+    title = "That is for the dataset's owner"
+
+
+class NothingChosen(Unprocessable):
+    slug = "nothing-chosen"
+    title = "No sample is chosen"
 
 
 class ImportPathRefused(Unprocessable):

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pyarrow as pa
 from psycopg import sql
-from sqlalchemy import ARRAY, String, delete, func, select, update
+from sqlalchemy import ARRAY, String, delete, func, or_, select, update
 from sqlalchemy import cast as as_type
 from sqlalchemy.orm import Session
 
@@ -87,6 +87,20 @@ def pictures(session: Session, dataset: UUID) -> list[Shown]:
         .order_by(Sample.ordinal)
     )
     return [Shown._make(cast("Shown", row)) for row in session.execute(query)]
+
+
+class Placed(NamedTuple):
+    """A sample to be dropped: its line, and where its image lies."""
+
+    line: int
+    image_key: str | None
+
+
+def of(session: Session, dataset: UUID, patients: set[str], names: set[str]) -> list[Placed]:
+    """The samples of these patients (pseudonyms), and those of these names."""
+    query = select(Sample.line, Sample.image_key).where(Sample.dataset == dataset)
+    wanted = or_(Sample.patient_id.in_(patients), Sample.sample_id.in_(names))
+    return [Placed(*row) for row in session.execute(query.where(wanted))]
 
 
 def write_splits(session: Session, dataset: UUID, by_patient: Mapping[str, str]) -> None:
