@@ -3,15 +3,19 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import TypeAdapter
 
+from api_schemas.findings import Finding
 from api_schemas.imports import DatasetRequest
 from services.datasets.importers import Roots, open_source
 from services.datasets.importers.decoders import DecoderPool
 from services.datasets.importers.source import Entry, Picture, Pixels, Rejected, Unreadable
 
+REQUEST: TypeAdapter[DatasetRequest] = TypeAdapter(DatasetRequest)
 POOL = DecoderPool(2)
 """Starts its processes when a test reads a picture."""
 
@@ -40,3 +44,14 @@ class Read:
 def pixels(picture: Picture) -> Pixels:
     with Image.open(io.BytesIO(picture.png)) as image:
         return np.asarray(image)
+
+
+def opened(root: Path, format_: str, **more: Any) -> Read:
+    """The source of a request of this format, below `root`."""
+    fields = {"format": format_, "name": "x", "size_px": 32}
+    return Read(REQUEST.validate_python(fields | more), root)
+
+
+def known(sample: Entry) -> dict[Finding, int]:
+    """The labels that are not blank."""
+    return {f: value for f, value in sample.labels.items() if value is not None}

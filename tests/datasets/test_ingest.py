@@ -29,7 +29,6 @@ from services.kit.adapters import Adapters
 from tests.datasets import dicoms, trees
 
 ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared" / "cxr"
 
 
 @pytest.fixture
@@ -416,82 +415,3 @@ def test_rows_name_an_upload_until_it_is_gone(
     with adapters.db.transaction() as tx:
         assert NAMED["uploads"](tx, UUID(upload), [key]) == set()
     assert not list(adapters.store.keys(prefix))
-
-
-# ---------------------------------------------------------------- real images, where they are
-
-COUNTS: dict[str, dict[str, Any]] = {
-    "kermany": {
-        "images": 1077, "patients": 813,
-        "sex": {"unknown": 1077}, "view": {"AP": 1077}, "ages": 0,
-        "labels": {"No Finding": (289, 788), "Pneumonia": (788, 289)},
-    },
-    "mini": {
-        "images": 62, "patients": 57,
-        "sex": {"Male": 30, "Female": 32}, "view": {"AP": 32, "PA": 30}, "ages": 62,
-        "labels": {
-            "No Finding": (24, 38), "Cardiomegaly": (5, 57), "Lung Opacity": (14, 24),
-            "Lung Lesion": (3, 59), "Edema": (15, 47), "Consolidation": (2, 60),
-            "Pneumonia": (38, 24), "Atelectasis": (11, 51), "Pneumothorax": (0, 62),
-            "Pleural Effusion": (18, 44), "Pleural Other": (2, 24),
-        },
-    },
-    "nih256": {
-        "images": 670, "patients": 451,
-        "sex": {"Male": 336, "Female": 334}, "view": {"AP": 404, "PA": 266}, "ages": 670,
-        "labels": {
-            "No Finding": (352, 318), "Cardiomegaly": (13, 657), "Lung Opacity": (109, 352),
-            "Lung Lesion": (21, 649), "Edema": (71, 599), "Consolidation": (13, 657),
-            "Pneumonia": (318, 352), "Atelectasis": (70, 600), "Pneumothorax": (6, 664),
-            "Pleural Effusion": (61, 609), "Pleural Other": (16, 352),
-        },
-    },
-    "nih64": {
-        "images": 701, "patients": 182,
-        "sex": {"Male": 369, "Female": 332}, "view": {"AP": 267, "PA": 434}, "ages": 701,
-        "labels": {
-            "No Finding": (361, 340), "Cardiomegaly": (61, 640), "Lung Opacity": (123, 361),
-            "Lung Lesion": (46, 655), "Edema": (28, 673), "Consolidation": (21, 680),
-            "Pneumonia": (4, 697), "Atelectasis": (65, 636), "Pneumothorax": (29, 672),
-            "Pleural Effusion": (96, 605), "Pleural Other": (18, 361),
-        },
-    },
-}  # fmt: skip
-"""What the images' own documentation counts: present and absent, the rest blank."""
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="no real images beside this tree (../shared/cxr)")
-@pytest.mark.parametrize("name", COUNTS)
-def test_real_images_are_counted_as_their_sources_count_them(
-    adapters: Adapters,
-    browse: Callable[..., TestClient],
-    work: Callable[..., int],
-    ada: Any,
-    name: str,
-) -> None:
-    settings = adapters.settings.model_copy(update={"import_roots": str(SHARED)})
-    there = replace(adapters, settings=settings)
-    http = browse(compose(there).router, member=ada)
-    made = post(http, format="chexpert_csv", path=f"{name}.csv", site=name)
-    work("datasets", "cpu", handlers(there))
-    assert look(http, made).rejected == 0
-    summary = http.get(f"/datasets/{made.id}/summary").json()
-    counts = COUNTS[name]
-    assert (summary["images"], summary["patients"]) == (counts["images"], counts["patients"])
-    assert (summary["sex"], summary["view"]) == (counts["sex"], counts["view"])
-    assert summary["images"] - summary["age_decades"].get("unknown", 0) == counts["ages"]
-    for finding in FINDINGS:
-        present, absent = counts["labels"].get(finding, (0, 0))
-        assert summary["labels"][finding] == {
-            "present": present,
-            "absent": absent,
-            "uncertain": 0,
-            "blank": counts["images"] - present - absent,
-        }
-    identical = [d for d in _all_duplicates(http, made) if d["identical"]]
-    assert identical == []
-
-
-def _all_duplicates(http: TestClient, made: DatasetView) -> list[dict[str, Any]]:
-    answer = http.get(f"/datasets/{made.id}/duplicates", params={"limit": 1000})
-    return answer.json()["items"]
