@@ -49,8 +49,8 @@ migrate: setup ## bring the database of this installation to the newest schemas
 test: setup ## run all tests, on real servers of their own
 	$(PY) -m pytest
 
-faults: setup ## break everything that can break, row by row; ends with a table
-	$(PY) -m pytest tests/faults -m "not soak"
+faults: setup ## break everything that can break, row by row; ends with a table (ROWS=slow)
+	$(PY) -m pytest tests/faults -m "$(or $(ROWS),not soak)"
 
 soak: setup ## random faults under load (SOAK_S=600: for so long, SEED=7: the same again)
 	$(if $(SEED),SEED=$(SEED)) SOAK_S=$(or $(SOAK_S),600) $(PY) -m pytest tests/faults -m soak

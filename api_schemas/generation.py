@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from api_schemas.base import Digest, JobView, Name, Seed, Wire
 from api_schemas.findings import AGE_LIMIT, Finding, Race, Sex, contradictions
+from api_schemas.terms import Licence
 
 Age = Annotated[int, Field(ge=0, le=AGE_LIMIT)]
 COUNT_LIMIT = 10_000
@@ -116,7 +117,8 @@ class GeneratorView(Wire):
     """A trained (or still training) generator. `digest` is the SHA-256 of its weights.
 
     `training` says what it saw: the dataset, the manifest's version and digest, images and
-    patients of split `train`; `null` until the training has read them.
+    patients of split `train`; `null` until the training has read them. `licence` is its
+    dataset's. `flags` may hold `withdrawn-patients`; null in lists, where nobody looks.
     """
 
     id: UUID
@@ -130,6 +132,8 @@ class GeneratorView(Wire):
     job: JobView
     digest: Digest | None = None
     training: "GeneratorTraining | None" = None
+    licence: Licence = Licence()
+    flags: list[str] | None = None
 
 
 class GeneratorTraining(Wire):
@@ -140,6 +144,13 @@ class GeneratorTraining(Wire):
     terms: str
     phantom: bool
     losses: list[tuple[int, float]] = Field(default=[], description="(step, mean loss since last)")
+
+
+class Seen(Wire):
+    """Everything a generator was trained on: pseudonyms of patients, digests of pixels."""
+
+    patients: list[str]
+    images: list[Digest]
 
 
 BatchShape = Literal[1, 8, 64]
@@ -211,7 +222,11 @@ class Environment(Wire):
 
 
 class GenerationView(Wire):
-    """A cohort in the making or made. `screening` is the state of its near-copy screening."""
+    """A cohort in the making or made. `screening` is the state of its near-copy screening.
+
+    `licence` is the strictest of the data it comes from. `flags` may hold `withdrawn-patients`;
+    null in lists, where nobody looks.
+    """
 
     id: UUID
     name: str
@@ -222,10 +237,13 @@ class GenerationView(Wire):
     sampler: Sampler
     batch: BatchShape
     mirror: UUID | None
+    mirror_manifest: UUID | None = None
     replicas: int
     screening: Literal["unscreened"] = "unscreened"
     phantom: bool | None = None
     terms: str = ""
+    licence: Licence = Licence()
+    flags: list[str] | None = None
     environment: Environment | None = None
     manifest: "CohortManifest | None" = None
     job: JobView

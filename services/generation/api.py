@@ -14,6 +14,7 @@ from api_schemas.generation import (
     GeneratorRequest,
     GeneratorView,
     ImageView,
+    Seen,
 )
 from services.generation.service import Generations, Generators
 from services.kit.auth import Reader, Writer
@@ -94,10 +95,10 @@ def _generators(router: APIRouter, generators: Generators) -> None:
         """A generator, what it saw, and its loss curve."""
         return generators.generator(caller, generator)
 
-    @router.get("/generators/{generator}/patients")
-    def get_patients(generator: UUID, caller: Reader) -> dict[str, list[str]]:
-        """Pseudonyms of everyone whose images it was trained on."""
-        return {"patients": generators.generator_patients(caller, generator)}
+    @router.get("/generators/{generator}/seen")
+    def get_seen(generator: UUID, caller: Reader) -> Seen:
+        """Pseudonyms of everyone whose images it was trained on, and the images' digests."""
+        return generators.generator_seen(caller, generator)
 
     @router.post("/generators/{generator}/cancel")
     def cancel_generator(generator: UUID, caller: Writer) -> GeneratorView:

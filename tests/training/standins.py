@@ -19,6 +19,7 @@ from api_schemas.generation import (
     GenerationView,
     GeneratorView,
     Sampler,
+    Seen,
 )
 from api_schemas.manifest import content_digest
 from services.kit.adapters import Adapters
@@ -59,7 +60,12 @@ class Shelf:
     reads: int = 0
 
     def add_dataset(
-        self, table: pa.Table, *, size_px: int = 32, job: UUID | JobView | None = None
+        self,
+        table: pa.Table,
+        *,
+        size_px: int = 32,
+        job: UUID | JobView | None = None,
+        has_images: bool = True,
     ) -> DatasetRef:
         """Ready at once, or when the job `job` is."""
         made = uuid4()
@@ -77,6 +83,7 @@ class Shelf:
                 format="phantom",
                 site="phantom-a",
                 size_px=size_px,
+                has_images=has_images,
                 terms="",
                 created_at=NOW,
                 job=standing,
@@ -154,9 +161,9 @@ class Shelf:
         assert caller.project == self.project
         return self.generators[generator][0]
 
-    def generator_patients(self, caller: Caller, generator: UUID) -> list[str]:
+    def generator_seen(self, caller: Caller, generator: UUID) -> Seen:
         assert caller.project == self.project
-        return self.generators[generator][1]
+        return Seen(patients=self.generators[generator][1], images=[])
 
 
 def _generator(generator: UUID, size_px: int) -> GeneratorView:

@@ -93,7 +93,8 @@ class Training:
             row.images = rows.num_rows
             row.patients = len(rows["patient_id"].unique())
             row.site = view.site
-            row.terms = view.terms
+            row.terms = view.terms or view.licence.name
+            row.licence = view.licence.model_dump(mode="json")
             row.phantom = view.kind is DatasetKind.PHANTOM
             row.population_key = population_key
             row.population_sha256 = population_sha

@@ -8,9 +8,11 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
+from api_schemas.generation import Seen
+from api_schemas.terms import Licence
 from api_schemas.training import Arm, ExperimentRequest
 from services.kit.auth import Caller
-from services.kit.errors import Conflict, NotFound, ProblemError
+from services.kit.errors import Conflict, NotFound, ProblemError, Unprocessable
 from services.training.ports.providers import Datasets, Generations
 
 T = TypeVar("T")
@@ -27,6 +29,11 @@ class DataFailed(Conflict):
     title = "The data was never made"
 
 
+class DataWithoutImages(Unprocessable):
+    slug = "data-without-images"
+    title = "The data is a table without images"
+
+
 @dataclass(frozen=True)
 class Listed:
     """A dataset or cohort as it stands. `digest` is its manifest's, once there is one."""
@@ -36,7 +43,9 @@ class Listed:
     job: JobView
     size_px: int
     digest: str | None
+    licence: Licence
     generator: UUID | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -63,6 +72,14 @@ def ref_key(ref: DataRef) -> str:
     if isinstance(ref, DatasetRef):
         return f"dataset/{ref.dataset}"
     return f"generation/{ref.generation}"
+
+
+def ref_of(key: str) -> DataRef:
+    """The reference that `ref_key` made this word of."""
+    kind, _, made = key.partition("/")
+    if kind == "generation":
+        return GenerationRef(generation=UUID(made))
+    return DatasetRef(dataset=UUID(made))
 
 
 class Catalogue:
@@ -96,19 +113,30 @@ class Catalogue:
             return self._generations.cohort_manifest(caller, ref.generation)
         return self._datasets.dataset_manifest(caller, ref.dataset)
 
-    def patients_seen(self, caller: Caller, generator: UUID) -> frozenset[str]:
-        return frozenset(self._generations.generator_patients(caller, generator))
+    def seen(self, caller: Caller, generator: UUID) -> Seen:
+        return self._generations.generator_seen(caller, generator)
 
     def _dataset(self, caller: Caller, ref: DatasetRef, field: str) -> Listed:
         view = self._datasets.dataset(caller, ref.dataset)
+        if not view.has_images:
+            raise DataWithoutImages("It was imported without its images", field=field)
         digest = view.manifest.digest if view.manifest else None
-        return Listed(ref, field, view.job, view.size_px, digest)
+        return Listed(ref, field, view.job, view.size_px, digest, view.licence)
 
     def _cohort(self, caller: Caller, ref: GenerationRef, field: str) -> Listed:
         view = self._generations.generation(caller, ref.generation)
         generator = self._generations.generator(caller, view.generator)
         digest = view.manifest.digest if view.manifest else None
-        return Listed(ref, field, view.job, generator.size_px, digest, view.generator)
+        return Listed(
+            ref,
+            field,
+            view.job,
+            generator.size_px,
+            digest,
+            view.licence,
+            view.generator,
+            tuple(view.flags or ()),
+        )
 
 
 def _known(field: str, look: Callable[[], T]) -> T:
