@@ -56,8 +56,7 @@ def connected(settings: Settings) -> Iterator[Adapters]:
     adapters = Adapters.connect(settings)
     adapters.store.ensure_bucket()
     yield adapters
-    adapters.db.close()
-    adapters.bell.close()
+    adapters.close()
 
 
 @pytest.fixture

@@ -46,3 +46,8 @@ class Adapters:
                 settings.service_secret.get_secret_value(),
             ),
         )
+
+    def close(self) -> None:
+        """Give the connections back; whoever asks later gets new ones."""
+        self.db.close()
+        self.bell.close()

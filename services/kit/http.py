@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -185,7 +186,19 @@ class WebApp(FastAPI):
 
 def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> FastAPI:
     """An app in which every route but `/health` needs a caller and every error is a problem."""
-    app = WebApp(title=f"Synthorax {title}", version="0.1.0", responses=PROBLEMS, redoc_url=None)
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        adapters.close()
+
+    app = WebApp(
+        title=f"Synthorax {title}",
+        version="0.1.0",
+        responses=PROBLEMS,
+        redoc_url=None,
+        lifespan=running,
+    )
     app.state.auth = adapters.auth
     guarded = [Depends(asks), Depends(HTTPBearer(auto_error=False))]
     for router in routers:

@@ -25,8 +25,8 @@ def environment(settings, monkeypatch) -> None:
 @pytest.mark.parametrize(("service", "path"), SERVICES.items())
 def test_a_service_alone(adapters, environment, service: str, path: str) -> None:
     app = import_module(f"services.{service}.main").build()
-    http = TestClient(app, raise_server_exceptions=False)
-    assert http.get("/health").json() == {"status": "ok"}
-    assert http.get(path).status_code == 401
-    others = [p for s, p in SERVICES.items() if s != service]
-    assert {http.get(p).status_code for p in others} == {404}
+    with TestClient(app, raise_server_exceptions=False) as http:
+        assert http.get("/health").json() == {"status": "ok"}
+        assert http.get(path).status_code == 401
+        others = [p for s, p in SERVICES.items() if s != service]
+        assert {http.get(p).status_code for p in others} == {404}

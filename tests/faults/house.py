@@ -152,8 +152,7 @@ class House:
         for proxy in self.proxies:
             proxy.close()
         self.redis.close()
-        self.adapters.db.close()
-        self.adapters.bell.close()
+        self.adapters.close()
         self.servers.stop()
 
     # ------------------------------------------------------------ servers
