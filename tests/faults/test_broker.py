@@ -30,6 +30,10 @@ def test_row_06_the_broker_forgets_everything(house) -> None:
     house.finish(*jobs)
 
 
+SOON_S = 2.5
+"""A second where the machine is idle; a request that hangs on the broker waits for five."""
+
+
 def quickest(post: Callable[[], object], times: int = 5) -> float:
     """Seconds of the fastest of some calls: the others may have waited for this busy machine."""
     taken = []
@@ -50,7 +54,7 @@ def post_while(house, down: Callable[[], None], up: Callable[[], None]) -> None:
 
         post()
         down()
-        assert quickest(post) < 1
+        assert quickest(post) < SOON_S
         up()
     house.worker()
     house.finish(*house.accepted)
