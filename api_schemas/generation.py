@@ -64,19 +64,37 @@ class Recipe(Wire):
     seed: Seed
 
 
+PUBLISHED_SAMPLER = {"name": "ddim", "steps": 200, "guidance": 0.0, "rescale": 0.7}
+
+
 class Sampler(Wire):
     """How noise becomes an image.
 
     `guidance` 1 is plain conditional sampling; w > 1 extrapolates from the unconditional
     prediction (`uncond + w (cond - uncond)`) at times t/T inside `interval` (a fraction of the
-    schedule, 0 = clean, 1 = noise), then rescales each image by `rescale` (phi).
+    schedule, 0 = clean, 1 = noise), then rescales each image by `rescale` (phi). `precision` is
+    the network's; the sampler itself always computes in float32.
+
+    `compatibility: mediffusion` samples as the paper's package does, with what the paper used
+    where nothing else is given (DDIM, 200 steps, guidance 0, rescale 0.7): guidance 0 is plain
+    conditional sampling, the rescale takes one standard deviation over the whole batch (so that
+    with guidance an image depends on its neighbours), grey levels are cut off, not rounded.
     """
 
     name: Literal["dpmsolver++", "ddim"] = "dpmsolver++"
     steps: int = Field(default=20, ge=2, le=1000)
-    guidance: float = Field(default=1.0, ge=1.0, le=20.0)
+    guidance: float = Field(default=1.0, ge=0.0, le=20.0)
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = Field(default=0.0, ge=0.0, le=1.0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compatibility: Literal["mediffusion"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("compatibility"):
+            return PUBLISHED_SAMPLER | given
+        return given
 
     @field_validator("interval")
     @classmethod
@@ -86,6 +104,19 @@ class Sampler(Wire):
             msg = "interval: two fractions with 0 <= low < high <= 1"
             raise ValueError(msg)
         return interval
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> "Sampler":
+        if self.compatibility is None and self.guidance < 1.0:
+            msg = (
+                "guidance: from 1 (plain conditional sampling) to 20; the published scale, where 0 "
+                "is plain, needs compatibility: mediffusion"
+            )
+            raise ValueError(msg)
+        if self.compatibility is not None and self.name != "ddim":
+            msg = "name: the published sampler is ddim"
+            raise ValueError(msg)
+        return self
 
 
 class GeneratorRequest(Wire):
@@ -107,7 +138,7 @@ class GeneratorRequest(Wire):
 
     name: Name
     dataset: UUID
-    preset: Literal["tiny-32", "small-64"]
+    preset: Literal["tiny-32", "small-64", "paper-256"]
     steps: int | None = Field(default=None, ge=1, le=10_000_000)
     seed: Seed = 0
 
