@@ -9,11 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from services.generation.diffusion.encoders import ENCODERS, Encoder
 from services.generation.diffusion.network import Network
@@ -105,7 +106,7 @@ class Model:
 
     def to(self, device: torch.device, precision: torch.dtype) -> "Model":
         """On a device, its U-Net (all that costs time) in a precision. Changes this one too."""
-        self.network.to(device).unet.to(precision)
+        cast("nn.Module", self.network.to(device).unet).to(precision)
         return self
 
 
