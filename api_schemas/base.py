@@ -98,6 +98,30 @@ class JobEvent(Wire):
     message: str = ""
 
 
+class ResourceView(Wire):
+    """Something that a service keeps. `state`, `done` and `unit` are those of the job that makes
+    it: `830 images` is how many it has, and null the state of what no job made.
+    """
+
+    service: str
+    kind: str
+    id: UUID
+    name: str
+    state: JobState | None
+    done: float
+    unit: str
+
+
+class DeletionView(Wire):
+    """What deleting a resource takes: itself and, `derived`, everything made from it that is
+    still there. `job` is the deletion, once it is asked for.
+    """
+
+    resource: ResourceView
+    derived: list[ResourceView]
+    job: JobView | None = None
+
+
 class DatasetRef(Wire):
     """A registered dataset as a source of images."""
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey
-from api_schemas.base import JobEvent, JobState, JobView, Page, Problem, Wire
+from api_schemas.base import DeletionView, JobEvent, JobState, JobView, Page, Problem, Wire
 from api_schemas.datasets import (
     CsvImport,
     DatasetView,
@@ -109,6 +109,10 @@ class Client(AbstractContextManager["Client"]):
         content = None if body is None else body.model_dump_json()
         answer = self._ask("POST", path, content=content, headers=headers)
         return TypeAdapter(kind).validate_json(answer.content)
+
+    def _delete(self, path: str, *, derived: bool) -> DeletionView:
+        query = {"derived": "true"} if derived else {}
+        return DeletionView.model_validate_json(self._ask("DELETE", path, params=query).content)
 
     def _put(self, kind: type[T], path: str, body: Wire) -> T:
         headers = {"Content-Type": "application/json"}
@@ -223,8 +227,13 @@ class Client(AbstractContextManager["Client"]):
         """The manifest table (`api_schemas.manifest.MANIFEST`)."""
         return from_parquet(self._ask("GET", f"/datasets/{dataset}/manifest").content, MANIFEST)
 
-    def delete_dataset(self, dataset: UUID) -> None:
-        self._ask("DELETE", f"/datasets/{dataset}")
+    def dataset_deletion(self, dataset: UUID) -> DeletionView:
+        """What deleting it would take, or how far its deletion is."""
+        return self._get(DeletionView, f"/datasets/{dataset}/deletion")
+
+    def delete_dataset(self, dataset: UUID, *, derived: bool = False) -> DeletionView:
+        """Delete it; with `derived` also everything made from it."""
+        return self._delete(f"/datasets/{dataset}", derived=derived)
 
     def cancel_dataset(self, dataset: UUID) -> DatasetView:
         return self._post(DatasetView, f"/datasets/{dataset}/cancel")
@@ -252,6 +261,12 @@ class Client(AbstractContextManager["Client"]):
 
     def cancel_generator(self, generator: UUID) -> GeneratorView:
         return self._post(GeneratorView, f"/generators/{generator}/cancel")
+
+    def generator_deletion(self, generator: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/generators/{generator}/deletion")
+
+    def delete_generator(self, generator: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/generators/{generator}", derived=derived)
 
     def generator_events(self, generator: UUID) -> Iterator[JobEvent]:
         return self._events(f"/generators/{generator}/events")
@@ -281,6 +296,12 @@ class Client(AbstractContextManager["Client"]):
     def cancel_generation(self, generation: UUID) -> GenerationView:
         return self._post(GenerationView, f"/generations/{generation}/cancel")
 
+    def generation_deletion(self, generation: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/generations/{generation}/deletion")
+
+    def delete_generation(self, generation: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/generations/{generation}", derived=derived)
+
     def generation_events(self, generation: UUID) -> Iterator[JobEvent]:
         return self._events(f"/generations/{generation}/events")
 
@@ -302,6 +323,12 @@ class Client(AbstractContextManager["Client"]):
 
     def cancel_experiment(self, experiment: UUID) -> ExperimentView:
         return self._post(ExperimentView, f"/experiments/{experiment}/cancel")
+
+    def experiment_deletion(self, experiment: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/experiments/{experiment}/deletion")
+
+    def delete_experiment(self, experiment: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/experiments/{experiment}", derived=derived)
 
     def experiment_events(self, experiment: UUID) -> Iterator[JobEvent]:
         return self._events(f"/experiments/{experiment}/events")

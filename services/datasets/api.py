@@ -7,11 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api_schemas.base import Page
+from api_schemas.base import DeletionView, Page
 from api_schemas.datasets import DatasetRequest, DatasetView, Rejection, Sample, Summary
 from services.datasets.service import Datasets
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
+from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
 from services.kit.jobs import Jobs
 
@@ -52,10 +53,25 @@ def _collection(router: APIRouter, datasets: Datasets) -> None:
         """A dataset, its import job and, once that is done, its manifest."""
         return datasets.dataset(caller, dataset)
 
-    @router.delete("/{dataset}", status_code=204)
-    def delete_dataset(dataset: UUID, caller: Writer) -> None:
-        """Delete a dataset with its images; 409 while its import runs."""
-        datasets.delete(caller, dataset)
+
+def deletion_routes(deletions: Deletions) -> APIRouter:
+    """To be included in the router of the others."""
+    router = APIRouter()
+
+    @router.get("/{dataset}/deletion")
+    def get_dataset_deletion(dataset: UUID, caller: Reader) -> DeletionView:
+        """What deleting it would take, or how far its deletion is."""
+        return deletions.look(caller, dataset)
+
+    @router.delete("/{dataset}", status_code=202)
+    def delete_dataset(
+        dataset: UUID, caller: Writer, response: Response, derived: DerivedQuery = False
+    ) -> DeletionView:
+        """Delete it with its images: gone at once for readers, the images follow in a job."""
+        response.headers["Location"] = f"/datasets/{dataset}/deletion"
+        return deletions.delete(caller, dataset, derived=derived)
+
+    return router
 
 
 def _content(router: APIRouter, datasets: Datasets) -> None:

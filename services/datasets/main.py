@@ -1,13 +1,16 @@
 """The datasets service: its web process, and its part of the gateway."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.datasets.api import routes
+from services.datasets.api import deletion_routes, routes
 from services.datasets.importers import Roots
-from services.datasets.service import Datasets
+from services.datasets.service import KIND, NAMED, Datasets
 from services.kit.adapters import Adapters
+from services.kit.collector import Named
+from services.kit.deletion import Deletions
 from services.kit.http import web_app
 from services.kit.settings import Settings
 
@@ -21,7 +24,14 @@ class Part:
 def compose(adapters: Adapters) -> Part:
     roots = Roots.of(adapters.settings.roots)
     datasets = Datasets(adapters.db, adapters.jobs, adapters.store, roots)
-    return Part(routes(datasets, adapters.db, adapters.jobs), datasets)
+    router = routes(datasets, adapters.db, adapters.jobs)
+    router.include_router(deletion_routes(Deletions(adapters.db, adapters.jobs, KIND)))
+    return Part(router, datasets)
+
+
+def named(_: Adapters) -> Mapping[str, Named]:
+    """For the collector: which objects rows name, by folder."""
+    return NAMED
 
 
 def build() -> FastAPI:

@@ -1,5 +1,6 @@
 """The evaluation service: its web process, and its part of the gateway."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
@@ -7,8 +8,9 @@ from fastapi import APIRouter, FastAPI
 from services.evaluation.api import routes
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
-from services.evaluation.service import Answers, Intake
+from services.evaluation.service import NAMED, Answers, Intake
 from services.kit.adapters import Adapters
+from services.kit.collector import Named
 from services.kit.http import web_app
 from services.kit.remote import Remote
 from services.kit.settings import Settings
@@ -24,6 +26,11 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
     intake = Intake(adapters.db, adapters.jobs, adapters.store, datasets, generations)
     answers = Answers(adapters.db, adapters.store)
     return Part(routes(intake, answers), intake)
+
+
+def named(_: Adapters) -> Mapping[str, Named]:
+    """For the collector: which objects rows name, by folder."""
+    return NAMED
 
 
 def build() -> FastAPI:

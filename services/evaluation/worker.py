@@ -2,10 +2,12 @@
 
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.reports.page import render
-from services.evaluation.service import EVALUATE, QUEUE
+from services.evaluation.service import EVALUATE, KEPT, QUEUE
 from services.evaluation.service.evaluate import Evaluate
 from services.evaluation.service.sources import Sources
 from services.kit.adapters import Adapters
+from services.kit.deletion import Delete
+from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.remote import Remote
 from services.kit.worker import slice_worker
@@ -19,7 +21,8 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         RemoteDatasets(Remote(settings.datasets_url, secret)),
         RemoteGenerations(Remote(settings.generation_url, secret)),
     )
-    return {EVALUATE: Evaluate(adapters.db, adapters.store, sources, render)}
+    evaluate = Evaluate(adapters.db, adapters.store, sources, render)
+    return {EVALUATE: evaluate, DELETE: Delete(adapters.store, KEPT)}
 
 
 app = slice_worker("evaluation", QUEUE, handlers, ("numpy", "scipy", "pyarrow"))

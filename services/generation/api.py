@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api_schemas.base import Page
+from api_schemas.base import DeletionView, Page
 from api_schemas.generation import (
     GenerateRequest,
     GenerationView,
@@ -18,6 +18,7 @@ from api_schemas.generation import (
 from services.generation.service import Generations, Generators
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
+from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
 from services.kit.jobs import Jobs
 
@@ -32,6 +33,39 @@ def routes(generators: Generators, generations: Generations, db: Database, jobs:
     _generations(router, generations)
     _content(router, generations)
     _generation_events(router, generations, db, jobs)
+    return router
+
+
+def deletion_routes(generators: Deletions, generations: Deletions) -> APIRouter:
+    """To be included in the router of the others."""
+    router = APIRouter()
+
+    @router.get("/generators/{generator}/deletion")
+    def get_generator_deletion(generator: UUID, caller: Reader) -> DeletionView:
+        """What deleting it would take, or how far its deletion is."""
+        return generators.look(caller, generator)
+
+    @router.delete("/generators/{generator}", status_code=202)
+    def delete_generator(
+        generator: UUID, caller: Writer, response: Response, derived: DerivedQuery = False
+    ) -> DeletionView:
+        """Delete it with what it remembers of its training images."""
+        response.headers["Location"] = f"/generators/{generator}/deletion"
+        return generators.delete(caller, generator, derived=derived)
+
+    @router.get("/generations/{generation}/deletion")
+    def get_generation_deletion(generation: UUID, caller: Reader) -> DeletionView:
+        """What deleting it would take, or how far its deletion is."""
+        return generations.look(caller, generation)
+
+    @router.delete("/generations/{generation}", status_code=202)
+    def delete_generation(
+        generation: UUID, caller: Writer, response: Response, derived: DerivedQuery = False
+    ) -> DeletionView:
+        """Delete it with its images: gone at once for readers, the images follow in a job."""
+        response.headers["Location"] = f"/generations/{generation}/deletion"
+        return generations.delete(caller, generation, derived=derived)
+
     return router
 
 

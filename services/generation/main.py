@@ -1,14 +1,17 @@
 """The generation service: its web process, and its part of the gateway."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.generation.api import routes
+from services.generation.api import deletion_routes, routes
 from services.generation.clients import HttpDatasets
 from services.generation.ports.providers import Datasets
-from services.generation.service import Generations, Generators
+from services.generation.service import GENERATION, GENERATOR, Generations, Generators, naming
 from services.kit.adapters import Adapters
+from services.kit.collector import Named
+from services.kit.deletion import Deletions
 from services.kit.http import web_app
 from services.kit.remote import Remote
 from services.kit.settings import Settings
@@ -34,7 +37,17 @@ def compose(adapters: Adapters, *, datasets: Datasets) -> Part:
     generators = Generators(adapters.db, adapters.jobs, adapters.store, datasets)
     generations = Generations(adapters.db, adapters.jobs, adapters.store, datasets, generators)
     router = routes(generators, generations, adapters.db, adapters.jobs)
+    deletion = deletion_routes(
+        Deletions(adapters.db, adapters.jobs, GENERATOR),
+        Deletions(adapters.db, adapters.jobs, GENERATION),
+    )
+    router.include_router(deletion)
     return Part(router, Provider(generators, generations))
+
+
+def named(adapters: Adapters) -> Mapping[str, Named]:
+    """For the collector: which objects rows name, by folder."""
+    return naming(adapters.jobs)
 
 
 def build() -> FastAPI:

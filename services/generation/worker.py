@@ -2,8 +2,10 @@
 
 from services.generation.clients import HttpDatasets
 from services.generation.diffusion.engine import DiffusionEngine
-from services.generation.service import RENDER, TRAIN, Rendering, Training
+from services.generation.service import KEPT, RENDER, TRAIN, Rendering, Scratch, Training
 from services.kit.adapters import Adapters
+from services.kit.deletion import Delete, tidying
+from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.remote import Remote
 from services.kit.worker import slice_worker
@@ -17,9 +19,13 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         Remote(settings.datasets_url, settings.service_secret.get_secret_value())
     )
     engine = DiffusionEngine(settings.device)
+    scratch = Scratch(adapters.db, adapters.jobs, settings.scratch)
+    train = Training(adapters.db, adapters.store, datasets, engine, settings.scratch)
+    render = Rendering(adapters.db, adapters.store, datasets, engine, settings.scratch)
     return {
-        TRAIN: Training(adapters.db, adapters.store, datasets, engine, settings.scratch),
-        RENDER: Rendering(adapters.db, adapters.store, datasets, engine, settings.scratch),
+        TRAIN: tidying(scratch.tidy, train),
+        RENDER: tidying(scratch.tidy, render),
+        DELETE: Delete(adapters.store, KEPT, scratch.tidy),
     }
 
 

@@ -191,6 +191,21 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
 # ---------------------------------------------------------------- idempotency
 
 
+def earlier(tx: Tx, caller: Caller, key: str | None, body: Wire) -> UUID | None:
+    """The resource that this key made before, to be asked for before anything else is: what a
+    request needs of the world may be gone when it comes again.
+
+    Raises `KeyUsedOtherwise` (422) when the key came with another body.
+    """
+    if key is None:
+        return None
+    found = tx.session.execute(select(IdempotencyKey).filter_by(**_place(caller, key)))
+    row = found.scalar_one_or_none()
+    if row is not None and (row.body_digest != _body_digest(body) or row.resource is None):
+        raise KeyUsedOtherwise("Use a new key for a new request", field="Idempotency-Key")
+    return None if row is None else row.resource
+
+
 def once(tx: Tx, caller: Caller, key: str | None, body: Wire, make: Callable[[], UUID]) -> UUID:
     """The resource that `make` makes, or the one this key made before.
 
@@ -199,17 +214,23 @@ def once(tx: Tx, caller: Caller, key: str | None, body: Wire, make: Callable[[],
     """
     if key is None:
         return make()
-    digest = hashlib.sha256(f"{type(body).__name__}:{body.model_dump_json()}".encode()).hexdigest()
-    where = {"project": caller.project, "person": caller.person, "key": key}
-    taken = tx.session.execute(_CLAIM_KEY, {**where, "body_digest": digest}).one_or_none()
-    if taken is None:
-        earlier = tx.session.execute(select(IdempotencyKey).filter_by(**where)).scalar_one()
-        if earlier.body_digest != digest or earlier.resource is None:
-            raise KeyUsedOtherwise("Use a new key for a new request", field="Idempotency-Key")
-        return earlier.resource
+    where = _place(caller, key)
+    taken = tx.session.execute(_CLAIM_KEY, {**where, "body_digest": _body_digest(body)})
+    if taken.one_or_none() is None:
+        made = earlier(tx, caller, key, body)
+        assert made is not None  # noqa: S101 - the insert met this very row
+        return made
     resource = make()
     tx.session.execute(_FILL_KEY, {**where, "resource": resource})
     return resource
+
+
+def _place(caller: Caller, key: str) -> dict[str, Any]:
+    return {"project": caller.project, "person": caller.person, "key": key}
+
+
+def _body_digest(body: Wire) -> str:
+    return hashlib.sha256(f"{type(body).__name__}:{body.model_dump_json()}".encode()).hexdigest()
 
 
 _CLAIM_KEY = text(

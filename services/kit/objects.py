@@ -3,6 +3,8 @@
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
 
 import urllib3
 from minio import Minio
@@ -10,6 +12,8 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
 BYTES = "application/octet-stream"
+MARKER = "clock"
+"""Put to learn the store's time; nobody's object."""
 
 
 class ObjectMissing(LookupError):
@@ -18,6 +22,13 @@ class ObjectMissing(LookupError):
 
 class DigestMismatch(ValueError):
     """The store returned other bytes than were put there."""
+
+
+class Listed(NamedTuple):
+    """An object, and when it was put by the store's clock."""
+
+    key: str
+    changed: datetime
 
 
 def sha256(content: bytes) -> str:
@@ -88,18 +99,30 @@ class ObjectStore:
         return content
 
     def exists(self, key: str) -> bool:
-        try:
-            self._client.stat_object(self._bucket, key)
-        except S3Error as error:
-            if error.code in {"NoSuchKey", "NoSuchObject"}:
-                return False
-            raise
-        return True
+        return self.changed(key) is not None
 
     def keys(self, prefix: str) -> Iterator[str]:
+        return (each.key for each in self.listing(prefix))
+
+    def listing(self, prefix: str) -> Iterator[Listed]:
+        """Objects below `prefix` in the order of their keys, read page by page."""
         for item in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
-            if item.object_name is not None and not item.is_dir:
-                yield item.object_name
+            if item.object_name is not None and item.last_modified is not None and not item.is_dir:
+                yield Listed(item.object_name, item.last_modified)
+
+    def changed(self, key: str) -> datetime | None:
+        """When the object was put, by the store's clock; None when there is none."""
+        try:
+            return self._client.stat_object(self._bucket, key).last_modified
+        except S3Error as error:
+            if error.code in {"NoSuchKey", "NoSuchObject"}:
+                return None
+            raise
+
+    def now(self) -> datetime:
+        """What the store's clock says: when it put a marker just now."""
+        self.put(MARKER, b"")
+        return next(each.changed for each in self.listing(MARKER) if each.key == MARKER)
 
     def remove(self, keys: Iterable[str]) -> None:
         errors = self._client.remove_objects(self._bucket, (DeleteObject(k) for k in keys))

@@ -65,6 +65,9 @@ class Settings(DatabaseSettings):
     """Slices of one person that may run at once in one queue."""
     queued_cap: int = Field(default=1000, ge=1)
     """Unfinished jobs that one person may have in one queue."""
+    collect_grace_s: float = Field(default=24 * 3600.0, ge=60)
+    """An object that no row names is removed when it is older than this; longer than any slice."""
+    collect_every_s: float = Field(default=3600.0, gt=0)
 
     @property
     def roots(self) -> list[Path]:

@@ -15,6 +15,7 @@ from celery import Celery, signals
 
 from services.kit.adapters import Adapters
 from services.kit.bell import BELL_TASK, celery_settings
+from services.kit.collector import Collector
 from services.kit.jobs.fairness import ON_DEVICES, Ask
 from services.kit.jobs.runner import Handler, Runner
 from services.kit.jobs.sweeper import Sweeper
@@ -116,8 +117,8 @@ def _facts(device: str, packages: Sequence[str]) -> dict[str, str]:
     return {k: v for k, v in facts.items() if v} | {name: version(name) for name in packages}
 
 
-def control() -> None:
-    """The control process: sweeps every few seconds until it is told to end.
+def control(compose: Callable[[Adapters], Collector]) -> None:
+    """The control process: sweeps every few seconds until it is told to end, and collects.
 
     A plain loop by the monotonic clock: Celery's beat goes by the wall clock, and would stand
     still for an hour when somebody sets that back by one.
@@ -127,5 +128,6 @@ def control() -> None:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    sweeper = Sweeper(adapters.db, adapters.bell, settings.lease_s)
-    sweeper.run(settings.sweep_s, ending)
+    collecting = threading.Thread(target=compose(adapters).run, args=(ending,), daemon=True)
+    collecting.start()  # by itself: a store that hangs must not keep the sweeper waiting
+    Sweeper(adapters.db, adapters.bell, settings.lease_s).run(settings.sweep_s, ending)

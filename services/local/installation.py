@@ -29,6 +29,8 @@ TUNABLE = tuple(
         "STALL_S",
         "OWNER_CAP",
         "QUEUED_CAP",
+        "COLLECT_GRACE_S",
+        "COLLECT_EVERY_S",
     )
 )
 """Settings that whoever runs `up` may give in the environment."""

@@ -7,13 +7,34 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api_schemas.base import Page
+from api_schemas.base import DeletionView, Page
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
+from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
 from services.kit.jobs import Jobs
 from services.training.service.experiments import Experiments
+
+
+def deletion_routes(experiments: Deletions) -> APIRouter:
+    """To be included in the router of the others."""
+    router = APIRouter()
+
+    @router.get("/experiments/{experiment}/deletion")
+    def get_experiment_deletion(experiment: UUID, caller: Reader) -> DeletionView:
+        """What deleting it would take, or how far its deletion is."""
+        return experiments.look(caller, experiment)
+
+    @router.delete("/experiments/{experiment}", status_code=202)
+    def delete_experiment(
+        experiment: UUID, caller: Writer, response: Response, derived: DerivedQuery = False
+    ) -> DeletionView:
+        """Delete it with its classifiers and predictions. Its results stay on record."""
+        response.headers["Location"] = f"/experiments/{experiment}/deletion"
+        return experiments.delete(caller, experiment, derived=derived)
+
+    return router
 
 
 def routes(experiments: Experiments, db: Database, jobs: Jobs) -> APIRouter:

@@ -1,18 +1,22 @@
 """The training service's web process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
 from services.kit.adapters import Adapters
+from services.kit.collector import Named
+from services.kit.deletion import Deletions
 from services.kit.http import web_app
 from services.kit.remote import Remote
 from services.kit.settings import Settings
-from services.training.api import routes
+from services.training.api import deletion_routes, routes
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.ports.providers import Datasets, Evaluation, Generations
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import Experiments
+from services.training.service.keeping import EXPERIMENT, NAMED
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,14 @@ def compose(
 ) -> Part:
     catalogue = Catalogue(datasets, generations)
     experiments = Experiments(adapters.db, adapters.jobs, catalogue, evaluation)
-    return Part(routes(experiments, adapters.db, adapters.jobs), experiments)
+    router = routes(experiments, adapters.db, adapters.jobs)
+    router.include_router(deletion_routes(Deletions(adapters.db, adapters.jobs, EXPERIMENT)))
+    return Part(router, experiments)
+
+
+def named(_: Adapters) -> Mapping[str, Named]:
+    """For the collector: which objects rows name, by folder."""
+    return NAMED
 
 
 def build() -> FastAPI:

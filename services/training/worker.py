@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from services.kit.adapters import Adapters
+from services.kit.deletion import Delete, tidying
+from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.remote import Remote
 from services.kit.worker import slice_worker
@@ -17,6 +19,7 @@ from services.training.classifier.engine import ClassifierEngine
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import KIND, QUEUE, SERVICE
+from services.training.service.keeping import KEPT, tidy
 from services.training.service.materials import Materials
 from services.training.service.runs import RunExperiment
 from services.training.settings import TrainingSettings
@@ -35,17 +38,22 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     )
     packed, folders = settings.scratch / "packed", settings.scratch / "training"
     clear_leftovers([*packed.glob(f"*{PART}"), *folders.glob("run-*")])
+    sources = SourceCache(packed, round(own.cache_gib * GIB))
     run = RunExperiment(
         adapters.db,
         adapters.store,
         ClassifierEngine(_device(settings.device), own.threads),
         catalogue,
-        Materials(catalogue, adapters.store, SourceCache(packed, round(own.cache_gib * GIB))),
+        Materials(catalogue, adapters.store, sources),
         RemoteEvaluation(Remote(settings.evaluation_url, secret)),
         scratch=folders,
         stretch_s=own.stretch_s,
     )
-    return {KIND: run}
+
+    def tidied() -> None:
+        tidy(adapters.db, sources)
+
+    return {KIND: tidying(tidied, run), DELETE: Delete(adapters.store, KEPT, tidied)}
 
 
 def clear_leftovers(folders: Sequence[Path]) -> None:

@@ -298,22 +298,6 @@ def test_a_cancelled_import_leaves_nothing_behind(
     assert http.post(f"/datasets/{finished.id}/cancel").status_code == 409
 
 
-def test_deletion_takes_rows_and_objects_but_not_while_the_import_runs(
-    http: TestClient, ingest: Callable[..., int], adapters: Adapters, ada: Any
-) -> None:
-    made, kept = post(http, PHANTOM), post(http, PHANTOM | {"seed": 5})
-    running = http.delete(f"/datasets/{made.id}")
-    assert (running.status_code, running.json()["type"].split(":")[-1]) == (409, "ingest-running")
-    ingest()
-    assert http.delete(f"/datasets/{made.id}").status_code == 204
-    assert http.get(f"/datasets/{made.id}").status_code == 404
-    assert http.delete(f"/datasets/{made.id}").status_code == 404
-    keys = list(adapters.store.keys(f"projects/{ada.caller.project}/datasets/"))
-    assert keys
-    assert all(str(kept.id) in key for key in keys)
-    assert http.get(f"/datasets/{kept.id}/summary").status_code == 200
-
-
 def test_events_tell_the_import_from_start_to_end(
     http: TestClient, ingest: Callable[..., int]
 ) -> None:

@@ -10,8 +10,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from api_schemas.base import JobState
-from api_schemas.client import Client, wait
+from api_schemas.base import JobState, JobView
+from api_schemas.client import Client, ProblemRaised, wait
 from api_schemas.evaluation import MACRO
 from api_schemas.generation import ConditionRequest, GenerateRequest, Sampler
 from api_schemas.training import ClassifierSettings
@@ -100,6 +100,29 @@ def test_events_tell_the_whole_story(lab: Lab) -> None:
     generator = next(lab.client.list_generators())
     states = [e.state for e in lab.client.generator_events(generator.id) if e.kind == "state"]
     assert states == ["queued", "running", "succeeded"]
+
+
+def test_a_site_is_deleted_with_all_that_was_made_from_it(lab: Lab) -> None:
+    """Every worker deletes its own; the numbers stay. Nothing of it is left for later tests."""
+    experiment = next(lab.client.list_experiments())
+    rows = list(lab.client.results(experiment.id))
+    site = next(each for each in lab.client.list_datasets() if each.site == SITES[0])
+    with pytest.raises(ProblemRaised, match="made from this"):
+        lab.client.delete_dataset(site.id)
+    view = lab.client.delete_dataset(site.id, derived=True)
+    assert {each.service for each in view.derived} == {"generation", "training", "evaluation"}
+
+    def deletion() -> JobView:
+        job = lab.client.dataset_deletion(site.id).job
+        assert job is not None
+        return job
+
+    assert wait(deletion, limit_s=120).done > 0
+    assert site.id not in {each.id for each in lab.client.list_datasets()}
+    assert list(lab.client.list_generators()) == []
+    assert list(lab.client.list_generations()) == []
+    assert list(lab.client.list_experiments()) == []
+    assert list(lab.client.results(experiment.id)) == rows
 
 
 def test_down_leaves_no_process(lab: Lab) -> None:

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pyarrow as pa
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from api_schemas.base import JobState, Page
+from api_schemas.base import Page
 from api_schemas.datasets import DatasetRequest, DatasetView, Rejection, Sample, Summary
 from api_schemas.manifest import MANIFEST, from_parquet
 from services.datasets import models
 from services.datasets.importers import Roots, open_source
 from services.datasets.importers.source import SourceUnusable
 from services.datasets.service.ingest import INGEST, QUEUE, UNIT
+from services.datasets.service.keeping import KIND
 from services.datasets.service.keys import folder
 from services.datasets.service.problems import (
     DatasetNotReady,
     DatasetUnknown,
-    IngestRunning,
     SampleUnknown,
     as_problem,
 )
@@ -32,7 +32,8 @@ from services.datasets.views import (
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once, page
-from services.kit.jobs import Jobs, NewJob
+from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
 
 
@@ -61,10 +62,9 @@ class Datasets:
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[DatasetView]:
         """The project's datasets, newest first."""
         with self._db.transaction() as tx:
-            mine = select(models.Dataset).where(models.Dataset.project == caller.project)
             return page(
                 tx.session,
-                mine,
+                _mine(caller),
                 models.Dataset.id,
                 cursor,
                 limit,
@@ -136,18 +136,6 @@ class Datasets:
             tx.after_commit(lambda: self._store.remove_prefix(folder(row.project, dataset)))
             return self._view(tx, row)
 
-    def delete(self, caller: Caller, dataset: UUID) -> None:
-        """Remove a dataset, its rows and its objects; not while its import runs.
-
-        The objects go first: should that fail, the rows are still there to try again.
-        """
-        with self._db.transaction() as tx:
-            row = _find(tx.session, caller, dataset, lock=True)
-            if not self._settled(tx, row.job):
-                raise IngestRunning("Cancel the import first, or wait for its end")
-            self._store.remove_prefix(folder(row.project, dataset))
-            tx.session.delete(row)
-
     def job(self, caller: Caller, dataset: UUID) -> UUID:
         """The import job of a dataset of the caller's."""
         with self._db.transaction() as tx:
@@ -161,6 +149,7 @@ class Datasets:
         except SourceUnusable as error:
             raise as_problem(error) from error
         dataset = new_id()
+        lineage.note(tx, caller, Made("datasets", QUEUE, KIND, dataset, request.name))
         inputs = request.model_dump(mode="json")
         job = self._jobs.submit(
             tx,
@@ -188,10 +177,6 @@ class Datasets:
         tx.session.flush()
         return dataset
 
-    def _settled(self, tx: Tx, job: UUID) -> bool:
-        state: JobState = self._jobs.view(tx, job).state
-        return state.terminal
-
     def _view(self, tx: Tx, row: models.Dataset) -> DatasetView:
         return self._views(tx, [row])[0]
 
@@ -205,9 +190,13 @@ class Datasets:
         ]
 
 
-def _find(session: Session, caller: Caller, dataset: UUID, *, lock: bool = False) -> models.Dataset:
-    query = select(models.Dataset).filter_by(id=dataset, project=caller.project)
-    row = session.scalars(query.with_for_update() if lock else query).one_or_none()
+def _mine(caller: Caller) -> Select[models.Dataset]:
+    there = lineage.visible(models.Dataset.id)
+    return select(models.Dataset).where(models.Dataset.project == caller.project, there)
+
+
+def _find(session: Session, caller: Caller, dataset: UUID) -> models.Dataset:
+    row = session.scalars(_mine(caller).filter_by(id=dataset)).one_or_none()
     if row is None:
         raise DatasetUnknown("There is no such dataset")
     return row

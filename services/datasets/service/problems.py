@@ -23,11 +23,6 @@ class DatasetNotReady(Conflict):
     title = "The dataset has no manifest (yet)"
 
 
-class IngestRunning(Conflict):
-    slug = "ingest-running"
-    title = "The dataset is still being imported"
-
-
 class ImportPathRefused(Unprocessable):
     slug = "import-path-refused"
     title = "This path may not be imported from"

@@ -2,5 +2,6 @@
 
 from services.evaluation.service.answers import Answers
 from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
+from services.evaluation.service.keeping import KEPT, NAMED
 
-__all__ = ["EVALUATE", "QUEUE", "Answers", "Intake"]
+__all__ = ["EVALUATE", "KEPT", "NAMED", "QUEUE", "Answers", "Intake"]

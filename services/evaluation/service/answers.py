@@ -19,6 +19,7 @@ from services.evaluation.views import comparison, result_row
 from services.kit.auth import Caller
 from services.kit.db import Database
 from services.kit.http import page
+from services.kit.jobs import lineage
 from services.kit.objects import ObjectMissing, ObjectStore
 
 
@@ -72,7 +73,9 @@ class Answers:
         """The newest report of an experiment, HTML; raises `ReportUnknown` (404)."""
         with self._db.transaction() as tx:
             query = select(models.Evaluation).where(
-                _newest(caller), models.Evaluation.experiment == experiment
+                _newest(caller),
+                models.Evaluation.experiment == experiment,
+                lineage.visible(models.Evaluation.plan),
             )
             row = tx.session.scalars(query).one_or_none()
         if row is None:

@@ -13,6 +13,7 @@ from services.evaluation import models
 from services.evaluation.reports.facts import PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans
 from services.evaluation.service.intake import UNIT
+from services.evaluation.service.keeping import plan_folder
 from services.evaluation.service.problems import PredictionsDamaged
 from services.evaluation.service.sources import Sources
 from services.evaluation.service.tables import restore
@@ -60,8 +61,8 @@ class Evaluate:
         report = self._report(lease, stored, estimates)
         html = self.render(report).encode()
         digest = sha256(html)
-        folder = f"projects/{stored.row.project}/plans/{stored.row.id}/reports"
-        key = f"{folder}/{digest[:16]}.html"
+        folder = plan_folder(stored.row.project, stored.row.id)
+        key = f"{folder}reports/{digest[:16]}.html"
         self.store.put(key, html, "text/html; charset=utf-8")
         with lease.finishing() as tx:
             _write(tx, lease, stored, report, key, digest)

@@ -1,6 +1,6 @@
 """Plans are registered and predictions received; the last set submits the evaluation."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import select
@@ -12,9 +12,9 @@ from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, Predicti
 from services.evaluation.models import Plan, Prediction
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service import plans
+from services.evaluation.service.keeping import PLAN, plan_folder
 from services.evaluation.service.problems import (
     NotInPlan,
-    PlanRegistered,
     PredictionsDisagree,
     PredictionsReceived,
 )
@@ -22,7 +22,8 @@ from services.evaluation.service.tables import Received, receive
 from services.evaluation.views import plan_view, predictions_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.jobs import Jobs, NewJob
+from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore, sha256
 
 QUEUE = "evaluation"
@@ -53,25 +54,12 @@ class Intake:
         The same plan again answers the first one; another raises `PlanRegistered` (409).
         """
         plans.check(plan)
-        self._find_data(caller, plan)
-        digest = plans.digest_of(plan)
         with self._db.transaction() as tx:
-            tx.session.execute(
-                insert(Plan)
-                .values(
-                    id=new_id(),
-                    project=caller.project,
-                    owner=caller.person,
-                    experiment=plan.experiment,
-                    content=plan.model_dump(mode="json"),
-                    digest=digest,
-                )
-                .on_conflict_do_nothing(index_elements=["project", "experiment"])
-            )
-            row = plans.find_of_experiment(tx.session, caller, plan.experiment)
-            if row.digest != digest:
-                raise PlanRegistered(f"Its plan is {row.id}", field="experiment")
-            return self._view(tx, row)
+            known = plans.registered(tx.session, caller, plan)
+        if known is None:
+            self._find_data(caller, plan)
+            known = self._register(caller, plan)
+        return self.plan(caller, known)
 
     def plan(self, caller: Caller, plan: UUID) -> PlanView:
         with self._db.transaction() as tx:
@@ -84,7 +72,7 @@ class Intake:
         is not of the same test set as the ones before, is a 409.
         """
         with self._db.transaction() as tx:
-            row = plans.find(tx.session, caller, what.plan)
+            row = plans.find_open(tx.session, caller, what.plan)
         plan = plans.plan_of(row)
         _check_named(plan, what)
         received = receive(content)
@@ -97,12 +85,35 @@ class Intake:
             earlier = self._keep(caller, what, received, key)
         return predictions_view(earlier)
 
+    def _register(self, caller: Caller, plan: PlanPost) -> UUID:
+        """Write the plan, unless the same has just been written."""
+        new = {
+            "id": new_id(),
+            "project": caller.project,
+            "owner": caller.person,
+            "experiment": plan.experiment,
+            "content": plan.model_dump(mode="json"),
+            "digest": plans.digest_of(plan),
+        }
+        unless_known = insert(Plan).on_conflict_do_nothing(index_elements=["project", "experiment"])
+        with self._db.transaction() as tx:
+            made = tx.session.scalar(unless_known.values(new).returning(Plan.id))
+            if made is not None:
+                lineage.note(
+                    tx,
+                    caller,
+                    Made("evaluation", QUEUE, PLAN, made, plan.name),
+                    plans.sources_of(plan),
+                )
+            return made or cast("UUID", plans.registered(tx.session, caller, plan))
+
     def _keep(
         self, caller: Caller, what: PredictionsPost, received: Received, key: str
     ) -> Prediction:
         """Write the row, under the plan's lock: another request may just have sent the same."""
         with self._db.transaction() as tx:
-            row = plans.find(tx.session, caller, what.plan, lock=True)
+            lineage.share(tx.session, caller.project)
+            row = plans.find_open(tx.session, caller, what.plan, lock=True)
             earlier = _earlier(tx.session, what, received)
             if earlier is not None:
                 return earlier
@@ -198,7 +209,7 @@ def _check_agreement(session: Session, what: PredictionsPost, received: Received
 
 
 def _key(row: Plan, received: Received) -> str:
-    folder = f"projects/{row.project}/plans/{row.id}/predictions"
+    folder = f"{plan_folder(row.project, row.id)}predictions"
     return f"{folder}/{received.digest[:16]}-{sha256(received.parquet)[:16]}.parquet"
 
 

@@ -9,10 +9,17 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api_schemas.base import DatasetRef
 from api_schemas.evaluation import MACRO, PlanPost
 from services.evaluation.models import Plan, Prediction
-from services.evaluation.service.problems import PlanInconsistent, PlanUnknown
+from services.evaluation.service.problems import (
+    PlanClosed,
+    PlanInconsistent,
+    PlanRegistered,
+    PlanUnknown,
+)
 from services.kit.auth import Caller
+from services.kit.jobs import lineage
 
 
 def check(plan: PlanPost) -> None:
@@ -67,6 +74,35 @@ def find(session: Session, caller: Caller, plan: UUID, *, lock: bool = False) ->
     if row is None:
         raise PlanUnknown("There is no such plan")
     return row
+
+
+def find_open(session: Session, caller: Caller, plan: UUID, *, lock: bool = False) -> Plan:
+    """A plan that still takes predictions; raises `PlanClosed` (409) for another."""
+    row = find(session, caller, plan, lock=lock)
+    if lineage.is_deleted(session, row.id):
+        raise PlanClosed("It takes no more predictions", field="plan")
+    return row
+
+
+def registered(session: Session, caller: Caller, plan: PlanPost) -> UUID | None:
+    """The same plan, if it was registered before; raises `PlanRegistered` (409) for another."""
+    query = select(Plan).filter_by(experiment=plan.experiment, project=caller.project)
+    row = session.scalars(query).one_or_none()
+    if row is not None and row.digest != digest_of(plan):
+        raise PlanRegistered(f"Its plan is {row.id}", field="experiment")
+    return None if row is None else row.id
+
+
+def sources_of(plan: PlanPost) -> dict[UUID, str]:
+    """The ids of what the plan is made from, with the field that names each."""
+    sheet = plan.contact_sheet
+    refs = [(f"tests.{i}.data", test.data) for i, test in enumerate(plan.tests)]
+    shown = {} if sheet is None else {"real": sheet.real, "synthetic": sheet.synthetic}
+    refs += [(f"contact_sheet.{name}", ref) for name, ref in shown.items() if ref is not None]
+    ids = {
+        ref.dataset if isinstance(ref, DatasetRef) else ref.generation: field for field, ref in refs
+    }
+    return {plan.experiment: "experiment", **ids}
 
 
 def find_of_experiment(session: Session, caller: Caller, experiment: UUID) -> Plan:

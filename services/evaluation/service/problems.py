@@ -41,6 +41,11 @@ class PredictionsDisagree(Conflict):
     title = "These predictions are not of the same test set as those received before"
 
 
+class PlanClosed(Conflict):
+    slug = "plan-closed"
+    title = "The data behind this plan has been deleted"
+
+
 class PredictionsTooLarge(TooLarge):
     slug = "predictions-too-large"
     title = "The predictions are too large"

@@ -2,7 +2,20 @@
 
 from services.generation.service.generations import Generations
 from services.generation.service.generators import Generators
+from services.generation.service.keeping import GENERATION, GENERATOR, KEPT, Scratch, naming
 from services.generation.service.rendering import RENDER, Rendering
 from services.generation.service.training import TRAIN, Training
 
-__all__ = ["RENDER", "TRAIN", "Generations", "Generators", "Rendering", "Training"]
+__all__ = [
+    "GENERATION",
+    "GENERATOR",
+    "KEPT",
+    "RENDER",
+    "TRAIN",
+    "Generations",
+    "Generators",
+    "Rendering",
+    "Scratch",
+    "Training",
+    "naming",
+]

@@ -18,6 +18,7 @@ from services.generation.service.generators import (
     usable_dataset,
     waits_for,
 )
+from services.generation.service.keeping import GENERATION
 from services.generation.service.problems import (
     GenerationUnknown,
     ImageUnknown,
@@ -28,8 +29,9 @@ from services.generation.service.rendering import RENDER, batch_shape
 from services.generation.views import generation_view, image_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.http import once, page
-from services.kit.jobs import Jobs, NewJob
+from services.kit.http import earlier, once, page
+from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
 
 
@@ -55,10 +57,9 @@ class Generations:
 
         What can be known now is refused now; the rest when the work begins.
         """
-        waits = self._check(caller, request)
         with self._db.transaction() as tx:
-            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request, waits))
-            return self._view(tx, _find(tx.session, caller, made))
+            made = earlier(tx, caller, key, request)
+        return self.generation(caller, made or self._order(caller, request, key))
 
     def generation(self, caller: Caller, generation: UUID) -> GenerationView:
         with self._db.transaction() as tx:
@@ -67,7 +68,9 @@ class Generations:
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[GenerationView]:
         """The project's generations, newest first."""
         with self._db.transaction() as tx:
-            mine = select(Generation).where(Generation.project == caller.project)
+            mine = select(Generation).where(
+                Generation.project == caller.project, lineage.visible(Generation.id)
+            )
             return page(
                 tx.session,
                 mine,
@@ -127,6 +130,11 @@ class Generations:
 
     # ------------------------------------------------------------ inside
 
+    def _order(self, caller: Caller, request: GenerateRequest, key: str | None) -> UUID:
+        waits = self._check(caller, request)
+        with self._db.transaction() as tx:
+            return once(tx, caller, key, request, lambda: self._submit(tx, caller, request, waits))
+
     def _check(self, caller: Caller, request: GenerateRequest) -> list[UUID]:
         """The jobs to wait for; raises what can be known to be wrong."""
         with self._db.transaction() as tx:
@@ -160,6 +168,11 @@ class Generations:
             images=images,
         )
         tx.session.add(row)
+        made = Made("generation", "generation", GENERATION, row.id, row.name)
+        uses = {request.generator: "generator"}
+        if request.mirror is not None:
+            uses[request.mirror] = "mirror"
+        lineage.note(tx, caller, made, uses)
         self._jobs.submit(
             tx,
             NewJob(
@@ -190,7 +203,8 @@ class Generations:
 
 
 def _find(session: Session, caller: Caller, generation: UUID) -> Generation:
-    row = session.get(Generation, generation)
-    if row is None or row.project != caller.project:
+    mine = select(Generation).filter_by(id=generation, project=caller.project)
+    row = session.scalars(mine.where(lineage.visible(Generation.id))).one_or_none()
+    if row is None:
         raise GenerationUnknown("You have no such generation", field="generation")
     return row

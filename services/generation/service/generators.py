@@ -14,6 +14,7 @@ from api_schemas.manifest import from_parquet
 from services.generation.models import Generator, Loss
 from services.generation.ports.engine import PRESET_FACTS
 from services.generation.ports.providers import Datasets
+from services.generation.service.keeping import GENERATOR
 from services.generation.service.population import POPULATION, Population
 from services.generation.service.problems import (
     NOT_FOUND,
@@ -28,8 +29,9 @@ from services.generation.views import generator_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.errors import ProblemError
-from services.kit.http import once, page
-from services.kit.jobs import Jobs, NewJob
+from services.kit.http import earlier, once, page
+from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
 
 POPULATIONS_KEPT = 8
@@ -47,17 +49,9 @@ class Generators:
 
     def order(self, caller: Caller, request: GeneratorRequest, key: str | None) -> GeneratorView:
         """Queue a training; it waits for a dataset that is still being imported."""
-        data = usable_dataset(self._datasets, caller, request.dataset, "dataset")
-        size = PRESET_FACTS[request.preset].size_px
-        if data.size_px != size:
-            raise SizeDiffers(
-                f"Preset {request.preset} makes {size} px images, the dataset has {data.size_px}",
-                field="preset",
-                accepted=[n for n, f in PRESET_FACTS.items() if f.size_px == data.size_px],
-            )
         with self._db.transaction() as tx:
-            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request, data))
-            return self._view(tx, find_generator(tx.session, caller, made))
+            made = earlier(tx, caller, key, request)
+        return self.generator(caller, made or self._order(caller, request, key))
 
     def generator(self, caller: Caller, generator: UUID) -> GeneratorView:
         with self._db.transaction() as tx:
@@ -66,7 +60,9 @@ class Generators:
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[GeneratorView]:
         """The project's generators, newest first, without their loss curves."""
         with self._db.transaction() as tx:
-            mine = select(Generator).where(Generator.project == caller.project)
+            mine = select(Generator).where(
+                Generator.project == caller.project, lineage.visible(Generator.id)
+            )
             return page(
                 tx.session,
                 mine,
@@ -100,6 +96,18 @@ class Generators:
 
     # ------------------------------------------------------------ inside
 
+    def _order(self, caller: Caller, request: GeneratorRequest, key: str | None) -> UUID:
+        data = usable_dataset(self._datasets, caller, request.dataset, "dataset")
+        size = PRESET_FACTS[request.preset].size_px
+        if data.size_px != size:
+            raise SizeDiffers(
+                f"Preset {request.preset} makes {size} px images, the dataset has {data.size_px}",
+                field="preset",
+                accepted=[n for n, f in PRESET_FACTS.items() if f.size_px == data.size_px],
+            )
+        with self._db.transaction() as tx:
+            return once(tx, caller, key, request, lambda: self._submit(tx, caller, request, data))
+
     def _submit(self, tx: Tx, caller: Caller, request: GeneratorRequest, data: DatasetView) -> UUID:
         steps = request.steps or PRESET_FACTS[request.preset].steps
         row = Generator(
@@ -114,6 +122,8 @@ class Generators:
             seed=request.seed,
         )
         tx.session.add(row)
+        made = Made("generation", "generation", GENERATOR, row.id, request.name)
+        lineage.note(tx, caller, made, {request.dataset: "dataset"})
         self._jobs.submit(
             tx,
             NewJob(
@@ -148,8 +158,9 @@ class Generators:
 
 def find_generator(session: Session, caller: Caller, generator: UUID) -> Generator:
     """The caller's generator; raises `GeneratorUnknown` for any other id."""
-    row = session.get(Generator, generator)
-    if row is None or row.project != caller.project:
+    mine = select(Generator).filter_by(id=generator, project=caller.project)
+    row = session.scalars(mine.where(lineage.visible(Generator.id))).one_or_none()
+    if row is None:
         raise GeneratorUnknown("You have no such generator", field="generator")
     return row
 

@@ -14,7 +14,8 @@ from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Tx, new_id
 from services.kit.errors import Conflict, NotFound, TooMany
-from services.kit.jobs import moves, slices
+from services.kit.jobs import lineage, moves, slices
+from services.kit.jobs.lineage import DELETE, SourceDeleted
 from services.kit.jobs.models import Attempt, Event, Job, Share, Slice, Wait
 from services.kit.jobs.moves import IN_VAIN, DependencyFailed
 
@@ -80,7 +81,8 @@ class Jobs:
         Raises `DependencyFailed` when a job in `waits_for` has already ended badly, and
         `QueueFull` (429) when its owner has too much unfinished work in the queue.
         """
-        self._check_cap(tx.session, new)
+        if new.kind != DELETE:  # nobody is too busy to delete
+            self._check_cap(tx.session, new)
         state = self._first_state(tx.session, new.waits_for)
         tx.session.execute(
             insert(Job).values(
@@ -173,10 +175,15 @@ class Jobs:
         return self.view(tx, job)
 
     def retry(self, tx: Tx, job: UUID) -> JobView:
-        """Queue quarantined work again, its crashes forgiven; else `NotQuarantined` (409)."""
+        """Queue quarantined work again, its crashes forgiven; else `NotQuarantined` (409).
+
+        Work on what is deleted stays where it is (`SourceDeleted`, 404).
+        """
         row = _locked(tx.session, job)
         if row.state != "quarantined":
             raise NotQuarantined(f"The job is {row.state}", accepted="a quarantined job")
+        if row.kind != DELETE and lineage.is_deleted(tx.session, row.resource):
+            raise SourceDeleted("What it worked on is being deleted")
         queue = row.queue
         slices.forgive(tx.session, job)
         moves.move(tx.session, job, "queued", finished_at=None, problem=None)

@@ -48,6 +48,7 @@ class Job(Base):
             *("queue", "owner", text("priority DESC"), "created_at", "id"),
             postgresql_where=text("finished_at IS NULL"),
         ),
+        Index("jobs_of_resource", "resource"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -78,6 +79,32 @@ class Wait(Base):
 
     job: Mapped[UUID] = mapped_column(ForeignKey(Job.id), primary_key=True)
     awaited: Mapped[UUID] = mapped_column(ForeignKey(Job.id), primary_key=True)
+
+
+class Resource(Base):
+    """What a service keeps under an id. `deletion` is the job that takes it away: from then on
+    it is gone for readers. The row stays, and tells that there was such a thing.
+    """
+
+    __tablename__ = "resources"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    service: Mapped[str]
+    queue: Mapped[str]
+    kind: Mapped[str]
+    name: Mapped[str]
+    deletion: Mapped[UUID | None] = mapped_column(ForeignKey(Job.id))
+
+
+class Use(Base):
+    """`resource` was made from `uses`, which may be nobody's: a plan names any experiment."""
+
+    __tablename__ = "uses"
+    __table_args__ = (Index("uses_of", "uses"),)
+
+    resource: Mapped[UUID] = mapped_column(ForeignKey(Resource.id), primary_key=True)
+    uses: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 class Slice(Base):

@@ -47,6 +47,12 @@ class SourceCache:
         self._evict(keep=place)
         return pixels
 
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Remove every source whose name is not wanted; open maps stay readable."""
+        for place in self._folder.glob("*"):
+            if place.suffix != PART and not wanted(place.name):
+                shutil.rmtree(place, ignore_errors=True)
+
     def _build(
         self, place: Path, shape: tuple[int, int, int], read: Callable[[int], bytes]
     ) -> None:

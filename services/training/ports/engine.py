@@ -136,3 +136,7 @@ class PackedSources(Protocol):
     def open(self, name: str, count: int, size_px: int, read: Callable[[int], bytes]) -> Pixels:
         """The (count, size_px, size_px) pixels of `name`; `read(i)` gives the PNG of image i."""
         ...
+
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Remove every source whose name is not wanted; open maps stay readable."""
+        ...

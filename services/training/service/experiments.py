@@ -20,13 +20,15 @@ from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.errors import NotFound
 from services.kit.http import once, page
-from services.kit.jobs import Jobs, NewJob
+from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs.lineage import Made
 from services.training.models import Classifier, Experiment, Run
 from services.training.ports.providers import Evaluation
 from services.training.service import checks
 from services.training.service.arms import expand, planned_arm, primary_of, sources
 from services.training.service.blueprint import Blueprint
-from services.training.service.catalogue import Catalogue
+from services.training.service.catalogue import Catalogue, references
+from services.training.service.keeping import EXPERIMENT
 from services.training.service.planning import Planner
 from services.training.views import arm_views, classifier_view, experiment_view
 
@@ -68,7 +70,7 @@ class Experiments:
             made = once(
                 tx, caller, idempotency_key, request, lambda: self._make(tx, caller, request)
             )
-            return self._view(tx, tx.session.get_one(Experiment, made))
+            return self._view(tx, _mine(tx.session, caller, made))
 
     def experiment(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
@@ -82,7 +84,9 @@ class Experiments:
                 jobs = self._jobs.views(tx, [row.job for row in rows])
                 return [experiment_view(row, jobs[row.job]) for row in rows]
 
-            ours = select(Experiment).where(Experiment.project == caller.project)
+            ours = select(Experiment).where(
+                Experiment.project == caller.project, lineage.visible(Experiment.id)
+            )
             return page(tx.session, ours, Experiment.id, cursor, limit, views, newest_first=True)
 
     def arms(self, caller: Caller, experiment: UUID) -> list[ArmView]:
@@ -99,8 +103,10 @@ class Experiments:
 
     def classifier(self, caller: Caller, classifier: UUID) -> ClassifierView:
         with self._db.transaction() as tx:
-            row = tx.session.get(Classifier, classifier)
-            if row is None or row.project != caller.project:
+            mine = select(Classifier).filter_by(id=classifier, project=caller.project)
+            there = mine.where(lineage.visible(Classifier.experiment))
+            row = tx.session.scalars(there).one_or_none()
+            if row is None:
                 raise ClassifierUnknown("There is no such classifier here")
             return classifier_view(row)
 
@@ -142,9 +148,18 @@ class Experiments:
         tx.session.add(row)
         if known is not None:
             adopt(tx.session, row, request, known)
+        made = Made(SERVICE, QUEUE, EXPERIMENT, experiment, request.name)
+        lineage.note(tx, caller, made, sources_of(request, arms))  # after evaluation was asked
         self._jobs.submit(tx, job)
         tx.session.flush()
         return experiment
+
+
+def sources_of(request: ExperimentRequest, arms: Sequence[Arm]) -> dict[UUID, str]:
+    """The ids of all data the experiment reads, with the field that names each."""
+    named = references(request, arms)
+    ids = ((ref.dataset if isinstance(ref, DatasetRef) else ref.generation, f) for f, ref in named)
+    return dict(ids)
 
 
 def adopt(
@@ -205,7 +220,8 @@ def _contact_sheet(arms: Sequence[Arm]) -> ContactSheet | None:
 
 
 def _mine(session: Session, caller: Caller, experiment: UUID) -> Experiment:
-    row = session.get(Experiment, experiment)
-    if row is None or row.project != caller.project:
+    mine = select(Experiment).filter_by(id=experiment, project=caller.project)
+    row = session.scalars(mine.where(lineage.visible(Experiment.id))).one_or_none()
+    if row is None:
         raise ExperimentUnknown("There is no such experiment here")
     return row

@@ -24,10 +24,14 @@ class Stored(TypedDict):
     sha256: str
 
 
+def experiment_folder(project: UUID, experiment: UUID) -> str:
+    return f"projects/{project}/experiments/{experiment}/"
+
+
 def run_prefix(project: UUID, experiment: UUID, what: str, arm: str, seed: int) -> str:
     """Where the objects of a run lie; an arm's name loses what a path does not like."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", arm.replace("+", "-plus-").replace("%", "-percent"))
-    return f"projects/{project}/experiments/{experiment}/{what}/{plain}/seed-{seed}"
+    return f"{experiment_folder(project, experiment)}{what}/{plain}/seed-{seed}"
 
 
 def put(store: ObjectStore, prefix: str, name: str, content: bytes) -> Stored:

@@ -1,0 +1,36 @@
+"""What datasets keep: which objects a row names, and how it all goes."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from services.datasets.models import Dataset, Manifest, Sample
+from services.datasets.service.keys import folder, ordinal_of
+from services.kit.collector import Named
+from services.kit.db import Tx
+from services.kit.deletion import Kept
+
+KIND = "dataset"
+
+
+def _forget(session: Session, dataset: UUID) -> None:
+    session.execute(delete(Dataset).where(Dataset.id == dataset))
+
+
+KEPT: Mapping[str, Kept] = {KIND: Kept(folder, _forget)}
+
+
+def _named(tx: Tx, dataset: UUID, keys: Sequence[str]) -> set[str]:
+    ordinals = [n for n in map(ordinal_of, keys) if n is not None]
+    images = select(Sample.image_key).where(
+        Sample.dataset == dataset, Sample.ordinal.in_(ordinals), Sample.image_key.is_not(None)
+    )
+    manifests = select(Manifest.key).where(Manifest.dataset == dataset)
+    named = set(tx.session.scalars(manifests))
+    return named.union(key for key in tx.session.scalars(images) if key is not None)
+
+
+NAMED: Mapping[str, Named] = {"datasets": _named}
+"""Which keys of a dataset's folder its rows name."""

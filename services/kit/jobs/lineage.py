@@ -1,0 +1,178 @@
+"""Which resource was made from which, across all services: what a deletion must follow.
+
+A resource is whatever a service keeps under an id. Its service notes it when it makes it, with
+what it makes it from. Knows ids and names; not what a service keeps under them.
+
+A lock per project stands between the two things that must not cross: whoever notes a resource
+shares it, whoever deletes holds it alone. So nothing is derived from what is being deleted, and
+a deletion sees everything that was.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, exists, insert, select, text, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from api_schemas.base import JobState
+from services.kit.auth import Caller
+from services.kit.db import Tx
+from services.kit.errors import NotFound
+from services.kit.jobs.models import Job, Resource, Use
+
+DELETE = "delete"
+"""Kind of the jobs that delete."""
+
+
+class SourceDeleted(NotFound):
+    slug = "source-deleted"
+    title = "What this would be made from has been deleted"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A resource to note. Workers of `service` that hear `queue` delete it one day."""
+
+    service: str
+    queue: str
+    kind: str
+    id: UUID
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Kin:
+    """A resource as it stands: `state`, `done` and `unit` are those of the job that makes it.
+
+    `users` were made from it directly.
+    """
+
+    id: UUID
+    service: str
+    queue: str
+    kind: str
+    name: str
+    deletion: UUID | None
+    deletion_state: JobState | None
+    state: JobState | None
+    done: float
+    unit: str
+    users: list[UUID]
+
+
+class Unfinished(NamedTuple):
+    """A job that has not ended."""
+
+    id: UUID
+    kind: str
+    resource: UUID
+
+
+def note(tx: Tx, caller: Caller, made: Made, uses: Mapping[UUID, str] | None = None) -> None:
+    """Write down a resource in the transaction that makes it.
+
+    `uses` maps what it is made from to the field of the request that names it. Raises
+    `SourceDeleted` (404) for what is being deleted. Call it late: what asks another service
+    afterwards could wait for a deletion that waits for this transaction.
+    """
+    uses, session = uses or {}, tx.session
+    share(session, caller.project)
+    gone = session.scalars(
+        select(Resource.id)
+        .where(Resource.id.in_(uses), Resource.project == caller.project)
+        .where(Resource.deletion.is_not(None))
+    ).first()
+    if gone is not None:
+        raise SourceDeleted("It is being deleted", field=uses[gone])
+    session.execute(insert(Resource).values(project=caller.project, **vars(made)))
+    if uses:
+        session.execute(insert(Use), [{"resource": made.id, "uses": each} for each in uses])
+
+
+def share(session: Session, project: UUID) -> None:
+    """Until the transaction ends, nothing of the project is deleted. For whoever adds to what a
+    resource keeps: a row, a job.
+    """
+    session.execute(_SHARE, {"key": _lock_key(project)})
+
+
+def hold(session: Session, project: UUID) -> None:
+    """Until the transaction ends, nobody notes or deletes a resource of the project."""
+    session.execute(_HOLD, {"key": _lock_key(project)})
+
+
+def family(session: Session, project: UUID, resource: UUID) -> list[Kin]:
+    """A resource and all that was made from it, each behind everything made from it.
+
+    The resource itself comes last; nothing comes when the project has no such resource.
+    """
+    rows = session.execute(_FAMILY, {"id": resource, "project": project})
+    return [_kin(**{str(name): value for name, value in row.items()}) for row in rows.mappings()]
+
+
+def _kin(state: str | None, deletion_state: str | None, **row: Any) -> Kin:
+    return Kin(**row, state=_state(state), deletion_state=_state(deletion_state))
+
+
+def _state(name: str | None) -> JobState | None:
+    return None if name is None else JobState(name)
+
+
+def visible(column: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
+    """The condition that the resource whose id is in `column` is not deleted or being deleted."""
+    return ~exists().where(Resource.id == column, Resource.deletion.is_not(None))
+
+
+def is_deleted(session: Session, resource: UUID) -> bool:
+    return session.scalar(select(Resource.deletion).where(Resource.id == resource)) is not None
+
+
+def unfinished(session: Session, resources: Collection[UUID]) -> list[Unfinished]:
+    """The jobs of these resources that have not ended, the oldest first."""
+    query = select(Job.id, Job.kind, Job.resource).order_by(Job.id)
+    rows = session.execute(query.where(Job.resource.in_(resources), Job.finished_at.is_(None)))
+    return [Unfinished(*row) for row in rows]
+
+
+def mark_deleted(session: Session, resource: UUID, job: UUID) -> None:
+    """From the commit on, readers find nothing; `job` takes away what is there."""
+    session.execute(update(Resource).where(Resource.id == resource).values(deletion=job))
+
+
+def forget_uses(session: Session, resource: UUID) -> None:
+    """A resource that is gone keeps nobody's deletion waiting."""
+    session.execute(delete(Use).where(Use.resource == resource))
+
+
+def _lock_key(project: UUID) -> str:
+    return f"lineage:{project}"
+
+
+_SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:key, 0))")
+_HOLD = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+
+_FAMILY = text("""
+    WITH RECURSIVE reached (id, depth) AS (
+        SELECT id, 0 FROM jobs.resources WHERE id = :id AND project = :project
+        UNION
+        SELECT u.resource, reached.depth + 1
+        FROM reached
+        JOIN jobs.uses u ON u.uses = reached.id
+        JOIN jobs.resources r ON r.id = u.resource AND r.project = :project
+    ), deepest AS (
+        SELECT id, max(depth) AS depth FROM reached GROUP BY id
+    )
+    SELECT r.id, r.service, r.queue, r.kind, r.name, r.deletion, deletion.state AS deletion_state,
+           maker.state, coalesce(maker.done, 0) AS done, coalesce(maker.unit, '') AS unit,
+           ARRAY(SELECT u.resource FROM jobs.uses u WHERE u.uses = r.id) AS users
+    FROM deepest
+    JOIN jobs.resources r ON r.id = deepest.id
+    LEFT JOIN jobs.jobs deletion ON deletion.id = r.deletion
+    LEFT JOIN LATERAL (
+        SELECT j.state, j.done, j.unit FROM jobs.jobs j
+        WHERE j.resource = r.id AND j.kind <> 'delete' ORDER BY j.id DESC LIMIT 1
+    ) maker ON true
+    ORDER BY deepest.depth DESC, r.id
+""")
