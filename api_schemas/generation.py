@@ -147,23 +147,30 @@ class GeneratorView(Wire):
     """A trained (or still training) generator. `digest` is the SHA-256 of its weights.
 
     `training` says what it saw: the dataset, the manifest's version and digest, images and
-    patients of split `train`; `null` until the training has read them.
+    patients; `null` until the training has read them. An imported one has an `origin` instead of
+    preset, steps and seed, and `training` stays null until its owner names the dataset: nobody
+    knows whom it saw, and experiments treat it as possible leakage. `size_px` and `encoder` are
+    null until the import has found them out.
     """
 
     id: UUID
     name: str
-    preset: str
-    dataset: UUID
-    steps: int
-    seed: int
-    size_px: int
+    preset: str | None
+    dataset: UUID | None
+    steps: int | None
+    seed: int | None
+    size_px: int | None
+    encoder: str | None = None
     created_at: datetime
     job: JobView
     digest: Digest | None = None
     training: "GeneratorTraining | None" = None
+    origin: "GeneratorOrigin | None" = None
 
 
 class GeneratorTraining(Wire):
+    """`stated` is true where the owner says so, and no training of this suite recorded it."""
+
     manifest: UUID
     manifest_digest: Digest
     images: int
@@ -171,6 +178,52 @@ class GeneratorTraining(Wire):
     terms: str
     phantom: bool
     losses: list[tuple[int, float]] = Field(default=[], description="(step, mean loss since last)")
+    stated: bool = False
+
+
+TRAINING_SET_UNKNOWN = "training-set-unknown"
+"""Slug of the problem that nobody knows whom a generator saw."""
+
+WeightsKind = Literal["ema", "raw"]
+
+
+class GeneratorOrigin(Wire):
+    """Where an imported generator comes from: the file's SHA-256, and what was found in it.
+
+    `weights` are the moving average (`ema`), or `raw` ones where there was none or they were asked
+    for.
+    """
+
+    format: str
+    sha256: Digest
+    weights: WeightsKind
+    parameters: int
+    architecture: dict[str, JsonValue]
+
+
+class ImportRequest(Wire):
+    """The text fields of the form that brings a checkpoint, and the digest of its file."""
+
+    name: Name
+    weights: WeightsKind = "ema"
+    sha256: Digest
+
+
+class TrainingSetRequest(Wire):
+    """Whom an imported generator was trained on, as its owner knows.
+
+    `split` is what its training read of the dataset. The authors' own script read all but the
+    last ten rows: leave `all` when in doubt.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"dataset": "019a0000-0000-7000-8000-000000000001", "split": "all"}]
+        }
+    )
+
+    dataset: UUID
+    split: Literal["train", "all"] = "all"
 
 
 BatchShape = Literal[1, 8, 64]

@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import urllib3
@@ -12,6 +13,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
 BYTES = "application/octet-stream"
+BLOCK = 1 << 20
 MARKER = "clock"
 """Put to learn the store's time; nobody's object."""
 
@@ -80,6 +82,32 @@ class ObjectStore:
         self._client.put_object(
             self._bucket, key, io.BytesIO(content), len(content), content_type=content_type
         )
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Store a file of any size, in parts."""
+        self.ensure_bucket()
+        self._client.fput_object(self._bucket, key, str(path))
+
+    def get_file(self, key: str, path: Path, digest: str) -> None:
+        """Write an object of any size to `path`. Raises like `get`; nothing is left then."""
+        try:
+            response = self._client.get_object(self._bucket, key)
+        except S3Error as error:
+            if error.code in {"NoSuchKey", "NoSuchObject"}:
+                raise ObjectMissing(key) from error
+            raise
+        found = hashlib.sha256()
+        try:
+            with path.open("wb") as file:
+                for block in response.stream(BLOCK):
+                    found.update(block)
+                    file.write(block)
+        finally:
+            response.close()
+            response.release_conn()
+        if found.hexdigest() != digest:
+            path.unlink()
+            raise DigestMismatch(key)
 
     def get(self, key: str, digest: str | None = None) -> bytes:
         """The object's bytes. Raises `ObjectMissing`, and `DigestMismatch` if `digest` differs."""

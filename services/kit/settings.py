@@ -51,6 +51,8 @@ class Settings(DatabaseSettings):
     scratch: Path = Path("/tmp/synthorax")  # noqa: S108 - only a default; the launcher sets its own
     import_roots: str = ""
     """Folders below which a dataset may be imported, joined by the path separator."""
+    checkpoint_limit_bytes: int = Field(default=8 << 30, gt=0)
+    """A checkpoint that is sent may have so many bytes."""
     device: str = "auto"
     machine: str = ""
     """Name of the host whose device this is; containers on one host must agree on it."""

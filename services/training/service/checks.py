@@ -53,10 +53,13 @@ EvaluationSets = Mapping[str, tuple[DataRef, Rows]]
 """Validation and test sets by the field they stand in."""
 
 
-def one_size(listed: Sequence[Listed]) -> int:
-    """The size all data has; raises `SizesDiffer`."""
-    first = listed[0]
-    for other in listed[1:]:
+def one_size(listed: Sequence[Listed]) -> int | None:
+    """The size all data has, None while no size is known yet; raises `SizesDiffer`."""
+    known = [each for each in listed if each.size_px is not None]
+    if not known:
+        return None
+    first = known[0]
+    for other in known[1:]:
         if other.size_px != first.size_px:
             raise SizesDiffer(
                 f"Images are {other.size_px} px here and {first.size_px} px in {first.field}",
@@ -167,12 +170,18 @@ def no_shared_patients(
 def seen_by_generators(
     samples: Mapping[DataRef, Samples],
     held: EvaluationSets,
-    seen: Mapping[UUID, frozenset[str]],
+    seen: Mapping[UUID, frozenset[str] | None],
 ) -> Iterator[tuple[str, str]]:
-    """(field, what was seen) for every evaluation set with patients that a generator saw."""
+    """(field, what was seen) for every evaluation set with patients that a generator saw.
+
+    One of which nobody knows whom it saw may have seen everybody.
+    """
     for field, (ref, rows) in held.items():
         mine = _patients(samples, ref, rows)
         for generator, patients in seen.items():
+            if patients is None:
+                yield field, f"generator {generator} saw nobody knows whom"
+                continue
             shared = len(mine & patients)
             if shared:
                 yield field, f"generator {generator} saw {shared} of the {len(mine)} patients"
