@@ -21,20 +21,22 @@ def _ours(name: str | None, kind: str, _parents: object) -> bool:
 def _migrate() -> None:
     url = config.attributes.get("url") or DatabaseSettings.read().database_url.get_secret_value()
     engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
-    with engine.connect() as connection:
-        context.configure(
-            connection=connection,
-            target_metadata=models.Base.metadata,
-            version_table_schema=schema,
-            include_schemas=True,
-            include_name=_ours,
-            compare_server_default=True,
-        )
-        with context.begin_transaction():
-            context.run_migrations()
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
+        with engine.connect() as connection:
+            context.configure(
+                connection=connection,
+                target_metadata=models.Base.metadata,
+                version_table_schema=schema,
+                include_schemas=True,
+                include_name=_ours,
+                compare_server_default=True,
+            )
+            with context.begin_transaction():
+                context.run_migrations()
+    finally:
+        engine.dispose()
 
 
 _migrate()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from services.kit import logging
+from services.kit import failpoints, logging
 from services.kit.auth import Auth
 from services.kit.bell import Bell
 from services.kit.db import Database
@@ -25,6 +25,7 @@ class Adapters:
     def connect(cls, settings: Settings) -> Self:
         """Build every adapter. Opens no connection yet: servers may still be starting."""
         logging.configure(settings.log_level)
+        failpoints.arm(settings.fail)
         db = Database(settings.database_url.get_secret_value())
         bell = Bell(settings.broker_url.get_secret_value())
         return cls(

@@ -13,6 +13,7 @@ from kombu.transport import redis as kombu_redis
 from redis import Redis
 from redis.exceptions import RedisError
 
+from services.kit.failpoints import failpoint
 from services.kit.logging import get_logger
 
 BELL_TASK = "synthorax.bell"
@@ -69,6 +70,7 @@ class Bell:
 
     def ring(self, queue: str) -> None:
         """Wake one worker of `queue`. A broker that is away costs under a second, no error."""
+        failpoint("before_bell")
         try:
             self._app.send_task(
                 BELL_TASK,

@@ -25,9 +25,6 @@ from services.kit.jobs.lineage import DELETE, Kin
 from services.kit.jobs.runner import Handler
 from services.kit.objects import ObjectStore
 
-GIVEN_UP = (JobState.FAILED, JobState.CANCELLED)
-"""States of a deletion that does not go on."""
-
 SLICE_OBJECTS = 20_000
 REMOVED_AT_ONCE = 1000
 
@@ -65,7 +62,7 @@ class Deletions:
         """Take it from its readers at once, and queue the jobs that remove it.
 
         While it is being deleted this answers the same job. Jobs of it that crashed too often
-        are retried; those that failed or were cancelled get a successor. Raises
+        are retried; those that failed get a successor. Raises
         `HasDerivedData` (409) unless `derived`.
         """
         with self._db.transaction() as tx:
@@ -111,7 +108,7 @@ class Deletions:
     def _submit(self, tx: Tx, caller: Caller, family: Sequence[Kin]) -> None:
         jobs: dict[UUID, UUID] = {}
         for each in family:
-            if each.deletion is not None and each.deletion_state not in GIVEN_UP:
+            if each.deletion is not None and each.deletion_state is not JobState.FAILED:
                 jobs[each.id] = each.deletion
                 if each.deletion_state is JobState.QUARANTINED:
                     self._jobs.retry(tx, each.deletion)

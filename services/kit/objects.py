@@ -12,6 +12,8 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
+from services.kit.failpoints import failpoint
+
 BYTES = "application/octet-stream"
 BLOCK = 1 << 20
 MARKER = "clock"
@@ -77,6 +79,7 @@ class ObjectStore:
                 raise
             self.ensure_bucket()
             self._put(key, content, content_type)
+        failpoint("after_put")
 
     def _put(self, key: str, content: bytes, content_type: str) -> None:
         self._client.put_object(

@@ -58,6 +58,9 @@ class Settings(DatabaseSettings):
     """Name of the host whose device this is; containers on one host must agree on it."""
     log_level: str = "INFO"
 
+    fail: str = ""
+    """For tests alone: where this process is made to fail, see `services.kit.failpoints`."""
+
     lease_s: float = Field(default=60.0, gt=0)
     heartbeat_s: float = Field(default=10.0, gt=0)
     sweep_s: float = Field(default=5.0, gt=0)

@@ -22,6 +22,6 @@ def control(settings, adapters) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_it_walks_the_store_and_ends_when_told_to(adapters, control) -> None:
     """A walk begins by asking for the store's time."""
-    until(lambda: adapters.store.exists(MARKER))
+    until(lambda: adapters.store.exists(MARKER), limit_s=200)
     control.terminate()
     assert control.wait(30) == 0

@@ -10,7 +10,9 @@ from api_schemas.base import DeletionView, JobState
 from services.kit import deletion
 from services.kit.db import new_id
 from services.kit.deletion import Delete, Deletions, HasDerivedData, Kept, ResourceUnknown
+from services.kit.errors import Unprocessable
 from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs.ledger import NotCancellable
 from services.kit.jobs.lineage import DELETE, Made, SourceDeleted
 
 KINDS = ("egg", "cake", "crumb")
@@ -200,14 +202,25 @@ def test_a_deletion_that_did_not_succeed_is_asked_for_again(
     egg = make("egg")
     cake = make("cake", egg)
     first = drop("egg", egg)
-    with adapters.db.transaction() as tx:
-        adapters.jobs.cancel(tx, look("cake", cake).job.id)
+
+    def fails(lease: Lease) -> None:
+        raise Unprocessable("the store returned nonsense")
+
+    work("stub", "stub", {DELETE: fails})
+    assert look("cake", cake).job.state is JobState.FAILED
     assert look("egg", egg).job.state is JobState.FAILED  # it waited in vain
     again = drop("egg", egg, derived=False)
     assert again.job.id != first.job.id
     work("stub", "stub", {DELETE: handler})
     assert look("egg", egg).job.state is JobState.SUCCEEDED
     assert look("cake", cake).job.state is JobState.SUCCEEDED
+
+
+def test_a_deletion_is_not_cancelled(make, drop, look, adapters) -> None:
+    egg = make("egg")
+    drop("egg", egg)
+    with adapters.db.transaction() as tx, pytest.raises(NotCancellable):
+        adapters.jobs.cancel(tx, look("egg", egg).job.id)
 
 
 def test_a_deletion_that_crashed_too_often_is_retried(

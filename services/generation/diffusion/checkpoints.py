@@ -6,6 +6,8 @@ with the configuration of their network in the header.
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +46,7 @@ def save_training(training: Training, folder: Path) -> None:
         "optimiser": _optimiser_tensors(training.optimiser),
     }
     for part, tensors in contents.items():
-        save_file({name: t.contiguous() for name, t in tensors.items()}, _file(folder, part))
+        _save(tensors, _file(folder, part))
     digests = {part: _digest(_file(folder, part)) for part in PARTS}
     state = {"step": training.step, "files": digests, **_identity(training)}
     (folder / STATE).write_text(json.dumps(state, indent=1))
@@ -87,8 +89,7 @@ def write_weights(
         "architecture": asdict(shape),
         "schedule": PUBLISHED,
     }
-    contiguous = {name: t.contiguous() for name, t in tensors.items()}
-    save_file(contiguous, path, metadata={CONFIG: json.dumps(config, sort_keys=True)})
+    _save(tensors, path, {CONFIG: json.dumps(config, sort_keys=True)})
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,17 @@ def load_weights(path: Path) -> Model:
         architecture.size_px,
         transposed=config.get("transposed", False),
     )
+
+
+def _save(tensors: Tensors, path: Path, header: dict[str, str] | None = None) -> None:
+    """Write a file of tensors. Raises `OSError` when the system refuses, as on a full disk."""
+    try:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, path, header)
+    except SafetensorError as error:
+        refused = re.search(r"os error (\d+)", str(error))  # all that the library tells
+        if refused is None:
+            raise
+        raise OSError(int(refused[1]), os.strerror(int(refused[1]))) from error
 
 
 def _identity(training: Training) -> dict[str, str | int]:

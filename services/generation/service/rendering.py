@@ -264,8 +264,11 @@ class Rendering:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
-            self._store.get_file(key, partial, digest)
-            partial.rename(path)
+            try:
+                self._store.get_file(key, partial, digest)
+                partial.rename(path)
+            finally:
+                partial.unlink(missing_ok=True)
         return path
 
     def _store_image(

@@ -120,6 +120,13 @@ class Training:
     def _train(self, lease: Lease) -> None:
         row = self._row(lease)
         folder = self._scratch / "generators" / str(row.id)
+        try:
+            self._stretch(lease, row, folder)
+        except OSError:  # a full disk, most likely: leave nothing of ours on it
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _stretch(self, lease: Lease, row: Generator, folder: Path) -> None:
         task = self._task(lease, row, folder)
 
         def progress(step: int, loss: float) -> None:

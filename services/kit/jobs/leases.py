@@ -19,6 +19,7 @@ from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Database, Tx
 from services.kit.errors import ProblemError
+from services.kit.failpoints import failpoint
 from services.kit.jobs import fairness, moves, slices
 from services.kit.jobs.fairness import Ask, Candidate
 from services.kit.jobs.slices import Holding, Outcome
@@ -138,6 +139,7 @@ class Lease:
         with self._db.transaction() as tx:
             self._fence(tx, _FENCE)
             yield tx
+        failpoint("after_write")
 
     @contextmanager
     def finishing(self, more: Sequence[dict[str, Any]] = ()) -> Generator[Tx]:
@@ -145,6 +147,7 @@ class Lease:
 
         `more` are payloads of further slices of the job; with none left the job has succeeded.
         """
+        failpoint("before_finish")
         with self._db.transaction() as tx:
             self._fence(tx, _HOLD)
             yield tx

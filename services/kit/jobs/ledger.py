@@ -14,6 +14,7 @@ from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Tx, new_id
 from services.kit.errors import Conflict, NotFound, TooMany
+from services.kit.failpoints import failpoint
 from services.kit.jobs import lineage, moves, slices
 from services.kit.jobs.lineage import DELETE, SourceDeleted
 from services.kit.jobs.models import Attempt, Event, Job, Share, Slice, Wait
@@ -32,6 +33,11 @@ _LOCK_SUBMITTER = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"
 class JobFinished(Conflict):
     slug = "job-finished"
     title = "The job has finished already"
+
+
+class NotCancellable(Conflict):
+    slug = "not-cancellable"
+    title = "A deletion cannot be cancelled: its data is gone for readers already"
 
 
 class NotQuarantined(Conflict):
@@ -104,6 +110,7 @@ class Jobs:
             rows = [{"job": new.id, "awaited": a} for a in dict.fromkeys(new.waits_for)]
             tx.session.execute(insert(Wait), rows)
         moves.record(tx.session, new.id, "state")
+        failpoint("after_submit")
         if state == "queued":
             tx.after_commit(lambda: self._bell.ring(new.queue))
         return new.id
@@ -164,9 +171,12 @@ class Jobs:
     def cancel(self, tx: Tx, job: UUID) -> JobView:
         """Cancel; cancelled already is fine, finished raises `JobFinished` (409).
 
-        A worker notices within one heartbeat: its slice is no longer its own.
+        A worker notices within one heartbeat: its slice is no longer its own. A deletion raises
+        `NotCancellable` (409).
         """
         row = _locked(tx.session, job)
+        if row.kind == DELETE:
+            raise NotCancellable("Ask again for the deletion if it does not come to its end")
         if row.state == "cancelled":
             return self.view(tx, job)
         if row.finished_at is not None:

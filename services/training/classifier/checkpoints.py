@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,7 +23,7 @@ def write(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> P
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     # Metadata would be ordered by hash: the record carries it, and equal runs give equal bytes.
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside / TENSORS)
+    _save(tensors, beside / TENSORS)
     sealed = {**record, "sha256": _sha256(beside / TENSORS)}
     (beside / RECORD).write_text(json.dumps(sealed, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
@@ -40,6 +43,17 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         msg = f"damaged checkpoint: {folder.name}"
         raise CheckpointMismatchError(msg)
     return load_file(folder / TENSORS), record
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a file of tensors. Raises `OSError` when the system refuses, as on a full disk."""
+    try:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, path)
+    except SafetensorError as error:
+        refused = re.search(r"os error (\d+)", str(error))  # all that the library tells
+        if refused is None:
+            raise
+        raise OSError(int(refused[1]), os.strerror(int(refused[1]))) from error
 
 
 def _sha256(path: Path) -> str:
