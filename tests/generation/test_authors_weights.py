@@ -1,6 +1,8 @@
 """From the authors' checkpoint to upright pictures, over HTTP, with the real engine."""
 
 import os
+import pickle
+import struct
 from io import BytesIO
 from pathlib import Path
 
@@ -58,18 +60,41 @@ def test_the_same_pictures_as_the_published_package(http, run, tmp_path: Path) -
     assert np.abs(np.stack(pictures).astype(int) - expected).max() <= 1
 
 
-def test_a_hostile_file_fails_its_job_and_runs_nothing(http, run, tmp_path: Path) -> None:
-    class Attack:
-        def __reduce__(self) -> object:
-            return os.system, (f"touch {tmp_path / 'marker'}",)
+class Attack:
+    def __init__(self, marker: Path) -> None:
+        self._command = f"touch {marker}"
 
-    file = lightning(tmp_path / "x", CONFIG, {"weight": Attack()}).read_bytes()
-    generator = send(http, file).json()["id"]
+    def __reduce__(self) -> object:
+        return os.system, (self._command,)
+
+
+def hostile_checkpoint(folder: Path) -> bytes:
+    attack = {"weight": Attack(folder / "marker")}
+    return lightning(folder / "x", CONFIG, attack).read_bytes()
+
+
+def bare_pickle(folder: Path) -> bytes:
+    return pickle.dumps(Attack(folder / "marker"))
+
+
+def long_header(_: Path) -> bytes:
+    return struct.pack("<Q", 200 << 20) + b"{" * (1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("make", "slug"),
+    [
+        (hostile_checkpoint, "checkpoint-unsafe"),
+        (bare_pickle, "checkpoint-unreadable"),
+        (long_header, "checkpoint-unreadable"),
+    ],
+)
+def test_row_43_a_hostile_file_fails_its_job_and_runs_nothing(
+    http, run, tmp_path: Path, make, slug: str
+) -> None:
+    generator = send(http, make(tmp_path)).json()["id"]
     assert run() == 1
     job = http.get(f"/generators/{generator}").json()["job"]
-    assert (job["state"], job["problem"]["type"]) == (
-        "failed",
-        "urn:synthorax:problem:checkpoint-unsafe",
-    )
-    assert "system" in job["problem"]["detail"]
+    assert job["state"] == "failed"
+    assert job["problem"]["type"] == f"urn:synthorax:problem:{slug}"
     assert not (tmp_path / "marker").exists()

@@ -1,6 +1,7 @@
 """Checkpoints sent over HTTP, imported by a worker, and asked for images; the engine is a stub."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from api_schemas.base import JobState
 from api_schemas.findings import FINDINGS
 from services.generation.main import compose
 from services.generation.service import naming
+from services.kit.jobs import Jobs
 from services.kit.objects import sha256
 
 PATIENT = {
@@ -106,6 +108,13 @@ def test_one_idempotency_key_makes_one_generator(http, objects) -> None:
     assert len(objects()) == 1
 
 
+def test_who_has_too_much_queued_leaves_no_file(adapters, browse, ada, shelf, nothing_kept) -> None:
+    full = replace(adapters, jobs=Jobs(adapters.bell, queued_cap=0))
+    http = browse(compose(full, datasets=shelf).router, member=ada)
+    assert send(http).status_code == 429
+    assert nothing_kept()
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [({"name": " "}, "name"), ({"weights": "best"}, "weights"), ({"colour": "grey"}, "colour")],
@@ -156,8 +165,8 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(
 ) -> None:
     limit = 50_000
     settings = adapters.settings.model_copy(update={"checkpoint_limit_bytes": limit})
-    small = type(adapters)(**{**vars(adapters), "settings": settings})
-    http = browse(compose(small, datasets=shelf).router, member=ada)
+    router = compose(replace(adapters, settings=settings), datasets=shelf).router
+    http = browse(router, member=ada)
 
     def endless() -> Iterator[bytes]:
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'

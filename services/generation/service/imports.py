@@ -23,6 +23,7 @@ from services.generation.service.problems import (
 from services.generation.service.training import keep_population
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
+from services.kit.errors import ProblemError
 from services.kit.http import earlier, once
 from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
@@ -71,14 +72,18 @@ class Imports:
         generator = new_id()
         upload = f"{generator_folder(caller.project, generator)}upload-{request.sha256[:16]}.ckpt"
         self._store.put_file(upload, file)
-        with self._db.transaction() as tx:
-            made = once(
-                tx,
-                caller,
-                key,
-                request,
-                lambda: self._submit(tx, caller, request, generator, upload),
-            )
+        try:
+            with self._db.transaction() as tx:
+                made = once(
+                    tx,
+                    caller,
+                    key,
+                    request,
+                    lambda: self._submit(tx, caller, request, generator, upload),
+                )
+        except ProblemError:
+            self._store.remove([upload])
+            raise
         if made != generator:  # somebody sent the same with the same key at the same time
             self._store.remove([upload])
         return made

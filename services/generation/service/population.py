@@ -184,7 +184,9 @@ class Population:
             if value is not None:
                 wrong += np.array([v != str(value) for v in table[name].to_pylist()], dtype=bool)
         for finding, value in request.findings.items():
-            wrong += np.array([v != value for v in table[str(finding)].to_pylist()], dtype=bool)
+            wrong += np.array(
+                [c.findings.get(finding) != value for c in self.conditions], dtype=bool
+            )
         if request.age is not None:
             low, high = _age_range(request.age)
             ages = table["age"].to_pylist()

@@ -252,6 +252,10 @@ def ddim(
 # ---------------------------------------------------------------- checkpoints
 
 
+def _key(prefix: str, key: object) -> object:
+    return prefix + key if isinstance(key, str) else key
+
+
 class OmegaConf:
     """Pickles configurations as omegaconf's objects, without omegaconf."""
 
@@ -309,7 +313,7 @@ def lightning(
     content: dict[str, Any] = {
         "epoch": 1,
         "pytorch-lightning_version": "2.0.0",
-        "state_dict": {prefix + key: value for key, value in raw.items()},
+        "state_dict": {_key(prefix, key): value for key, value in raw.items()},
         "optimizer_states": [],
     }
     if ema is not None:

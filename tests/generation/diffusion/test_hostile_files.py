@@ -159,5 +159,14 @@ def test_a_configuration_that_contains_itself_is_refused(tmp_path: Path) -> None
     endless: dict[str, Any] = {"diffusion": {}}
     endless["model"] = endless
     torch.save({"hyper_parameters": endless, "state_dict": {}}, tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointRefused):
+    with pytest.raises(CheckpointUnsafe, match="without end"):
+        import_checkpoint(tmp_path / "a.ckpt", tmp_path / "w")
+
+
+def test_a_configuration_that_names_one_thing_a_billion_times_is_refused(tmp_path: Path) -> None:
+    laugh: list[Any] = []
+    for _ in range(25):
+        laugh = [laugh] * 10
+    torch.save({"hyper_parameters": {"model": laugh}, "state_dict": {}}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointUnsafe, match="without end"):
         import_checkpoint(tmp_path / "a.ckpt", tmp_path / "w")

@@ -13,6 +13,7 @@ NAMED = 10
 """Of many wrong options an answer names so many."""
 
 Size = Annotated[int, Field(ge=8, le=1024)]
+Factor = Annotated[float, Field(gt=0, le=64, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=16)]
 
 
@@ -24,7 +25,7 @@ class ModelOptions(BaseModel):
     in_channels: Literal[1]
     out_channels: Literal[1, 2]
     model_channels: int = Field(ge=GROUPS, le=1024, multiple_of=GROUPS)
-    channel_mult: list[float] = Field(min_length=1, max_length=8)
+    channel_mult: list[Factor] = Field(min_length=1, max_length=8)
     num_res_blocks: list[Count] = Field(min_length=1, max_length=8)
     attention_resolutions: list[int] = Field(max_length=16)
     num_classes: Literal[22]

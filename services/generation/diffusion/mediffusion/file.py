@@ -9,7 +9,7 @@ import collections
 import pickle
 import typing
 import zipfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from services.generation.ports.engine import CheckpointUnreadable, CheckpointUns
 ENTRIES_LIMIT = 100_000
 PICKLE_LIMIT_BYTES = 64 << 20
 DEPTH_LIMIT = 32
+NODES_LIMIT = 10_000
 NAMED = 5
 """Of many forbidden types an answer names so many."""
 
@@ -112,18 +113,28 @@ def _nothing_but(allowed: list[Any]) -> Generator[None]:
         serialization.add_safe_globals(before)
 
 
-def plain(node: object, depth: int = 0) -> Any:
+def plain(node: object) -> Any:
     """A configuration as dictionaries, lists and values; omegaconf's wrappers are taken off.
 
-    Raises `CheckpointUnreadable` for one that is nested without end.
+    Raises `CheckpointUnsafe` for one that unfolds to more than any configuration holds: what is
+    small in a pickle may name itself, or one thing a billion times.
     """
-    if depth > DEPTH_LIMIT:
-        raise CheckpointUnreadable("Its configuration is nested without end")
-    if isinstance(node, Inert):
-        fields = vars(node)
-        return plain(fields.get("_content", fields.get("_val")), depth + 1)
-    if isinstance(node, Mapping):
-        return {str(name): plain(value, depth + 1) for name, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [plain(value, depth + 1) for value in node]
-    return node
+    budget = iter(range(NODES_LIMIT))
+
+    def unwrap(node: object, depth: int) -> Any:
+        if depth > DEPTH_LIMIT or next(budget, None) is None:
+            raise CheckpointUnsafe("Its configuration unfolds without end")
+        if isinstance(node, Inert):
+            fields = vars(node)
+            return unwrap(fields.get("_content", fields.get("_val")), depth + 1)
+        if isinstance(node, dict):
+            return {
+                name: unwrap(value, depth + 1)
+                for name, value in node.items()
+                if isinstance(name, str)
+            }
+        if isinstance(node, (list, tuple)):
+            return [unwrap(value, depth + 1) for value in node]
+        return node
+
+    return unwrap(node, 0)

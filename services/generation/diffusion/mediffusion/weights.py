@@ -91,9 +91,10 @@ def _split(
 
 def _without_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
     """Without `model.`, and without the `_orig_mod.` of a network that was compiled."""
+    if not all(isinstance(key, str) for key in state):
+        raise KeysDiffer("Some keys are no text")
     theirs = {
-        str(key).replace("_orig_mod.", "").removeprefix("model."): value
-        for key, value in state.items()
+        key.replace("_orig_mod.", "").removeprefix("model."): value for key, value in state.items()
     }
     if len(theirs) != len(state):
         raise KeysDiffer("Some keys are there twice, with and without the prefix of compilation")
@@ -113,7 +114,7 @@ def _check_keys(entries: Mapping[str, _Entry], theirs: Mapping[str, Any]) -> Non
     ]
     faults = {
         "missing": sorted(entries.keys() - theirs.keys()),
-        "not of this network": sorted(k[:100] for k in theirs.keys() - entries.keys()),
+        "not of this network": sorted(ascii(k)[1:101] for k in theirs.keys() - entries.keys()),
         "of another shape": wrong,
     }
     said = [
