@@ -51,7 +51,7 @@ class _Entry:
 
 
 def translate(
-    state: Mapping[str, Any], shape: Architecture, ours: Mapping[str, torch.Tensor], *, thirds: bool
+    state: Mapping[Any, Any], shape: Architecture, ours: Mapping[str, torch.Tensor], *, thirds: bool
 ) -> dict[str, torch.Tensor]:
     """The file's `state` as float32 tensors for the network whose state dict is `ours`.
 
@@ -89,7 +89,7 @@ def _split(
     return [by_head[:, i].reshape(width, *flat.shape[1:]) for i in range(3)]
 
 
-def _without_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
+def _without_prefixes(state: Mapping[Any, Any]) -> dict[str, Any]:
     """Without `model.`, and without the `_orig_mod.` of a network that was compiled."""
     if not all(isinstance(key, str) for key in state):
         raise KeysDiffer("Some keys are no text")
