@@ -14,7 +14,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --constraint constraints
 STAMP := $(VENV)/installed-$(shell cat requirements/*.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status migrate test check fix bench secrets
+.PHONY: help setup demo up down status migrate test faults soak check fix bench secrets
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ migrate: setup ## bring the database of this installation to the newest schemas
 
 test: setup ## run all tests, on real servers of their own
 	$(PY) -m pytest
+
+faults: setup ## break everything that can break, row by row; ends with a table (ROWS=slow)
+	$(PY) -m pytest tests/faults -m "$(or $(ROWS),not soak)"
+
+soak: setup ## random faults under load (SOAK_S=600: for so long, SEED=7: the same again)
+	$(if $(SEED),SEED=$(SEED)) SOAK_S=$(or $(SOAK_S),600) $(PY) -m pytest tests/faults -m soak
 
 check: setup ## lint, format, types, import contracts
 	$(PY) -m ruff check

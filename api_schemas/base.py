@@ -140,3 +140,10 @@ DataRef = DatasetRef | GenerationRef
 Split = Literal["train", "validation", "test"]
 EvaluationSplit = Literal["train", "validation", "test", "all"]
 """Which rows of a dataset are evaluated; `all` is for sites that nothing was trained on."""
+
+
+class DataSplit(Wire):
+    """A split of a dataset or cohort, or all of it."""
+
+    data: DataRef
+    split: EvaluationSplit = "all"

@@ -4,7 +4,7 @@ Does not retry: a POST is made safe to repeat by its Idempotency-Key.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +18,14 @@ from pydantic import TypeAdapter, ValidationError
 from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey
 from api_schemas.base import DeletionView, JobEvent, JobState, JobView, Page, Problem, Wire
 from api_schemas.datasets import (
-    CsvImport,
     DatasetView,
-    PhantomImport,
+    Duplicate,
     Rejection,
+    RejectionCode,
     Sample,
+    SheetQuery,
     Summary,
+    UploadView,
 )
 from api_schemas.evaluation import (
     Comparison,
@@ -33,18 +35,27 @@ from api_schemas.evaluation import (
     PredictionsView,
     ResultRow,
 )
+from api_schemas.exports import ExportRequest, ExportView
 from api_schemas.generation import (
     GenerateRequest,
     GenerationView,
     GeneratorRequest,
     GeneratorView,
     ImageView,
+    Seen,
     TrainingSetRequest,
     WeightsKind,
 )
+from api_schemas.imports import FilesRequest, PhantomImport
 from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
 from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.overlaps import OverlapRequest, OverlapView
+from api_schemas.paper import PaperFile
+from api_schemas.selection import Filter, ViewRequest
+from api_schemas.shifts import Shift, ShiftQuery
+from api_schemas.terms import Licence
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
+from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
 
 RECONNECTS = 5
 """How often in a row a broken stream of events is taken up again."""
@@ -207,7 +218,7 @@ class Client(AbstractContextManager["Client"]):
     # ------------------------------------------------------------ datasets
 
     def post_dataset(
-        self, request: CsvImport | PhantomImport, *, idempotency_key: str | None = None
+        self, request: FilesRequest | PhantomImport, *, idempotency_key: str | None = None
     ) -> DatasetView:
         return self._post(DatasetView, "/datasets", request, idempotency_key)
 
@@ -220,18 +231,45 @@ class Client(AbstractContextManager["Client"]):
     def dataset_summary(self, dataset: UUID) -> Summary:
         return self._get(Summary, f"/datasets/{dataset}/summary")
 
-    def dataset_samples(self, dataset: UUID) -> Iterator[Sample]:
-        return self._all(Sample, f"/datasets/{dataset}/samples")
+    def post_view(
+        self, base: UUID, request: ViewRequest, *, idempotency_key: str | None = None
+    ) -> DatasetView:
+        return self._post(DatasetView, f"/datasets/{base}/views", request, idempotency_key)
+
+    def put_licence(self, dataset: UUID, licence: Licence) -> DatasetView:
+        answer = self._ask(
+            "PUT", f"/datasets/{dataset}/licence", json=licence.model_dump(mode="json")
+        )
+        return DatasetView.model_validate_json(answer.content)
+
+    def dataset_samples(self, dataset: UUID, where: Filter | None = None) -> Iterator[Sample]:
+        """The samples, or those that meet a filter."""
+        query = {} if where is None else where.model_dump(mode="json", exclude_defaults=True)
+        return self._all(Sample, f"/datasets/{dataset}/samples", **query)
+
+    def dataset_sheet(self, dataset: UUID, query: SheetQuery | None = None) -> bytes:
+        """A contact sheet (PNG), for the dataset's owner."""
+        given = (query or SheetQuery()).model_dump(mode="json", exclude_defaults=True)
+        return self._ask("GET", f"/datasets/{dataset}/sheet.png", params=given).content
 
     def dataset_sample_png(self, dataset: UUID, sample_id: str) -> bytes:
         return self._ask("GET", f"/datasets/{dataset}/samples/{sample_id}.png").content
 
-    def dataset_rejections(self, dataset: UUID) -> Iterator[Rejection]:
-        return self._all(Rejection, f"/datasets/{dataset}/rejections")
+    def dataset_rejections(
+        self, dataset: UUID, *, code: RejectionCode | None = None
+    ) -> Iterator[Rejection]:
+        return self._all(Rejection, f"/datasets/{dataset}/rejections", code=code)
+
+    def dataset_duplicates(self, dataset: UUID) -> Iterator[Duplicate]:
+        return self._all(Duplicate, f"/datasets/{dataset}/duplicates")
 
     def dataset_manifest(self, dataset: UUID) -> pa.Table:
         """The manifest table (`api_schemas.manifest.MANIFEST`)."""
         return from_parquet(self._ask("GET", f"/datasets/{dataset}/manifest").content, MANIFEST)
+
+    def dataset_paper_file(self, dataset: UUID, name: PaperFile) -> str:
+        """One of the paper's own files, as CSV; of a cohort, `paper_file(cohort_manifest(...))`."""
+        return self._ask("GET", f"/datasets/{dataset}/paper/{name}").text
 
     def dataset_deletion(self, dataset: UUID) -> DeletionView:
         """What deleting it would take, or how far its deletion is."""
@@ -246,6 +284,26 @@ class Client(AbstractContextManager["Client"]):
 
     def dataset_events(self, dataset: UUID) -> Iterator[JobEvent]:
         return self._events(f"/datasets/{dataset}/events")
+
+    def post_withdrawal(
+        self, request: WithdrawalRequest, *, idempotency_key: str | None = None
+    ) -> WithdrawalView:
+        return self._post(WithdrawalView, "/withdrawals", request, idempotency_key)
+
+    def list_withdrawals(self) -> Iterator[WithdrawalView]:
+        return self._all(WithdrawalView, "/withdrawals")
+
+    def get_withdrawal(self, withdrawal: UUID) -> WithdrawalView:
+        return self._get(WithdrawalView, f"/withdrawals/{withdrawal}")
+
+    def post_upload(self, content: bytes | Iterable[bytes]) -> UploadView:
+        """Send an archive: its bytes, or its blocks one after the other."""
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._ask("POST", "/uploads", content=content, headers=headers)
+        return UploadView.model_validate_json(answer.content)
+
+    def delete_upload(self, upload: UUID) -> None:
+        self._ask("DELETE", f"/uploads/{upload}")
 
     # ------------------------------------------------------------ generation
 
@@ -284,10 +342,9 @@ class Client(AbstractContextManager["Client"]):
     def get_generator(self, generator: UUID) -> GeneratorView:
         return self._get(GeneratorView, f"/generators/{generator}")
 
-    def generator_patients(self, generator: UUID) -> list[str]:
-        """Pseudonyms of the patients whose images the generator was trained on."""
-        path = f"/generators/{generator}/patients"
-        return self._get(dict[str, list[str]], path)["patients"]
+    def generator_seen(self, generator: UUID) -> Seen:
+        """The patients and images that the generator was trained on."""
+        return self._get(Seen, f"/generators/{generator}/seen")
 
     def cancel_generator(self, generator: UUID) -> GeneratorView:
         return self._post(GeneratorView, f"/generators/{generator}/cancel")
@@ -399,6 +456,45 @@ class Client(AbstractContextManager["Client"]):
     def report(self, experiment: UUID) -> str:
         """The experiment's report as one HTML page."""
         return self._ask("GET", f"/reports/{experiment}").text
+
+    def shift(self, query: ShiftQuery) -> Shift:
+        """How two datasets or cohorts differ."""
+        return self._get(Shift, "/shifts", **query.model_dump(mode="json") | {"format": None})
+
+    def shift_figure(self, query: ShiftQuery) -> str:
+        """The same as a figure (SVG)."""
+        params = query.model_dump(mode="json") | {"format": "svg"}
+        return self._ask("GET", "/shifts", params=params).text
+
+    def post_overlap(
+        self, request: OverlapRequest, *, idempotency_key: str | None = None
+    ) -> OverlapView:
+        return self._post(OverlapView, "/overlaps", request, idempotency_key)
+
+    def list_overlaps(self) -> Iterator[OverlapView]:
+        return self._all(OverlapView, "/overlaps")
+
+    def get_overlap(self, overlap: UUID) -> OverlapView:
+        return self._get(OverlapView, f"/overlaps/{overlap}")
+
+    def post_export(
+        self, request: ExportRequest, *, idempotency_key: str | None = None
+    ) -> ExportView:
+        return self._post(ExportView, "/exports", request, idempotency_key)
+
+    def list_exports(self) -> Iterator[ExportView]:
+        return self._all(ExportView, "/exports")
+
+    def get_export(self, export: UUID) -> ExportView:
+        return self._get(ExportView, f"/exports/{export}")
+
+    def export_file(self, export: UUID, name: str) -> Iterator[bytes]:
+        """A file of an export, in parts as they come."""
+        with self._http.stream("GET", f"/exports/{export}/files/{name}") as response:
+            if response.is_error:
+                response.read()
+                raise ProblemRaised(_problem(response))
+            yield from response.iter_bytes()
 
 
 def wait(

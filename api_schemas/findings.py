@@ -42,8 +42,11 @@ class Race(StrEnum):
 
 
 class View(StrEnum):
+    """The view position; lateral ones only where a dataset was asked to keep them."""
+
     AP = "AP"
     PA = "PA"
+    LATERAL = "LATERAL"
 
 
 PRESENT, ABSENT, UNCERTAIN = 1, 0, -1

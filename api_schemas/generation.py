@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from api_schemas.base import Digest, JobView, Name, Seed, Wire
 from api_schemas.findings import AGE_LIMIT, Finding, Race, Sex, contradictions
+from api_schemas.terms import Licence
 
 Age = Annotated[int, Field(ge=0, le=AGE_LIMIT)]
 COUNT_LIMIT = 10_000
@@ -150,7 +151,8 @@ class GeneratorView(Wire):
     patients; `null` until the training has read them. An imported one has an `origin` instead of
     preset, steps and seed, and `training` stays null until its owner names the dataset: nobody
     knows whom it saw, and experiments treat it as possible leakage. `size_px` and `encoder` are
-    null until the import has found them out.
+    null until the import has found them out. `licence` is its dataset's. `flags` may hold
+    `withdrawn-patients`; null in lists, where nobody looks.
     """
 
     id: UUID
@@ -166,6 +168,8 @@ class GeneratorView(Wire):
     digest: Digest | None = None
     training: "GeneratorTraining | None" = None
     origin: "GeneratorOrigin | None" = None
+    licence: Licence = Licence()
+    flags: list[str] | None = None
 
 
 class GeneratorTraining(Wire):
@@ -224,6 +228,13 @@ class TrainingSetRequest(Wire):
 
     dataset: UUID
     split: Literal["train", "all"] = "all"
+
+
+class Seen(Wire):
+    """Everything a generator was trained on: pseudonyms of patients, digests of pixels."""
+
+    patients: list[str]
+    images: list[Digest]
 
 
 BatchShape = Literal[1, 8, 64]
@@ -295,7 +306,11 @@ class Environment(Wire):
 
 
 class GenerationView(Wire):
-    """A cohort in the making or made. `screening` is the state of its near-copy screening."""
+    """A cohort in the making or made. `screening` is the state of its near-copy screening.
+
+    `licence` is the strictest of the data it comes from. `flags` may hold `withdrawn-patients`;
+    null in lists, where nobody looks.
+    """
 
     id: UUID
     name: str
@@ -306,10 +321,13 @@ class GenerationView(Wire):
     sampler: Sampler
     batch: BatchShape
     mirror: UUID | None
+    mirror_manifest: UUID | None = None
     replicas: int
     screening: Literal["unscreened"] = "unscreened"
     phantom: bool | None = None
     terms: str = ""
+    licence: Licence = Licence()
+    flags: list[str] | None = None
     environment: Environment | None = None
     manifest: "CohortManifest | None" = None
     job: JobView

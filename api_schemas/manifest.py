@@ -15,9 +15,9 @@ LABEL_COLUMNS: tuple[str, ...] = tuple(str(f) for f in FINDINGS)
 MANIFEST = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("image_key", pa.string(), nullable=False),
-        pa.field("image_sha256", pa.string(), nullable=False),
-        pa.field("pixel_sha256", pa.string(), nullable=False),
+        pa.field("image_key", pa.string()),
+        pa.field("image_sha256", pa.string()),
+        pa.field("pixel_sha256", pa.string()),
         pa.field("patient_id", pa.string(), nullable=False),
         pa.field("site", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
@@ -34,7 +34,11 @@ MANIFEST = pa.schema(
     ]
 )
 """Columns and types of every manifest. Labels are 1, 0, -1 or null; the last four are null for
-real samples. `patient_id` is namespaced by source and pseudonymised."""
+real samples, the image's three for a table that was imported without its images. `patient_id` is
+namespaced by source and pseudonymised."""
+
+WHERE = "image_key"
+"""Where an image lies is not what it is: the one column that a digest leaves out."""
 
 PREDICTIONS = pa.schema(
     [
@@ -100,8 +104,10 @@ def _rows(table: pa.Table) -> Iterator[bytes]:
 def content_digest(table: pa.Table) -> str:
     """SHA-256 over the content: column names, then every row in order as canonical JSON.
 
-    Parquet bytes hold their writer's version, so they are never the identity of a table.
+    Parquet bytes hold their writer's version, so they are never the identity of a table; nor is
+    the place of its images, so that the same folder imported twice has one digest.
     """
+    table = table.select([name for name in table.column_names if name != WHERE])
     digest = hashlib.sha256(json.dumps(table.column_names).encode())
     for row in _rows(table):
         digest.update(b"\n")

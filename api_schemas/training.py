@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Seed, Wire
 from api_schemas.findings import Finding
+from api_schemas.terms import Licence
 
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+%-]{0,59}$")]
 TestName = ArmName
@@ -200,7 +201,8 @@ class RunView(Wire):
 
 class ExperimentView(Wire):
     """`labels` is the one list for all arms and test sets, known once planned; `waived` names
-    every guard that was waived.
+    every guard that was waived. `licence` is the strictest of all its data, `flags` may hold
+    `withdrawn-patients` once it is planned; null in lists, where nobody looks.
     """
 
     id: UUID
@@ -209,12 +211,17 @@ class ExperimentView(Wire):
     plan: UUID
     labels: list[Finding] | None = None
     waived: list[str] = []
+    licence: Licence = Licence()
+    flags: list[str] | None = None
     created_at: datetime
     job: JobView
 
 
 class ClassifierView(Wire):
-    """One trained classifier (an arm and seed of an experiment); `digest`: SHA-256 of weights."""
+    """One trained classifier (an arm and seed of an experiment); `digest`: SHA-256 of weights.
+
+    `licence` and `flags` are its experiment's.
+    """
 
     id: UUID
     experiment: UUID
@@ -225,4 +232,6 @@ class ClassifierView(Wire):
     best_step: int
     validation_auroc: float | None
     digest: Digest
+    licence: Licence = Licence()
+    flags: list[str] = []
     created_at: datetime

@@ -13,8 +13,8 @@ from statistics import median, quantiles
 from uuid import UUID
 
 from api_schemas.client import Client, wait
-from api_schemas.datasets import PhantomImport, PhantomSite
 from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorRequest, Sampler
+from api_schemas.imports import PhantomImport, PhantomSite
 from services.local.launcher import Launcher
 
 IMAGES = 512

@@ -1,15 +1,30 @@
 """Routes of datasets: parse, call, return."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Header, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
-from api_schemas.datasets import DatasetRequest, DatasetView, Rejection, Sample, Summary
-from services.datasets.service import Datasets
+from api_schemas.datasets import (
+    DatasetView,
+    Duplicate,
+    Rejection,
+    RejectionCode,
+    Sample,
+    SampleQuery,
+    SheetQuery,
+    Summary,
+    UploadView,
+)
+from api_schemas.imports import DatasetRequest
+from api_schemas.paper import PaperFile, paper_file
+from api_schemas.selection import ViewRequest
+from api_schemas.terms import Licence
+from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
+from services.datasets.service import Datasets, Uploads, Views, Withdrawals
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
@@ -18,13 +33,37 @@ from services.kit.jobs import Jobs
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
+CSV = "text/csv"
+ARCHIVE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
-def routes(datasets: Datasets, db: Database, jobs: Jobs) -> APIRouter:
-    router = APIRouter(prefix="/datasets", tags=["datasets"])
-    _collection(router, datasets)
-    _content(router, datasets)
-    _progress(router, datasets, db, jobs)
+CodeQuery = Annotated[
+    RejectionCode | None, Query(description="only these; `burned-in` is for a person to look at")
+]
+
+
+def routes(
+    datasets: Datasets,
+    views: Views,
+    deletion: APIRouter,
+    withdrawals: Withdrawals,
+    db: Database,
+    jobs: Jobs,
+) -> APIRouter:
+    router = APIRouter(tags=["datasets"])
+    one = APIRouter(prefix="/datasets")
+    _collection(one, datasets)
+    _derivation(one, datasets, views)
+    _content(one, datasets)
+    _progress(one, datasets, db, jobs)
+    one.include_router(deletion)
+    router.include_router(one)
+    _withdrawal(router, withdrawals)
     return router
 
 
@@ -74,18 +113,46 @@ def deletion_routes(deletions: Deletions) -> APIRouter:
     return router
 
 
+def _derivation(router: APIRouter, datasets: Datasets, views: Views) -> None:
+    @router.post("/{dataset}/views", status_code=202)
+    def post_view(
+        dataset: UUID,
+        body: ViewRequest,
+        caller: Writer,
+        response: Response,
+        idempotency_key: IdempotencyHeader = None,
+    ) -> DatasetView:
+        """Make a dataset of this one's images: filtered, one image a patient, split anew."""
+        view = views.order(caller, dataset, body, idempotency_key)
+        response.headers["Location"] = f"/datasets/{view.id}"
+        return view
+
+    @router.put("/{dataset}/licence")
+    def put_licence(dataset: UUID, body: Licence, caller: Writer) -> DatasetView:
+        """State what the dataset may be used for. Holds for its views, and for what is exported
+        from now on.
+        """
+        return datasets.state_licence(caller, dataset, body)
+
+
 def _content(router: APIRouter, datasets: Datasets) -> None:
     @router.get("/{dataset}/summary")
     def get_summary(dataset: UUID, caller: Reader) -> Summary:
-        """Counts by label, split and demographics."""
+        """Counts by label, pair of labels, split and demographics; what is missing."""
         return datasets.summary(caller, dataset)
 
     @router.get("/{dataset}/samples")
     def list_samples(
-        dataset: UUID, caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+        dataset: UUID, caller: Reader, query: Annotated[SampleQuery, Query()]
     ) -> Page[Sample]:
-        """The samples, in the order of the source."""
-        return datasets.samples(caller, dataset, cursor, limit)
+        """The samples, all or those that meet the filter, in the order of the source."""
+        return datasets.samples(caller, dataset, query)
+
+    @router.get("/{dataset}/sheet.png", response_class=Response, responses=_of(PNG))
+    def get_sheet(dataset: UUID, caller: Reader, query: Annotated[SheetQuery, Query()]) -> Response:
+        """A contact sheet, for the dataset's owner: samples that meet the filter, drawn by seed."""
+        content = datasets.sheet(caller, dataset, query)
+        return Response(content, media_type=PNG, headers={"Cache-Control": "private, no-store"})
 
     @router.get("/{dataset}/samples/{sample_id}.png", response_class=Response, responses=_of(PNG))
     def get_sample_png(dataset: UUID, sample_id: str, caller: Reader) -> Response:
@@ -94,15 +161,48 @@ def _content(router: APIRouter, datasets: Datasets) -> None:
 
     @router.get("/{dataset}/rejections")
     def list_rejections(
-        dataset: UUID, caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+        dataset: UUID,
+        caller: Reader,
+        code: CodeQuery = None,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
     ) -> Page[Rejection]:
-        """The rows of the source that could not be used, with the reason, by line."""
-        return datasets.rejections(caller, dataset, cursor, limit)
+        """What of the source could not be used, with the reason, by line."""
+        return datasets.rejections(caller, dataset, code, cursor, limit)
+
+    @router.get("/{dataset}/duplicates")
+    def list_duplicates(
+        dataset: UUID, caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[Duplicate]:
+        """Pairs of samples with the same picture, then with nearly the same (10,000 at most)."""
+        return datasets.duplicates(caller, dataset, cursor, limit)
 
     @router.get("/{dataset}/manifest", response_class=Response, responses=_of(PARQUET))
     def get_manifest(dataset: UUID, caller: Reader) -> Response:
         """The manifest: a Parquet table, one row a sample."""
         return Response(datasets.manifest_bytes(caller, dataset), media_type=PARQUET)
+
+    @router.get("/{dataset}/paper/{name}", response_class=Response, responses=_of(CSV))
+    def get_paper_file(dataset: UUID, name: PaperFile, caller: Reader) -> Response:
+        """The dataset as one of the paper's own files, for the authors' scripts."""
+        table = datasets.dataset_manifest(caller, dataset)
+        return Response(paper_file(table, name), media_type=CSV)
+
+
+def upload_routes(uploads: Uploads) -> APIRouter:
+    router = APIRouter(prefix="/uploads", tags=["datasets"])
+
+    @router.post("", status_code=201, openapi_extra=ARCHIVE)
+    async def post_upload(request: Request, caller: Writer) -> UploadView:
+        """Send an archive (zip or tar) to import from: the body is the file."""
+        return await uploads.receive(caller, request.stream())
+
+    @router.delete("/{upload}", status_code=204)
+    def delete_upload(upload: UUID, caller: Writer) -> None:
+        """Discard an archive that nothing is to be imported from."""
+        uploads.discard(caller, upload)
+
+    return router
 
 
 def _progress(router: APIRouter, datasets: Datasets, db: Database, jobs: Jobs) -> None:
@@ -122,6 +222,32 @@ def _progress(router: APIRouter, datasets: Datasets, db: Database, jobs: Jobs) -
         """Progress of the import as Server-Sent Events, until it has ended."""
         async for event in job_events(db, jobs, job, last_event_id):
             yield event
+
+
+def _withdrawal(router: APIRouter, withdrawals: Withdrawals) -> None:
+    @router.post("/withdrawals", status_code=202)
+    def post_withdrawal(
+        body: WithdrawalRequest,
+        caller: Writer,
+        response: Response,
+        idempotency_key: IdempotencyHeader = None,
+    ) -> WithdrawalView:
+        """Take patients out of every dataset of the project, for good."""
+        view = withdrawals.order(caller, body, idempotency_key)
+        response.headers["Location"] = f"/withdrawals/{view.id}"
+        return view
+
+    @router.get("/withdrawals")
+    def list_withdrawals(
+        caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[WithdrawalView]:
+        """The project's withdrawals, newest first."""
+        return withdrawals.browse(caller, cursor, limit)
+
+    @router.get("/withdrawals/{withdrawal}")
+    def get_withdrawal(withdrawal: UUID, caller: Reader) -> WithdrawalView:
+        """A withdrawal, its job, and what it did to which dataset."""
+        return withdrawals.withdrawal(caller, withdrawal)
 
 
 def _of(media_type: str) -> dict[int | str, dict[str, object]]:

@@ -4,7 +4,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, ForeignKey, Index, MetaData, SmallInteger, String, text
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    SmallInteger,
+    String,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -14,15 +23,20 @@ NOW = text("now()")
 class Base(DeclarativeBase):
     metadata = MetaData(schema="datasets")
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's spelling
-        dict[str, Any]: JSONB,
+        dict[str, Any]: JSONB(none_as_null=True),
         list[str]: JSONB,
+        list[dict[str, Any]]: JSONB,
         datetime: DateTime(timezone=True),
         str: String,
     }
 
 
 class Dataset(Base):
-    """What was asked for. Where it stands is its job's matter; what it became, its manifest's."""
+    """What was asked for. Where it stands is its job's matter; what it became, its manifest's.
+
+    A view has a `base`, the dataset it was made of, and a `root`, the import at the end of that
+    chain, which owns the images. `licence` is set when somebody states it after the import.
+    """
 
     __tablename__ = "datasets"
     __table_args__ = (Index("datasets_of_project", "project", "id"),)
@@ -34,6 +48,13 @@ class Dataset(Base):
     name: Mapped[str]
     request: Mapped[dict[str, Any]]
     notes: Mapped[list[str]] = mapped_column(server_default="[]")
+    base: Mapped[UUID | None] = mapped_column(
+        ForeignKey("datasets.datasets.id", ondelete="CASCADE"), index=True
+    )
+    root: Mapped[UUID | None] = mapped_column(
+        ForeignKey("datasets.datasets.id", ondelete="CASCADE"), index=True
+    )
+    licence: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -65,6 +86,41 @@ class Sample(Base):
     image_key: Mapped[str | None]
     image_sha256: Mapped[str | None]
     pixel_sha256: Mapped[str | None]
+    descriptor: Mapped[bytes | None]
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    replica: Mapped[int | None]
+    parent_sample_id: Mapped[str | None]
+
+
+class Duplicate(Base):
+    """Two samples whose pictures are the same, or nearly: `distance` in bits of descriptors."""
+
+    __tablename__ = "duplicates"
+
+    dataset: Mapped[UUID] = mapped_column(
+        ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sample_id: Mapped[str]
+    other_sample_id: Mapped[str]
+    identical: Mapped[bool]
+    distance: Mapped[int] = mapped_column(SmallInteger)
+    same_patient: Mapped[bool]
+
+
+class Upload(Base):
+    """An archive that somebody sent, until a dataset was imported from it."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("uploads_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    key: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Rejection(Base):
@@ -76,6 +132,7 @@ class Rejection(Base):
         ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True
     )
     line: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    code: Mapped[str] = mapped_column(server_default="row")
     reason: Mapped[str]
 
 
@@ -95,4 +152,24 @@ class Manifest(Base):
     images: Mapped[int]
     patients: Mapped[int]
     key: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Withdrawal(Base):
+    """Who was taken out of a project's datasets, by pseudonym, so that no import brings them back.
+
+    `outcome` lists what it did to each dataset.
+    """
+
+    __tablename__ = "withdrawals"
+    __table_args__ = (Index("withdrawals_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    patients: Mapped[list[str]]
+    samples: Mapped[list[str]]
+    note: Mapped[str]
+    outcome: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)

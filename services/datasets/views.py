@@ -1,29 +1,29 @@
 """Rows and manifests of datasets as wire types."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import polars as pl
 import pyarrow as pa
 from pydantic import TypeAdapter
 
 from api_schemas.base import JobView
 from api_schemas.datasets import (
     DatasetKind,
-    DatasetRequest,
     DatasetView,
-    LabelCounts,
+    Duplicate,
     ManifestView,
-    PhantomImport,
     Rejection,
+    RejectionCode,
     Sample,
-    Summary,
 )
-from api_schemas.findings import ABSENT, PRESENT, UNCERTAIN
+from api_schemas.imports import DatasetRequest, FileImport, PhantomImport, SeededImport
 from api_schemas.manifest import LABEL_COLUMNS, MANIFEST, conform
+from api_schemas.selection import DerivedView, ViewRequest
+from api_schemas.terms import FREE, Licence
+from api_schemas.withdrawals import WithdrawalView, Withdrawn
 from services.datasets import models
 
-UNKNOWN = "unknown"
+VIEW = "view"
 PHANTOM_TERMS = "Drawn phantoms: no patient, no radiograph, no restriction."
 
 _request: TypeAdapter[DatasetRequest] = TypeAdapter(DatasetRequest)
@@ -34,24 +34,51 @@ def request_of(row: models.Dataset) -> DatasetRequest:
 
 
 def dataset_view(
-    row: models.Dataset, job: JobView, manifest: models.Manifest | None, rejected: int
+    row: models.Dataset,
+    root: models.Dataset,
+    job: JobView,
+    manifest: models.Manifest | None,
+    rejected: int,
 ) -> DatasetView:
-    request = request_of(row)
-    phantom = isinstance(request, PhantomImport)
+    """`root` is the import that the images come from: the dataset itself, but for a view."""
+    request = request_of(root)
     return DatasetView(
         id=row.id,
         name=row.name,
-        kind=DatasetKind.PHANTOM if phantom else DatasetKind.REAL,
-        format=request.format,
+        kind=_kind(request),
+        format=VIEW if row.base else request.format,
         site=str(request.site),
         size_px=request.size_px,
+        has_images=not isinstance(request, FileImport) or request.images,
         terms=PHANTOM_TERMS if isinstance(request, PhantomImport) else request.terms,
+        licence=licence_of(root),
+        view=derived_view(row),
         created_at=row.created_at,
         job=job,
         manifest=None if manifest is None else manifest_view(manifest),
         rejected=rejected,
         notes=row.notes,
     )
+
+
+def licence_of(root: models.Dataset) -> Licence:
+    """As stated since the import, or with it."""
+    if root.licence is not None:
+        return Licence.model_validate(root.licence)
+    request = request_of(root)
+    return FREE if isinstance(request, PhantomImport) else request.licence
+
+
+def derived_view(row: models.Dataset) -> DerivedView | None:
+    if row.base is None:
+        return None
+    return DerivedView(base=row.base, request=ViewRequest.model_validate(row.request))
+
+
+def _kind(request: DatasetRequest) -> DatasetKind:
+    if isinstance(request, PhantomImport):
+        return DatasetKind.PHANTOM
+    return DatasetKind.SYNTHETIC if isinstance(request, SeededImport) else DatasetKind.REAL
 
 
 def manifest_view(row: models.Manifest) -> ManifestView:
@@ -61,23 +88,43 @@ def manifest_view(row: models.Manifest) -> ManifestView:
 
 
 def rejection_view(row: models.Rejection) -> Rejection:
-    return Rejection(line=row.line, reason=row.reason)
+    return Rejection(line=row.line, code=RejectionCode(row.code), reason=row.reason)
 
 
-def sample_view(row: models.Sample, site: str) -> Sample:
-    stored = {name: getattr(row, name) for name in _SAMPLE_COLUMNS}
-    return Sample.model_validate({**stored, "site": site, "labels": _in_order(row.labels)})
+def duplicate_view(row: models.Duplicate) -> Duplicate:
+    return Duplicate(
+        sample_id=row.sample_id,
+        other_sample_id=row.other_sample_id,
+        identical=row.identical,
+        distance=row.distance,
+        same_patient=row.same_patient,
+    )
 
 
-_SAMPLE_COLUMNS = tuple(n for n in Sample.model_fields if n not in {"site", "labels"})
+def withdrawal_view(row: models.Withdrawal, job: JobView) -> WithdrawalView:
+    """Counts only: who it was stays in the request."""
+    return WithdrawalView(
+        id=row.id,
+        patients=len(row.patients),
+        samples=len(row.samples),
+        note=row.note,
+        created_at=row.created_at,
+        job=job,
+        datasets=[Withdrawn.model_validate(each) for each in row.outcome],
+    )
 
 
-def _in_order(labels: Mapping[str, int | None]) -> dict[str, int | None]:
-    return {name: labels.get(name) for name in LABEL_COLUMNS}
+def sample_view(row: Mapping[str, Any]) -> Sample:
+    """A row of a manifest."""
+    stored = {name: row[name] for name in _SAMPLE_COLUMNS}
+    return Sample.model_validate({**stored, "labels": {name: row[name] for name in LABEL_COLUMNS}})
 
 
-def manifest_table(rows: list[models.Sample], splits: Mapping[str, str], site: str) -> pa.Table:
-    """The manifest of ingested samples in their order; `splits` by patient."""
+_SAMPLE_COLUMNS = tuple(n for n in Sample.model_fields if n != "labels")
+
+
+def manifest_table(rows: Sequence[Any], splits: Mapping[str, str], site: str) -> pa.Table:
+    """The manifest of ingested samples (`models.Sample`, or its columns); `splits` by patient."""
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in rows] for name in MANIFEST.names if _is_stored(name)
     }
@@ -91,39 +138,3 @@ def manifest_table(rows: list[models.Sample], splits: Mapping[str, str], site: s
 
 def _is_stored(name: str) -> bool:
     return name in models.Sample.__table__.columns and name != "split"
-
-
-def summary(manifest: pa.Table) -> Summary:
-    """Counts over a manifest."""
-    frame = cast("pl.DataFrame", pl.from_arrow(manifest))
-    age = pl.col("age")
-    decades = frame.select((age // 10 * 10).cast(pl.String).alias("decade"))
-    return Summary(
-        images=frame.height,
-        patients=frame["patient_id"].n_unique(),
-        labels={name: _label_counts(frame[name]) for name in LABEL_COLUMNS},
-        splits=_counts(frame["split"]),
-        sex=_counts(frame["sex"]),
-        race=_counts(frame["race"]),
-        view=_counts(frame["view"]),
-        site=_counts(frame["site"]),
-        age_decades=_counts(decades["decade"]),
-    )
-
-
-def _label_counts(column: pl.Series) -> LabelCounts:
-    return LabelCounts(
-        present=_times(column, PRESENT),
-        absent=_times(column, ABSENT),
-        uncertain=_times(column, UNCERTAIN),
-        blank=column.null_count(),
-    )
-
-
-def _times(column: pl.Series, value: int) -> int:
-    return int((column == value).sum())
-
-
-def _counts(column: pl.Series) -> dict[str, int]:
-    counted = column.fill_null(UNKNOWN).value_counts(name="images").sort(column.name)
-    return dict(counted.iter_rows())

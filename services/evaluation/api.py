@@ -1,10 +1,11 @@
 """Routes of evaluation: parse, call, return."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 
 from api_schemas.base import Page
 from api_schemas.evaluation import (
@@ -15,16 +16,21 @@ from api_schemas.evaluation import (
     PredictionsView,
     ResultRow,
 )
+from api_schemas.exports import ExportRequest, ExportView
+from api_schemas.overlaps import OverlapRequest, OverlapView
+from api_schemas.shifts import Shift, ShiftQuery
 from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
-from services.evaluation.service import Answers, Intake
+from services.evaluation.reports.shift import figure
+from services.evaluation.service import Answers, Exports, Intake, Overlaps, Shifts
 from services.evaluation.service.answers import Wanted
 from services.evaluation.service.problems import PredictionsTooLarge
 from services.kit.auth import Reader, Writer
-from services.kit.http import CursorQuery, LimitQuery
+from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery
 
 PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
 HTML = "text/html"
+SVG = "image/svg+xml"
 BODY_LIMIT = 256 * 2**20
 
 REPORT_HEADERS = {
@@ -45,10 +51,22 @@ async def _bounded(request: Request) -> bytes:
     return bytes(content)
 
 
-def routes(intake: Intake, answers: Answers) -> APIRouter:
+@dataclass(frozen=True)
+class DataDesk:
+    """What looks at sets of images, or takes one out."""
+
+    shifts: Shifts
+    overlaps: Overlaps
+    exports: Exports
+
+
+def routes(intake: Intake, answers: Answers, data: DataDesk) -> APIRouter:
     router = APIRouter(tags=["evaluation"])
     _incoming(router, intake)
     _outgoing(router, answers)
+    _shifts(router, data.shifts)
+    _overlaps(router, data.overlaps)
+    _exports(router, data.exports)
     return router
 
 
@@ -109,6 +127,85 @@ def _outgoing(router: APIRouter, answers: Answers) -> None:
     def get_report(experiment: UUID, caller: Reader) -> Response:
         """The experiment's report: one HTML page that stands alone."""
         return HTMLResponse(answers.report(caller, experiment), headers=REPORT_HEADERS)
+
+
+def _shifts(router: APIRouter, shifts: Shifts) -> None:
+    @router.get("/shifts", response_model=Shift, responses=_of(SVG))
+    def get_shift(caller: Reader, query: Annotated[ShiftQuery, Query()]) -> Any:
+        """How two datasets or cohorts differ in labels, demographics and what is not stated, with
+        intervals; as JSON, or as a figure (`format=svg`).
+        """
+        shift = shifts.compare(caller, query)
+        if query.format == "svg":
+            return Response(figure(shift), media_type=SVG)
+        return shift
+
+
+def _overlaps(router: APIRouter, overlaps: Overlaps) -> None:
+    @router.post("/overlaps", status_code=202)
+    def post_overlap(
+        body: OverlapRequest,
+        caller: Writer,
+        response: Response,
+        idempotency_key: IdempotencyHeader = None,
+    ) -> OverlapView:
+        """Find the patients and pictures that two datasets or cohorts share."""
+        view = overlaps.order(caller, body, idempotency_key)
+        response.headers["Location"] = f"/overlaps/{view.id}"
+        return view
+
+    @router.get("/overlaps")
+    def list_overlaps(
+        caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[OverlapView]:
+        """The project's overlaps, newest first."""
+        return overlaps.browse(caller, cursor, limit)
+
+    @router.get("/overlaps/{overlap}")
+    def get_overlap(overlap: UUID, caller: Reader) -> OverlapView:
+        """An overlap, its job and, once that is done, what is shared."""
+        return overlaps.overlap(caller, overlap)
+
+
+def _exports(router: APIRouter, exports: Exports) -> None:
+    @router.post("/exports", status_code=202)
+    def post_export(
+        body: ExportRequest,
+        caller: Writer,
+        response: Response,
+        idempotency_key: IdempotencyHeader = None,
+    ) -> ExportView:
+        """Take a dataset or cohort out of the suite; 403 where its terms forbid it."""
+        view = exports.order(caller, body, idempotency_key)
+        response.headers["Location"] = f"/exports/{view.id}"
+        return view
+
+    @router.get("/exports")
+    def list_exports(
+        caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[ExportView]:
+        """The project's exports, newest first."""
+        return exports.browse(caller, cursor, limit)
+
+    @router.get("/exports/{export}")
+    def get_export(export: UUID, caller: Reader) -> ExportView:
+        """An export, its job and, once every image has been verified, its files."""
+        return exports.export(caller, export)
+
+    @router.get(
+        "/exports/{export}/files/{name}",
+        response_class=StreamingResponse,
+        responses=_of("application/octet-stream"),
+    )
+    def get_export_file(export: UUID, name: str, caller: Reader) -> Response:
+        """One file of an export, streamed."""
+        file = exports.file(caller, export, name)
+        headers = {
+            "Content-Disposition": f'attachment; filename="{file.name}"',
+            "Cache-Control": "private, no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return StreamingResponse(file.content, media_type=file.media_type, headers=headers)
 
 
 def _wanted(

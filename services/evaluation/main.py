@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.evaluation.api import routes
+from services.evaluation.api import DataDesk, routes
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
-from services.evaluation.service import NAMED, Answers, Intake
+from services.evaluation.service import NAMED, Answers, Exports, Intake, Overlaps, Shifts, Stock
+from services.evaluation.service.sources import Sources
 from services.kit.adapters import Adapters
 from services.kit.collector import Named
 from services.kit.http import web_app
@@ -24,8 +25,15 @@ class Part:
 
 def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations) -> Part:
     intake = Intake(adapters.db, adapters.jobs, adapters.store, datasets, generations)
-    answers = Answers(adapters.db, adapters.store)
-    return Part(routes(intake, answers), intake)
+    sources = Sources(adapters.store, datasets, generations)
+    answers = Answers(adapters.db, adapters.store, sources)
+    stock = Stock(adapters.store, datasets, generations)
+    data = DataDesk(
+        Shifts(stock),
+        Overlaps(adapters.db, adapters.jobs, stock),
+        Exports(adapters.db, adapters.jobs, stock),
+    )
+    return Part(routes(intake, answers, data), intake)
 
 
 def named(_: Adapters) -> Mapping[str, Named]:

@@ -1,4 +1,4 @@
-"""Rows of schema `evaluation`. None of them is ever changed but for a plan's job."""
+"""Rows of schema `evaluation`. What was computed is never changed."""
 
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,7 @@ NOW = text("now()")
 class Base(DeclarativeBase):
     metadata = MetaData(schema="evaluation")
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's spelling
-        dict[str, Any]: JSONB,
+        dict[str, Any]: JSONB(none_as_null=True),
         list[str]: ARRAY(String),
         datetime: DateTime(timezone=True),
         int: BigInteger,
@@ -77,7 +77,11 @@ class Prediction(Base):
 
 
 class Evaluation(Base):
-    """One run of the analysis. A later version supersedes it and leaves it as it is."""
+    """One run of the analysis. A later version supersedes it and leaves it as it is.
+
+    `shown` holds, by reference, the digest of the manifests whose images the report shows; once
+    these are no longer the newest, a `Redaction` takes the report's place.
+    """
 
     __tablename__ = "evaluations"
     __table_args__ = (UniqueConstraint("plan", "version"),)
@@ -91,6 +95,18 @@ class Evaluation(Base):
     method: Mapped[str]
     versions: Mapped[dict[str, Any]]
     inputs_digest: Mapped[str]
+    report_key: Mapped[str]
+    report_sha256: Mapped[str]
+    shown: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Redaction(Base):
+    """The report of an evaluation without its images, which are gone from the store."""
+
+    __tablename__ = "redactions"
+
+    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id), primary_key=True)
     report_key: Mapped[str]
     report_sha256: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
@@ -161,3 +177,37 @@ class Comparison(Base):
     verdict: Mapped[str]
     seeds: Mapped[int]
     flags: Mapped[list[str]]
+
+
+class Overlap(Base):
+    """A question of what two sets share, and the answer once there is one."""
+
+    __tablename__ = "overlaps"
+    __table_args__ = (Index("overlaps_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    request: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Export(Base):
+    """Data on its way out, in the version (`manifest`, `digest`) that was asked for."""
+
+    __tablename__ = "exports"
+    __table_args__ = (Index("exports_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    request: Mapped[dict[str, Any]]
+    name: Mapped[str]
+    manifest: Mapped[UUID]
+    digest: Mapped[str]
+    licence: Mapped[dict[str, Any]]
+    images: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -1,7 +1,10 @@
 """Rows of evaluation as wire types."""
 
-from api_schemas.base import JobView
+from api_schemas.base import JobState, JobView
 from api_schemas.evaluation import Comparison, PlanPost, PlanView, PredictionsView, ResultRow
+from api_schemas.exports import ExportFile, ExportRequest, ExportView
+from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView
+from api_schemas.terms import Licence
 from services.evaluation import models
 
 
@@ -31,3 +34,32 @@ def result_row(row: models.Result) -> ResultRow:
 
 def comparison(row: models.Comparison) -> Comparison:
     return Comparison.model_validate({name: getattr(row, name) for name in Comparison.model_fields})
+
+
+def overlap_view(row: models.Overlap, job: JobView) -> OverlapView:
+    return OverlapView(
+        id=row.id,
+        request=OverlapRequest.model_validate(row.request),
+        created_at=row.created_at,
+        job=job,
+        result=None if row.result is None else Overlap.model_validate(row.result),
+    )
+
+
+def export_request(row: models.Export) -> ExportRequest:
+    return ExportRequest.model_validate(row.request)
+
+
+def export_view(row: models.Export, job: JobView, files: list[ExportFile]) -> ExportView:
+    """The files show once they can be had."""
+    return ExportView(
+        id=row.id,
+        request=export_request(row),
+        name=row.name,
+        manifest=row.digest,
+        images=row.images,
+        licence=Licence.model_validate(row.licence),
+        created_at=row.created_at,
+        job=job,
+        files=files if job.state is JobState.SUCCEEDED else [],
+    )

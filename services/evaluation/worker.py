@@ -1,8 +1,17 @@
-"""The worker of queue `evaluation`: computes results and writes reports."""
+"""The worker of queue `evaluation`: computes results, writes reports, looks at data."""
 
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.reports.page import render
-from services.evaluation.service import EVALUATE, KEPT, QUEUE
+from services.evaluation.service import (
+    EVALUATE,
+    EXPORT,
+    KEPT,
+    OVERLAP,
+    QUEUE,
+    FindOverlap,
+    Stock,
+    Verify,
+)
 from services.evaluation.service.evaluate import Evaluate
 from services.evaluation.service.sources import Sources
 from services.kit.adapters import Adapters
@@ -16,13 +25,16 @@ from services.kit.worker import slice_worker
 def handlers(adapters: Adapters) -> dict[str, Handler]:
     settings = adapters.settings
     secret = settings.service_secret.get_secret_value()
-    sources = Sources(
-        adapters.store,
-        RemoteDatasets(Remote(settings.datasets_url, secret)),
-        RemoteGenerations(Remote(settings.generation_url, secret)),
-    )
-    evaluate = Evaluate(adapters.db, adapters.store, sources, render)
-    return {EVALUATE: evaluate, DELETE: Delete(adapters.store, KEPT)}
+    datasets = RemoteDatasets(Remote(settings.datasets_url, secret))
+    generations = RemoteGenerations(Remote(settings.generation_url, secret))
+    sources = Sources(adapters.store, datasets, generations)
+    stock = Stock(adapters.store, datasets, generations)
+    return {
+        EVALUATE: Evaluate(adapters.db, adapters.store, sources, render),
+        OVERLAP: FindOverlap(stock),
+        EXPORT: Verify(adapters.db, stock),
+        DELETE: Delete(adapters.store, KEPT),
+    }
 
 
 app = slice_worker("evaluation", QUEUE, handlers, ("numpy", "scipy", "pyarrow"))

@@ -18,6 +18,7 @@ from api_schemas.generation import (
     GeneratorView,
     ImageView,
     ImportRequest,
+    Seen,
     TrainingSetRequest,
 )
 from services.generation.service import Generations, Generators, Imports
@@ -159,10 +160,10 @@ def _generators(router: APIRouter, generators: Generators) -> None:
         """A generator, what it saw, and its loss curve."""
         return generators.generator(caller, generator)
 
-    @router.get("/generators/{generator}/patients")
-    def get_patients(generator: UUID, caller: Reader) -> dict[str, list[str]]:
-        """Pseudonyms of everyone whose images it was trained on."""
-        return {"patients": generators.generator_patients(caller, generator)}
+    @router.get("/generators/{generator}/seen")
+    def get_seen(generator: UUID, caller: Reader) -> Seen:
+        """Pseudonyms of everyone whose images it was trained on, and the images' digests."""
+        return generators.generator_seen(caller, generator)
 
     @router.post("/generators/{generator}/cancel")
     def cancel_generator(generator: UUID, caller: Writer) -> GeneratorView:

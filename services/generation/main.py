@@ -29,7 +29,7 @@ class Provider:
 
     def __init__(self, generators: Generators, generations: Generations) -> None:
         self.generator = generators.generator
-        self.generator_patients = generators.generator_patients
+        self.generator_seen = generators.generator_seen
         self.generation = generations.generation
         self.cohort_manifest = generations.cohort_manifest
 

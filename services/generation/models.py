@@ -50,6 +50,7 @@ class Generator(Base):
     patients: Mapped[int | None]
     site: Mapped[str | None]
     terms: Mapped[str | None]
+    licence: Mapped[dict[str, Any] | None]
     phantom: Mapped[bool | None]
     population_key: Mapped[str | None]
     population_sha256: Mapped[str | None]
@@ -95,6 +96,8 @@ class Generation(Base):
     images: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
+    mirror_manifest: Mapped[UUID | None]
+    mirror_licence: Mapped[dict[str, Any] | None]
     environment: Mapped[dict[str, Any] | None]
     manifest: Mapped[UUID | None]
     manifest_digest: Mapped[str | None]

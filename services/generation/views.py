@@ -1,6 +1,7 @@
 """Rows of generation as wire types."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ from api_schemas.generation import (
     Recipe,
 )
 from api_schemas.manifest import MANIFEST
+from api_schemas.terms import Licence, strictest
 from services.generation.models import Generation, Generator, Image, Loss
 
 UNKNOWN_SITE = "unknown"
@@ -41,7 +43,18 @@ def generator_view(row: Generator, job: JobView, losses: Sequence[Loss] = ()) ->
         digest=row.weights_sha256,
         training=_training(row, losses),
         origin=None if row.origin is None else GeneratorOrigin.model_validate(row.origin),
+        licence=_licence(row.licence),
     )
+
+
+def _strictest(row: Generation, generator: Generator) -> Licence:
+    """Of the generator's dataset and of the one that was mirrored, as they were."""
+    own = _licence(generator.licence)
+    return own if row.mirror_licence is None else strictest([own, _licence(row.mirror_licence)])
+
+
+def _licence(stored: dict[str, Any] | None) -> Licence:
+    return Licence() if stored is None else Licence.model_validate(stored)
 
 
 def _training(row: Generator, losses: Sequence[Loss]) -> GeneratorTraining | None:
@@ -80,9 +93,11 @@ def generation_view(row: Generation, generator: Generator, job: JobView) -> Gene
         sampler=request.sampler,
         batch=row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
         mirror=request.mirror,
+        mirror_manifest=row.mirror_manifest,
         replicas=request.replicas,
         phantom=generator.phantom,
         terms=generator.terms or "",
+        licence=_strictest(row, generator),
         environment=_environment(row),
         manifest=manifest,
         job=job,

@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -18,11 +19,28 @@ from services.kit.logging import get_logger
 
 BELL_TASK = "synthorax.bell"
 
+SOON = {"socket_connect_timeout": 0.4, "socket_timeout": 0.4}
+"""A broker that does not answer a request at once is away for it."""
+
 log = get_logger(__name__)
+
+
+class QoS(kombu_redis.QoS):
+    """kombu counts a message whose ack met a dead broker as unacked for ever: a worker that takes
+    one at a time would then never listen again, nor notice that it is cut off.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
 
 
 class Channel(kombu_redis.Channel):
     """A channel on which a message that is none is dropped, instead of ending the worker."""
+
+    QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
@@ -65,7 +83,7 @@ class Bell:
 
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("synthorax-bell", set_as_current=False)
-        self._app.conf.update(celery_settings(broker_url))
+        self._app.conf.update(celery_settings(broker_url) | {"broker_transport_options": SOON})
         self._redis = Redis.from_url(broker_url, socket_timeout=2, socket_connect_timeout=1)
 
     def ring(self, queue: str) -> None:

@@ -69,9 +69,8 @@ def failpoint(moment: str) -> None:
     if armed is None:
         return
     armed.hits -= 1
-    if armed.hits > 0:
+    if armed.hits > 0 or _armed.pop(moment, None) is None:  # another thread was first
         return
-    del _armed[moment]
     log.warning("failpoint", failpoint=moment, action=armed.action)
     match armed.action:
         case "kill":

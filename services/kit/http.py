@@ -8,6 +8,7 @@ from uuid import UUID
 
 import anyio
 import anyio.to_thread
+import urllib3
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -26,6 +27,7 @@ from services.kit.errors import ProblemError, Unavailable, Unprocessable
 from services.kit.jobs.ledger import Jobs
 from services.kit.jobs.models import IdempotencyKey
 from services.kit.logging import get_logger
+from services.kit.objects import DigestMismatch
 
 log = get_logger(__name__)
 
@@ -53,6 +55,11 @@ LimitQuery = Annotated[int, Query(ge=1, le=1000)]
 class KeyUsedOtherwise(Unprocessable):
     slug = "idempotency-key-reused"
     title = "This Idempotency-Key was used with another body"
+
+
+class StoredBytesDamaged(ProblemError):
+    slug = "digest-mismatch"
+    title = "The object store returned other bytes than were put there"
 
 
 class BadCursor(Unprocessable):
@@ -115,11 +122,23 @@ def _on_http_error(_: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _on_away(_: Request, error: Exception) -> JSONResponse:
+def _on_database_away(_: Request, error: Exception) -> JSONResponse:
     log.error("the database is away", error=type(error).__name__)
     return problem_response(
         Unavailable("The database does not answer").problem, {"Retry-After": "5"}
     )
+
+
+def _on_store_away(_: Request, error: Exception) -> JSONResponse:
+    log.error("the object store is away", error=type(error).__name__)
+    return problem_response(
+        Unavailable("The object store does not answer").problem, {"Retry-After": "5"}
+    )
+
+
+def _on_damaged(_: Request, error: Exception) -> JSONResponse:
+    log.error("an object is damaged", key=str(error))
+    return problem_response(StoredBytesDamaged("Nothing of it is served; restore it").problem)
 
 
 def _on_bug(_: Request, error: Exception) -> JSONResponse:
@@ -182,8 +201,10 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(OperationalError, _on_away)
-    app.add_exception_handler(InterfaceError, _on_away)
+    app.add_exception_handler(OperationalError, _on_database_away)
+    app.add_exception_handler(InterfaceError, _on_database_away)
+    app.add_exception_handler(urllib3.exceptions.HTTPError, _on_store_away)
+    app.add_exception_handler(DigestMismatch, _on_damaged)
     app.add_exception_handler(Exception, _on_bug)
     return app
 

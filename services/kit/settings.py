@@ -8,12 +8,10 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class DatabaseSettings(BaseSettings):
-    """The little that a migration needs."""
+class Read(BaseSettings):
+    """Settings that come from variables, or from files where those are not set."""
 
     model_config = SettingsConfigDict(env_prefix="SYNTHORAX_", extra="ignore")
-
-    database_url: SecretStr
 
     @classmethod
     def read(cls) -> Self:
@@ -22,7 +20,20 @@ class DatabaseSettings(BaseSettings):
         return cls(_secrets_dir=folder)  # pyright: ignore[reportCallIssue]
 
 
-class Settings(DatabaseSettings):
+class DatabaseSettings(Read):
+    """The little that a migration needs."""
+
+    database_url: SecretStr
+
+
+class PseudonymSettings(Read):
+    """The little that finding a patient's pseudonym needs."""
+
+    pseudonym_key: SecretStr
+    """Key under which patient ids become pseudonyms."""
+
+
+class Settings(DatabaseSettings, PseudonymSettings):
     """What an installation sets: `SYNTHORAX_*` variables, or files of those names.
 
     Files lie in `SYNTHORAX_SECRETS_DIR` (a compose file mounts its secrets there); a variable
@@ -38,8 +49,6 @@ class Settings(DatabaseSettings):
 
     key_pepper: SecretStr
     """Key of the hash under which API keys are stored."""
-    pseudonym_key: SecretStr
-    """Key under which patient ids become pseudonyms."""
     service_secret: SecretStr
     """What services show each other when they act on behalf of a user."""
 
@@ -51,6 +60,8 @@ class Settings(DatabaseSettings):
     scratch: Path = Path("/tmp/synthorax")  # noqa: S108 - only a default; the launcher sets its own
     import_roots: str = ""
     """Folders below which a dataset may be imported, joined by the path separator."""
+    upload_limit_bytes: int = Field(default=64 << 30, gt=0)
+    """An archive that is sent may have so many bytes."""
     checkpoint_limit_bytes: int = Field(default=8 << 30, gt=0)
     """A checkpoint that is sent may have so many bytes."""
     device: str = "auto"

@@ -85,6 +85,7 @@ def runner(
         service=service,
         worker=f"{host}:{os.getpid()}",
         running_cap=settings.owner_cap,
+        lease_s=settings.lease_s,
         about=json.dumps(_facts(settings.device, packages)),
     )
     return Runner(
@@ -92,7 +93,6 @@ def runner(
         adapters.bell,
         handlers,
         ask,
-        lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
         stall_s=settings.stall_s,
         device=f"{host}:{settings.device}" if queue in ON_DEVICES else None,

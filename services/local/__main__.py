@@ -1,4 +1,4 @@
-"""The command line: `python -m services.local up | down | status | demo`, and more by `--help`."""
+"""The command line: `python -m services.local up | down | status | import | demo` and more."""
 
 import sys
 from datetime import timedelta
@@ -9,8 +9,9 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from api_schemas.client import Client, JobDidNotSucceed, wait
+from api_schemas.client import Client, JobDidNotSucceed, ProblemRaised, wait
 from api_schemas.generation import WeightsKind
+from services.local import importing
 from services.local.demo import Demo, phantom_study, real_study
 from services.local.launcher import Access, Launcher, NotUp
 
@@ -28,6 +29,15 @@ ImportRoots = Annotated[
 CheckpointFile = Annotated[Path, Parameter(help="The .ckpt as their trainer wrote it.")]
 DemoData = Annotated[
     Path | None, Parameter(name="--data", help="A CheXpert-style CSV; phantoms when not given.")
+]
+
+GivenFields = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--with",
+        negative="",
+        help="A further field of the import as field=value; repeatable (laterals=true).",
+    ),
 ]
 
 app = App(
@@ -117,6 +127,31 @@ def demo(*, state: StateFolder = STATE, data: DemoData = None) -> None:
     access = bring_up(state, [data.parent] if data else [])
     with Client(access.url, access.key) as client:
         Demo(client, console, state / "demo").run(study)
+
+
+@app.command(name="import")
+def import_(
+    format_: Annotated[str, Parameter(help="chexpert, mimic_cxr_jpg, nih, dicom, ...")],
+    path: Annotated[Path, Parameter(help="The folder or table of the dataset.")],
+    *,
+    name: str | None = None,
+    site: str | None = None,
+    given: GivenFields = None,
+    state: StateFolder = STATE,
+) -> None:
+    """Import a folder or table of this machine, and wait for it."""
+    try:
+        order = importing.order(format_, path, name, given or [], site)
+    except (importing.NotUnderstood, OSError) as error:
+        console.print(f"[red]Not imported.[/red] {error}")
+        sys.exit(1)
+    access = bring_up(state, order.roots)
+    with Client(access.url, access.key) as client:
+        try:
+            importing.run(client, console, order.request)
+        except (JobDidNotSucceed, ProblemRaised) as error:
+            console.print(f"[red]Not imported.[/red] {error}")
+            sys.exit(1)
 
 
 def bring_up(state: Path, import_roots: list[Path]) -> Access:

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from api_schemas.base import DatasetRef, GenerationRef, JobView
 from api_schemas.client import Client, wait
-from api_schemas.datasets import CsvImport, DatasetView, PhantomImport, PhantomSite
+from api_schemas.datasets import DatasetView
 from api_schemas.evaluation import MACRO, Comparison, ResultRow
 from api_schemas.generation import (
     GenerateRequest,
@@ -35,6 +35,7 @@ from api_schemas.generation import (
     GeneratorView,
     Sampler,
 )
+from api_schemas.imports import CsvImport, PhantomImport, PhantomSite
 from api_schemas.training import (
     ClassifierSettings,
     EvaluationSet,
@@ -102,6 +103,7 @@ def real_study(csv: Path) -> Study:
                 path=str(csv.resolve()),
                 site=csv.stem,
                 size_px=64,
+                resize="antialiased",
             )
         ],
         preset="small-64",

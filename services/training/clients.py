@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
 from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
-from api_schemas.generation import GenerationView, GeneratorView
+from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 from services.kit.remote import Remote
 
@@ -40,9 +40,9 @@ class RemoteGenerations:
         with self._remote.acting_for(caller) as client:
             return client.get_generator(generator)
 
-    def generator_patients(self, caller: Caller, generator: UUID) -> list[str]:
+    def generator_seen(self, caller: Caller, generator: UUID) -> Seen:
         with self._remote.acting_for(caller) as client:
-            return client.generator_patients(generator)
+            return client.generator_seen(generator)
 
 
 class RemoteEvaluation:

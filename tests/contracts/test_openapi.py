@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 from uuid import UUID
@@ -40,7 +41,11 @@ class Recorder(httpx2.BaseTransport):
         self.seen: set[tuple[str, str]] = set()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        path = re.sub(rf"{NIL}|(?<=samples/)[^/.]+|(?<=images/)\d+", "{}", request.url.path)
+        path = re.sub(
+            rf"{NIL}|(?<=(?:paper|files)/)[^/]+|(?<=samples/)[^/.]+|(?<=images/)\d+",
+            "{}",
+            request.url.path,
+        )
         self.seen.add((request.method, path))
         return httpx2.Response(418, json={"type": "t", "title": "t", "status": 418})
 
@@ -53,6 +58,8 @@ def _argument(kind: Any) -> Any:
         return Path(__file__)  # any file: it is sent
     if kind in {int, str, bytes}:
         return {int: 0, str: "x", bytes: b""}[kind]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return next(iter(kind))
     if hasattr(kind, "model_construct"):
         return kind.model_construct()
     return _argument(kind.__args__[0])  # a union: its first member
@@ -111,7 +118,8 @@ def test_unknown_things_are_404_for_everyone(app: FastAPI, ada) -> None:
     http = TestClient(app, raise_server_exceptions=False, headers=ada.headers)
     for verb, path in operations(app):
         if verb == "GET" and "{}" in path:
-            unknown = path.replace("images/{}", "images/0").replace("{}", str(NIL))
+            unknown = path.replace("images/{}", "images/0").replace("paper/{}", "paper/cxp_tr.csv")
+            unknown = unknown.replace("{}", str(NIL))
             answer = http.get(unknown)
             assert answer.status_code == 404, unknown
             assert answer.headers["content-type"] == "application/problem+json"

@@ -12,22 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from api_schemas.datasets import CsvImport, PhantomSite
 from api_schemas.findings import FINDINGS, Finding, Race, Sex, View
-from services.datasets.importers.chexpert_csv import ChexpertCsv
-from services.datasets.importers.chexpert_fields import RowUnusable, entry
-from services.datasets.importers.files import Roots
+from api_schemas.imports import CsvImport, PhantomSite
+from services.datasets.importers.fields import RowUnusable, entry
 from services.datasets.importers.phantom import draw, population
 from services.datasets.importers.source import (
+    ColumnsMissing,
     Entry,
     FileMissing,
-    NoPathColumn,
     NotCsv,
     PathOutsideRoots,
     Rejected,
     SourceUnusable,
     Unreadable,
 )
+from tests.datasets.reading import Read
 
 COLUMNS = ["Path", "PID", "Sex", "Age", "Frontal/Lateral", "AP/PA", *FINDINGS, "Race", "Fold"]
 
@@ -39,7 +38,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def read(root: Path, text: str | bytes, **more: Any) -> ChexpertCsv:
+def read(root: Path, text: str | bytes, **more: Any) -> Read:
     """The source of a CSV with this text in `root`."""
     path = root / "table.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -50,7 +49,7 @@ def read(root: Path, text: str | bytes, **more: Any) -> ChexpertCsv:
         "site": "s",
         "size_px": 32,
     }
-    return ChexpertCsv(CsvImport.model_validate(fields | more), Roots.of([root]))
+    return Read(CsvImport.model_validate(fields | more), root)
 
 
 def table(*rows: dict[str, Any], columns: list[str] = COLUMNS) -> str:
@@ -61,7 +60,7 @@ def table(*rows: dict[str, Any], columns: list[str] = COLUMNS) -> str:
     return sink.getvalue()
 
 
-def only(source: ChexpertCsv) -> Entry | Rejected:
+def only(source: Read) -> Entry | Rejected:
     (row,) = source.entries()
     return row
 
@@ -89,6 +88,16 @@ def test_a_full_row_is_read_in_every_column(root: Path) -> None:
     assert known == {Finding.EDEMA: 1, Finding.PNEUMONIA: -1, Finding.FRACTURE: 0}
 
 
+@pytest.mark.parametrize(
+    ("word", "years"),
+    [("0", 0), ("120", 120), ("047Y", 47), ("023M", 1), ("006W", 0), ("100D", 0), ("", None)],
+)
+def test_ages_as_tables_and_scanners_write_them(root: Path, word: str, years: int | None) -> None:
+    sample = only(read(root, table({"Path": "0.png", "Age": word})))
+    assert isinstance(sample, Entry)
+    assert sample.age == years
+
+
 def test_only_path_is_required_and_missing_columns_are_blank(root: Path) -> None:
     source = read(root, "Path\na/patient12/x.png\na/b.png\n")
     first, second = source.entries()
@@ -111,6 +120,8 @@ def test_only_path_is_required_and_missing_columns_are_blank(root: Path) -> None
         ({"Age": "old"}, "Age"),
         ({"Age": "1e1"}, "Age"),
         ({"Age": "40.5"}, "Age"),
+        ({"Age": "120+"}, "Age"),
+        ({"Age": "121Y"}, "Age"),
         ({"Edema": "2"}, "Edema"),
         ({"Edema": "yes"}, "Edema"),
         ({"Edema": "nan"}, "Edema"),
@@ -149,7 +160,7 @@ def test_support_devices_may_stand_beside_no_finding(root: Path) -> None:
 
 def test_a_repeated_path_is_rejected_however_it_is_spelt(root: Path) -> None:
     rows = list(read(root, "Path\na/0.png\n./a//0.png\n").entries())
-    assert rows[1] == Rejected(3, "the same Path as line 2")
+    assert rows[1] == Rejected(3, "the same picture as line 2")
 
 
 def test_lines_count_as_an_editor_counts_them(root: Path) -> None:
@@ -174,14 +185,14 @@ def test_a_source_that_brings_its_split_keeps_it_and_a_patient_stays_in_one(root
     assert isinstance(against, Rejected)
     assert "validation" in against.reason
     assert isinstance(unknown, Rejected)
-    assert source.remarks() == ["the column Split states the split of 2 patients"]
+    assert source.remarks() == ["the source states the split of 2 patients"]
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", NoPathColumn),
-        ("path,Sex\n", NoPathColumn),
+        ("", ColumnsMissing),
+        ("path,Sex\n", ColumnsMissing),
         ("Path,Sex,Sex\n", NotCsv),
         (b"\xff\xfeP\x00a\x00", NotCsv),
         ('"Path\n', NotCsv),
@@ -235,7 +246,7 @@ def test_without_roots_nothing_can_be_imported(root: Path) -> None:
     (root / "table.csv").write_text("Path\n")
     request = CsvImport(format="chexpert_csv", name="x", path=str(root / "table.csv"), site="s")
     with pytest.raises(PathOutsideRoots):
-        ChexpertCsv(request, Roots.of([]))
+        Read(request)
 
 
 def test_pictures_outside_the_roots_are_not_opened(root: Path) -> None:

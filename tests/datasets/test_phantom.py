@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from api_schemas.datasets import PhantomSite
 from api_schemas.findings import FINDINGS, Finding, Race, Sex, View, contradictions
+from api_schemas.imports import PhantomSite
 from services.datasets.importers.phantom import PhantomSample, draw, population
 
 SIZE_PX = 32

@@ -1,5 +1,8 @@
 """Pseudonyms: stable under one key, different under another, and telling nothing."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,3 +30,18 @@ def test_a_key_too_short_to_keep_a_secret_is_refused_and_never_shown() -> None:
     with pytest.raises(ValueError, match="16 bytes"):
         Pseudonyms(b"short")
     assert "0123456789abcdef" not in repr(KEY)
+
+
+def test_a_pseudonym_is_found_without_naming_the_patient_on_the_command_line(tmp_path) -> None:
+    (tmp_path / "synthorax_pseudonym_key").write_bytes(KEY.key)
+    asked = subprocess.run(
+        [sys.executable, "-m", "services.datasets.main", "--site", "chexpert"],
+        input="patient00042\n\npatient00043\n",
+        env={"SYNTHORAX_SECRETS_DIR": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = ("patient00042", "patient00043")
+    assert asked.stdout.splitlines() == [KEY.patient("chexpert", name) for name in names]
+    assert asked.stderr == ""

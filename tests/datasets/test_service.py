@@ -10,8 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from api_schemas.datasets import DatasetView, PhantomSite
+from api_schemas.datasets import DatasetView
 from api_schemas.findings import FINDINGS
+from api_schemas.imports import PhantomSite
 from api_schemas.manifest import MANIFEST, content_digest, from_parquet
 from services.datasets.importers.phantom import draw, population
 from services.datasets.main import compose
@@ -29,24 +30,6 @@ PHANTOM = {
     "size_px": 16,
     "seed": 4,
 }
-
-
-@pytest.fixture
-def http(adapters: Adapters, browse: Callable[..., TestClient], ada: Any) -> TestClient:
-    return browse(compose(adapters).router, member=ada)
-
-
-@pytest.fixture
-def strange_http(
-    adapters: Adapters, browse: Callable[..., TestClient], stranger: Any
-) -> TestClient:
-    return browse(compose(adapters).router, member=stranger)
-
-
-@pytest.fixture
-def ingest(adapters: Adapters, work: Callable[..., int]) -> Callable[..., int]:
-    """Run the slices that wait: all of them, or at most so many."""
-    return lambda most=1000: work("datasets", "cpu", handlers(adapters), most)
 
 
 @pytest.fixture
@@ -206,7 +189,7 @@ def test_the_same_patient_and_picture_have_the_same_names_in_every_import(
         ({"image_root": "nowhere"}, "image_root", "import-file-missing"),
         ({"size_px": 33}, "size_px", "invalid"),
         ({"site": "a site"}, "site", "invalid"),
-        ({"format": "dicom"}, "body", "invalid"),
+        ({"format": "xlsx"}, "body", "invalid"),
     ],
 )
 def test_what_the_request_shows_is_refused_at_once(
@@ -227,6 +210,14 @@ def test_a_csv_without_path_is_refused_at_once(http: TestClient, table: Path) ->
     assert "'Path'" in answer.json()["detail"]
 
 
+def test_a_line_without_end_is_refused_before_it_is_read(http: TestClient, table: Path) -> None:
+    with table.open("wb") as file:
+        file.truncate(1 << 30)
+    answer = http.post("/datasets", json=import_csv(table))
+    assert (answer.status_code, answer.json()["field"]) == (413, "path")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
 def test_no_usable_row_fails_the_job_and_leaves_only_the_reasons(
     http: TestClient, ingest: Callable[..., int], table: Path, adapters: Adapters, ada: Any
 ) -> None:
@@ -245,8 +236,8 @@ def test_no_usable_row_fails_the_job_and_leaves_only_the_reasons(
 def test_a_csv_that_breaks_half_way_fails_with_its_problem(
     http: TestClient, ingest: Callable[..., int], table: Path, adapters: Adapters
 ) -> None:
-    rows = b"".join(b"%d.png\n" % n for n in range(5000))
-    table.write_bytes(b"Path\n" + rows + b"\xff\xfe\n")
+    rows = b"".join(b"%d.png\n" % n for n in range(6000))
+    table.write_bytes(b"Path\n" + rows + b'"never closed\n')
     made = post(http, import_csv(table))
     ingest()
     with adapters.db.transaction() as tx:

@@ -6,8 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.datasets.main import compose as compose_datasets
+from services.datasets.worker import handlers as dataset_handlers
 from services.evaluation.main import compose
 from services.evaluation.reports.facts import Report
+from services.evaluation.service import EXPORT, OVERLAP, FindOverlap, Stock, Verify
 from services.evaluation.service.evaluate import Evaluate
 from services.evaluation.service.sources import Sources
 from tests.evaluation.study import ARMS, SEEDS, TESTS, Shelf, content, plan
@@ -82,3 +85,41 @@ def evaluate(adapters, shelf, work) -> Callable[..., int]:
         return work("evaluation", "evaluation", {"evaluate": handler})
 
     return run
+
+
+@pytest.fixture
+def hospital(adapters, ada, browse, work) -> Callable[..., UUID]:
+    """A finished dataset of phantoms in the real datasets service: `hospital("phantom-b")`."""
+    http = browse(compose_datasets(adapters).router, member=ada)
+
+    def make(site: str = "phantom-a", patients: int = 40, seed: int = 1, size_px: int = 64) -> UUID:
+        body = {"format": "phantom", "name": f"Phantoms {site}", "site": site}
+        body |= {"patients": patients, "size_px": size_px, "seed": seed}
+        made = http.post("/datasets", json=body).json()["id"]
+        work("datasets", "cpu", dataset_handlers(adapters))
+        return UUID(made)
+
+    return make
+
+
+@pytest.fixture
+def registry(adapters, ada, browse, work):
+    """The datasets service over HTTP, and its worker: `registry.post(...)`, `registry.work()`."""
+    http = browse(compose_datasets(adapters).router, member=ada)
+    http.work = lambda: work("datasets", "cpu", dataset_handlers(adapters))
+    return http
+
+
+@pytest.fixture
+def desk(adapters, shelf, browse, ada):
+    """Evaluation over HTTP beside the real datasets service; cohorts are on the shelf."""
+    part = compose(adapters, datasets=compose_datasets(adapters).provider, generations=shelf)
+    return browse(part.router, member=ada)
+
+
+@pytest.fixture
+def look(adapters, shelf, work) -> Callable[[], int]:
+    """Run the worker's overlaps and exports until none is left."""
+    stock = Stock(adapters.store, compose_datasets(adapters).provider, shelf)
+    handlers = {OVERLAP: FindOverlap(stock), EXPORT: Verify(adapters.db, stock)}
+    return lambda: work("evaluation", "evaluation", handlers)

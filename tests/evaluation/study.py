@@ -169,6 +169,7 @@ class Shelf:
                     "sex": "Female",
                     "age": 40 + index,
                     "parent_sample_id": parent,
+                    "seed": index if name.startswith("synthetic") else None,
                     str(FINDINGS[index % len(FINDINGS)]): 1,
                 }
             )

@@ -203,6 +203,12 @@ class House:
         until(lambda: process.lives and _answers(url), "the web process")
         return url
 
+    def kill_web(self) -> None:
+        """End the web process that was started with settings of its own."""
+        for process in [p for p in self._processes if p.name.startswith("web")]:
+            process.kill()
+            self._processes.remove(process)
+
     def _lasts(self, name: str, arguments: Sequence[str]) -> Process:
         process = self._lasting.get(name)
         if process is None or not process.lives:
@@ -248,7 +254,7 @@ class House:
         self._lasting.clear()
 
     def logs(self) -> dict[str, str]:
-        """What every process of this test said last."""
+        """What every process of this test that was not replaced said last."""
         processes = [*self._processes, *self._lasting.values()]
         return {p.name: p.log.read_text(errors="replace")[-6000:] for p in processes}
 
@@ -329,6 +335,7 @@ class House:
     def waits_for_a_bell(self, worker: Process) -> bool:
         """Whether this process blocks in a pop inside the broker."""
         ports = {c.laddr.port for c in psutil.Process(worker.pid).net_connections() if c.laddr}
+        ports |= self.broker.beyond(ports)
         return any(
             client["cmd"] == "brpop" and int(client["addr"].rpartition(":")[2]) in ports
             for client in self.redis.client_list()

@@ -97,6 +97,14 @@ class Proxy:
         self._trap = None
         self._do(self._set_flowing(flows=True))
 
+    def beyond(self, ports: set[int]) -> set[int]:
+        """The ports under which the server knows the clients that come from `ports`."""
+        return {
+            line.server.get_extra_info("sockname")[1]
+            for line in list(self._lines)
+            if line.client.get_extra_info("peername")[1] in ports
+        }
+
     def close(self) -> None:
         self._server.close()
         self.cut()

@@ -6,6 +6,7 @@ Every slice that is not plain makes one object and one row; its payload says how
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -42,7 +43,8 @@ class Orders:
         _note(lease, "began")
         _misbehave(lease)
         gate = Path(lease.payload.get("gate", "/nonexistent"))
-        while gate.exists():
+        ends = time.monotonic() + lease.payload.get("pause_s", 0)
+        while gate.exists() or time.monotonic() < ends:
             _stop(lease)
             PAUSE.wait(0.02)
         if lease.payload.get("plain") or self._published(lease):

@@ -73,6 +73,7 @@ def test_an_imported_generator_says_where_it_comes_from(adapters, http, run, obj
     view = http.get(f"/generators/{made['id']}").json()
     assert view["job"]["state"] == "succeeded"
     assert (view["size_px"], view["encoder"], view["training"]) == (32, "paper22", None)
+    assert (view["licence"]["may_export"], view["flags"]) == (None, [])  # nobody knows
     assert view["origin"] == {
         "format": "stub",
         "sha256": sha256(b"some weights"),
@@ -310,7 +311,7 @@ def test_a_mirror_needs_rows_that_say_everything(http, run, generator, put_datas
 
 
 def test_nobody_knows_whom_it_saw_until_its_owner_says(http, run, generator, put_dataset) -> None:
-    path = f"/generators/{generator}/patients"
+    path = f"/generators/{generator}/seen"
     unknown = http.get(path)
     assert unknown.status_code == 409
     assert unknown.json()["type"] == "urn:synthorax:problem:training-set-unknown"
@@ -335,7 +336,7 @@ def test_nobody_knows_whom_it_saw_until_its_owner_says(http, run, generator, put
 
 def test_a_part_of_a_dataset_can_be_named(http, generator, put_dataset) -> None:
     name_set(http, generator, put_dataset(ROWS), split="train")
-    assert "held out" not in http.get(f"/generators/{generator}/patients").json()["patients"]
+    assert "held out" not in http.get(f"/generators/{generator}/seen").json()["patients"]
 
 
 def test_what_was_said_stands(http, generator, put_dataset) -> None:

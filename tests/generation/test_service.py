@@ -54,7 +54,7 @@ def test_training_goes_in_stretches_and_records_what_it_saw(http, generator, eng
     assert (training["images"], training["patients"]) == (30, 30)
     assert training["terms"] == "for tests only"
     assert training["losses"] == [[10, 0.5], [20, 0.5], [25, 0.5]]
-    assert "held out" not in http.get(f"/generators/{generator}/patients").json()["patients"]
+    assert "held out" not in http.get(f"/generators/{generator}/seen").json()["patients"]
 
 
 def test_a_damaged_checkpoint_is_passed_over(adapters, http, run, dataset, engine) -> None:
@@ -100,6 +100,15 @@ def test_bad_generators_are_refused(http, dataset, change, status, field) -> Non
     assert answer.status_code == status
     assert answer.json()["field"] == field
     assert http.get("/generators").json()["items"] == []
+
+
+def test_a_table_without_images_is_nothing_to_train_on(http, put_dataset, shelf) -> None:
+    dataset = put_dataset(POPULATION)
+    shelf.views[dataset] = shelf.views[dataset].model_copy(update={"has_images": False})
+    body = {"name": "g", "preset": "tiny-32", "dataset": str(dataset)}
+    answer = http.post("/generators", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, "dataset")
+    assert answer.json()["type"].endswith("nothing-to-train-on")
 
 
 def test_a_failed_import_is_refused_and_a_running_one_waited_for(http, put_dataset) -> None:
@@ -370,7 +379,7 @@ def test_strangers_find_nothing(http, strangers_http, run, generator, dataset) -
     run()
     for path in (
         f"/generators/{generator}",
-        f"/generators/{generator}/patients",
+        f"/generators/{generator}/seen",
         f"/generations/{made['id']}",
         f"/generations/{made['id']}/images",
         f"/generations/{made['id']}/images/0.png",

@@ -77,6 +77,25 @@ def test_slices_run_once_and_in_order(submit, look, work) -> None:
     assert (view.state, view.done, view.total) == (JobState.SUCCEEDED, 5, 5)
 
 
+def test_what_comes_last_follows_the_last_of_all_slices_once(submit, look, take) -> None:
+    job = submit(3)
+    leases = [take() for _ in range(3)]
+
+    def finish_and_ask(lease: Lease) -> None:
+        with lease.finishing(last=[{"n": "last"}]):
+            pass
+
+    for lease in leases[:2]:
+        finish_and_ask(lease)
+        assert take() is None
+    finish_and_ask(leases[2])
+    last = take()
+    assert last.payload == {"n": "last"}
+    assert look(job).state is JobState.RUNNING
+    finish(last)
+    assert look(job).state is JobState.SUCCEEDED
+
+
 def test_a_slice_may_append_more(submit, look, work) -> None:
     job = submit(1)
     ran: list[dict] = []
@@ -146,6 +165,17 @@ def test_a_holder_that_beats_keeps_its_lease(submit, take, watch) -> None:
         watch(50)
         assert lease.beat()
     assert take() is None
+
+
+def test_a_holder_that_is_heard_by_nobody_stops_by_its_own_clock(submit, take) -> None:
+    submit(1)
+    lease = take()
+    lease.last_beat -= 59
+    assert not lease.should_stop()
+    lease.last_beat -= 2
+    assert lease.should_stop()
+    with pytest.raises(LeaseLost):
+        lease.stop_now()
 
 
 def test_after_a_blackout_holders_get_their_time_again(submit, take, watch) -> None:

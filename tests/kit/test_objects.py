@@ -1,5 +1,6 @@
 """The object store against the real S3 server."""
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -34,6 +35,19 @@ def test_a_read_verifies(store: ObjectStore) -> None:
         store.get("b")
     assert store.exists("a")
     assert not store.exists("b")
+
+
+def test_files_go_in_and_come_out_verified(store: ObjectStore, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 50_000  # more than one part
+    (tmp_path / "in").write_bytes(content)
+    store.put_file("a/file", tmp_path / "in")
+    store.get_file("a/file", tmp_path / "out", sha256(content))
+    assert (tmp_path / "out").read_bytes() == content
+    with pytest.raises(DigestMismatch):
+        store.get_file("a/file", tmp_path / "other", sha256(b"other"))
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ObjectMissing):
+        store.get_file("b", tmp_path / "none", sha256(b""))
 
 
 def test_deletion_is_a_prefix(store: ObjectStore) -> None:

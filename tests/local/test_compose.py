@@ -148,7 +148,6 @@ def matches(pattern: str, path: str) -> bool:
 def test_the_proxy_sends_every_path_to_the_service_that_owns_it(service: str) -> None:
     caddyfile = (CODE / "deploy" / "Caddyfile").read_text()
     routes = dict(re.findall(r"@(\w+) path (.+)", caddyfile))
-    del routes["large"]  # of the size of bodies
     targets = dict(re.findall(r"handle @(\w+) \{\s+reverse_proxy (\S+)", caddyfile))
     assert targets == {name: f"{name}:8000" for name in processes.WEB_SERVICES}
     paths = set(import_module(f"services.{service}.main").build().openapi()["paths"]) - {"/health"}

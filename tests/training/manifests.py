@@ -1,5 +1,6 @@
 """Manifests for tests: a table from arrays, with as little said as possible."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,7 +26,10 @@ def manifest(
         "sample_id": [f"{prefix}-{i:06d}" for i in range(count)],
         "image_key": list(keys or [""] * count),
         "image_sha256": list(digests or ["0" * 64] * count),
-        "pixel_sha256": ["0" * 64] * count,
+        "pixel_sha256": [
+            hashlib.sha256(f"{patient} {i}".encode()).hexdigest()
+            for i, patient in enumerate(patients)
+        ],
         "patient_id": list(patients),
         "site": ["somewhere"] * count,
         "split": [split] * count if isinstance(split, str) else list(split),

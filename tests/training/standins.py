@@ -20,6 +20,7 @@ from api_schemas.generation import (
     GenerationView,
     GeneratorView,
     Sampler,
+    Seen,
 )
 from api_schemas.manifest import content_digest
 from services.kit.adapters import Adapters
@@ -60,7 +61,12 @@ class Shelf:
     reads: int = 0
 
     def add_dataset(
-        self, table: pa.Table, *, size_px: int = 32, job: UUID | JobView | None = None
+        self,
+        table: pa.Table,
+        *,
+        size_px: int = 32,
+        job: UUID | JobView | None = None,
+        has_images: bool = True,
     ) -> DatasetRef:
         """Ready at once, or when the job `job` is."""
         made = uuid4()
@@ -78,6 +84,7 @@ class Shelf:
                 format="phantom",
                 site="phantom-a",
                 size_px=size_px,
+                has_images=has_images,
                 terms="",
                 created_at=NOW,
                 job=standing,
@@ -156,12 +163,12 @@ class Shelf:
         assert caller.project == self.project
         return self.generators[generator][0]
 
-    def generator_patients(self, caller: Caller, generator: UUID) -> list[str]:
+    def generator_seen(self, caller: Caller, generator: UUID) -> Seen:
         assert caller.project == self.project
         patients = self.generators[generator][1]
         if patients is None:
             raise TrainingSetUnknown("Its owner has yet to name the dataset")
-        return list(patients)
+        return Seen(patients=list(patients), images=[])
 
 
 class TrainingSetUnknown(Conflict):

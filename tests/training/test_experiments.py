@@ -181,6 +181,13 @@ def test_data_that_failed_is_refused(http, body, shelf, real_table, state) -> No
     assert state in problem["detail"]
 
 
+def test_a_table_without_images_is_refused(http, body, shelf, real_table) -> None:
+    table = shelf.add_dataset(real_table, size_px=SIZE_PX, has_images=False)
+    body["preset"]["real"] = ref(table)
+    problem = refused(http, body, 422, "preset.real")
+    assert problem["type"].endswith("data-without-images")
+
+
 def test_sizes_must_agree(http, body, shelf) -> None:
     large = shelf.add_dataset(small(8, "large", split="test"), size_px=64)
     problem = refused(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from api_schemas.datasets import PhantomSite
 from api_schemas.findings import FINDINGS
+from api_schemas.imports import PhantomSite
 from api_schemas.manifest import PREDICTIONS, from_parquet
 from services.datasets.importers.phantom import draw, population
 from services.kit.jobs import Lease
@@ -166,6 +166,19 @@ def test_data_that_changed_since_it_was_planned_on(http, made, work, handler, en
     ]
     work("training", "training", {"experiment": handler(engine)})
     assert job(http, made)["problem"]["type"].endswith("manifest-changed")
+
+
+def test_a_worker_that_knows_the_data_already_notices_a_withdrawal(
+    http, made, work, handler, engine, shelf, real
+) -> None:
+    warm = {"experiment": handler(engine)}
+    assert work("training", "training", warm, 2) == 2
+    view = shelf.views[real.dataset]()
+    newer = view.manifest.model_copy(update={"digest": "f" * 64})
+    shelf.views[real.dataset] = lambda: view.model_copy(update={"manifest": newer})
+    work("training", "training", warm)
+    assert job(http, made)["problem"]["type"].endswith("manifest-changed")
+    assert len(engine.specs) == 2
 
 
 def test_a_cancelled_run_stops_and_writes_nothing(http, made, work, handler, verdicts, adapters):

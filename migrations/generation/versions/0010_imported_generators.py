@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "generation_0010"
-down_revision = "generation_0001"
+down_revision = "generation_0002"
 branch_labels = None
 depends_on = None
 

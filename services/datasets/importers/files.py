@@ -1,5 +1,6 @@
 """Files below the allow-listed roots, and nothing else of the server's disk."""
 
+import io
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -64,8 +65,17 @@ def _real(path: Path) -> Path | None:
         return None
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """A file to read; follows no link, waits for no pipe. Raises `OSError`."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileNotFoundError(path)
+    return file
+
+
 def read_limited(path: Path, limit_bytes: int) -> bytes | None:
-    """The content of a file, or None if it is larger than the limit. Follows no link."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+    """The content of a file, or None if it is larger than the limit."""
+    with open_regular(path) as file:
         content = file.read(limit_bytes + 1)
     return content if len(content) <= limit_bytes else None

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from api_schemas.base import Split
+from api_schemas.datasets import RejectionCode
 from api_schemas.findings import Finding, Race, Sex, View
 
 Pixels = npt.NDArray[np.uint8]
@@ -18,8 +20,9 @@ Pixels = npt.NDArray[np.uint8]
 class Entry:
     """One usable row of a source, before its picture is read.
 
-    `place` finds the picture in the source; `patient` is the source's own name of the patient.
-    Both say more than a dataset may remember: they are pseudonymised or dropped during ingest.
+    `place` finds the picture in the source; `patient` is the source's own name of the patient;
+    `parent` is the place of the real picture that a synthetic one copies. All three say more
+    than a dataset may remember: they are pseudonymised or dropped during ingest.
     """
 
     line: int
@@ -32,6 +35,9 @@ class Entry:
     race: Race | None = None
     view: View | None = None
     labels: Mapping[Finding, int | None] = field(default_factory=dict[Finding, int | None])
+    seed: int | None = None
+    replica: int | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Rejected:
 
     line: int
     reason: str
+    code: RejectionCode = RejectionCode.ROW
 
 
 @dataclass(frozen=True)
@@ -47,16 +54,53 @@ class Unreadable:
     """A picture that cannot be used, and why."""
 
     reason: str
+    code: RejectionCode = RejectionCode.IMAGE
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A prepared picture, ready to be stored."""
+
+    png: bytes
+    pixel_sha256: str
+    descriptor: bytes
+    """For the search for near duplicates (`duplicates`)."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture file becomes pixels."""
+
+    size_px: int
+    resize: Literal["paper", "antialiased"]
+
+
+Header = Mapping[str, str]
+"""The allow-listed words of a DICOM header, by keyword."""
+
+
+class Decoders(Protocol):
+    """Reads files of unknown honesty where they can do no harm; answers in the order asked."""
+
+    def pictures(
+        self, paths: Sequence[Path | Unreadable], how: Preparation
+    ) -> Iterator[Picture | Unreadable]:
+        """The prepared pictures; what is unreadable already stays so."""
+        ...
+
+    def headers(self, paths: Sequence[Path]) -> Iterator[Header | Unreadable]:
+        """The headers of DICOM files."""
+        ...
 
 
 class Source(Protocol):
-    """Rows first, without opening a picture; then pictures by their places, in any order."""
+    """Rows first, without preparing a picture; then pictures by their places, in any order."""
 
-    def entries(self) -> Iterator[Entry | Rejected]:
+    def entries(self, decoders: Decoders) -> Iterator[Entry | Rejected]:
         """Every row once, in the order of the source. Raises `SourceUnusable`."""
         ...
 
-    def pictures(self, places: Sequence[str]) -> Iterator[Pixels | Unreadable]:
+    def pictures(self, places: Sequence[str], decoders: Decoders) -> Iterator[Picture | Unreadable]:
         """One picture, or the reason why there is none, for each place."""
         ...
 
@@ -64,17 +108,14 @@ class Source(Protocol):
         """What a person should know about how the rows were read; complete after `entries`."""
         ...
 
-    def inscription(self) -> dict[str, str]:
-        """The text that every PNG made of this source carries."""
-        ...
-
 
 class SourceUnusable(Exception):
     """The source as a whole cannot be imported; `field` is the input to blame."""
 
-    def __init__(self, detail: str, *, field: str = "path") -> None:
+    def __init__(self, detail: str, *, field: str = "path", accepted: object = None) -> None:
         super().__init__(detail)
         self.field = field
+        self.accepted = accepted
 
 
 class PathOutsideRoots(SourceUnusable):
@@ -89,5 +130,17 @@ class NotCsv(SourceUnusable):
     """The file is no well-formed CSV."""
 
 
-class NoPathColumn(SourceUnusable):
-    """The CSV does not say where its images are."""
+class TableTooLarge(SourceUnusable):
+    """A line, or the whole table, is larger than any table of images has reason to be."""
+
+
+class ColumnsMissing(SourceUnusable):
+    """The table does not have the columns of its format."""
+
+
+class MappingUnusable(SourceUnusable):
+    """The mapping file does not say how the columns are to be read."""
+
+
+class ArchiveUnusable(SourceUnusable):
+    """The archive is damaged, or holds what no archive of images has reason to hold."""

@@ -54,3 +54,8 @@ def _fill(splits: dict[str, Split], buckets: Mapping[str, int]) -> None:
         donors = [p for p, s in splits.items() if sizes[s] > 1]
         nearest = min(donors, key=lambda p: (abs(buckets[p] - middles[empty]), p))
         splits[nearest] = empty
+
+
+def train_or_validation(site: str, patient: str) -> Split:
+    """For sources that bring a test set only: an eighth of the others' patients validates."""
+    return split_of(bucket(site, patient) * TEST_FROM // BUCKETS)

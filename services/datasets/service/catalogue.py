@@ -3,32 +3,43 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import polars as pl
 import pyarrow as pa
-from sqlalchemy import Select, delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, select
 
 from api_schemas.base import Page
-from api_schemas.datasets import DatasetRequest, DatasetView, Rejection, Sample, Summary
+from api_schemas.datasets import (
+    DatasetView,
+    Duplicate,
+    Rejection,
+    RejectionCode,
+    Sample,
+    SampleQuery,
+    SheetQuery,
+    Summary,
+)
+from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.terms import Licence
 from services.datasets import models
 from services.datasets.importers import Roots, open_source
 from services.datasets.importers.source import SourceUnusable
 from services.datasets.service.ingest import INGEST, QUEUE, UNIT
 from services.datasets.service.keeping import KIND
 from services.datasets.service.keys import folder
+from services.datasets.service.manifests import Manifests
+from services.datasets.service.paging import samples_page
 from services.datasets.service.problems import (
-    DatasetNotReady,
-    DatasetUnknown,
+    LicenceOfView,
+    NotTheOwner,
     SampleUnknown,
     as_problem,
 )
-from services.datasets.views import (
-    dataset_view,
-    rejection_view,
-    request_of,
-    sample_view,
-    summary,
-)
+from services.datasets.service.showing import contact_sheet
+from services.datasets.service.standing import find, mine, newest, ready, rejected, roots
+from services.datasets.service.uploads import Uploads
+from services.datasets.statistics.summary import summary
+from services.datasets.views import dataset_view, duplicate_view, rejection_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once, page
@@ -43,28 +54,38 @@ class Datasets:
     `dataset` and `dataset_manifest` are what other services consume.
     """
 
-    def __init__(self, db: Database, jobs: Jobs, store: ObjectStore, roots: Roots) -> None:
+    def __init__(
+        self,
+        db: Database,
+        jobs: Jobs,
+        store: ObjectStore,
+        manifests: Manifests,
+        roots: Roots,
+        uploads: Uploads,
+    ) -> None:
         self._db = db
         self._jobs = jobs
         self._store = store
+        self._manifests = manifests
         self._roots = roots
+        self._uploads = uploads
 
     def register(self, caller: Caller, request: DatasetRequest, key: str | None) -> DatasetView:
         """Start an import. What the request alone or the CSV's header shows is refused here."""
         with self._db.transaction() as tx:
             made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
-            return self._view(tx, _find(tx.session, caller, made))
+            return self._view(tx, find(tx.session, caller, made))
 
     def dataset(self, caller: Caller, dataset: UUID) -> DatasetView:
         with self._db.transaction() as tx:
-            return self._view(tx, _find(tx.session, caller, dataset))
+            return self._view(tx, find(tx.session, caller, dataset))
 
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[DatasetView]:
         """The project's datasets, newest first."""
         with self._db.transaction() as tx:
             return page(
                 tx.session,
-                _mine(caller),
+                mine(caller),
                 models.Dataset.id,
                 cursor,
                 limit,
@@ -78,59 +99,91 @@ class Datasets:
 
     def manifest_bytes(self, caller: Caller, dataset: UUID) -> bytes:
         """The manifest as it is stored, in Parquet."""
-        with self._db.transaction() as tx:
-            row = _ready(tx.session, _find(tx.session, caller, dataset))
+        row = self._manifest(caller, dataset)
         return self._store.get(row.key, row.parquet_sha256)
 
     def summary(self, caller: Caller, dataset: UUID) -> Summary:
-        return summary(self.dataset_manifest(caller, dataset))
+        return summary(self._manifests.scan(self._manifest(caller, dataset)))
 
-    def samples(
-        self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
-    ) -> Page[Sample]:
-        with self._db.transaction() as tx:
-            row = _find(tx.session, caller, dataset)
-            _ready(tx.session, row)
-            site = str(request_of(row).site)
-            mine = select(models.Sample).where(models.Sample.dataset == dataset)
-            return page(
-                tx.session,
-                mine,
-                models.Sample.ordinal,
-                cursor,
-                limit,
-                lambda rows: [sample_view(r, site) for r in rows],
-            )
+    def samples(self, caller: Caller, dataset: UUID, query: SampleQuery) -> Page[Sample]:
+        """The samples that meet the query's filter, in the manifest's order.
+
+        A cursor holds for one version of the manifest: after a withdrawal begin again.
+        """
+        manifest = self._manifest(caller, dataset)
+        return samples_page(self._manifests.scan(manifest), manifest.id, query)
 
     def png(self, caller: Caller, dataset: UUID, sample_id: str) -> bytes:
+        """A prepared image, verified; raises `SampleUnknown` (404)."""
+        table = self._manifests.scan(self._manifest(caller, dataset))
+        columns = ("image_key", "image_sha256")
+        found = table.filter(pl.col("sample_id") == sample_id).select(columns).collect().rows()
+        if not found or found[0][0] is None:
+            raise SampleUnknown("This dataset has no such sample, or not its image")
+        return self._store.get(*found[0])
+
+    def sheet(self, caller: Caller, dataset: UUID, query: SheetQuery) -> bytes:
+        """A contact sheet (PNG) for the dataset's owner; raises `NotTheOwner` (403)."""
         with self._db.transaction() as tx:
-            _ready(tx.session, _find(tx.session, caller, dataset))
-            row = tx.session.scalars(
-                select(models.Sample).filter_by(dataset=dataset, sample_id=sample_id)
-            ).one_or_none()
-        if row is None or row.image_key is None:
-            raise SampleUnknown("This dataset has no such sample")
-        return self._store.get(row.image_key, row.image_sha256)
+            row = find(tx.session, caller, dataset)
+            if row.owner != caller.person:
+                raise NotTheOwner("Only who registered a dataset gets sheets of its images")
+            manifest = ready(tx.session, row)
+        return contact_sheet(self._store, self._manifests.scan(manifest), query, row.name)
+
+    def state_licence(self, caller: Caller, dataset: UUID, licence: Licence) -> DatasetView:
+        """State the terms of an import (and so of its views) anew; a view has none of its own."""
+        with self._db.transaction() as tx:
+            row = find(tx.session, caller, dataset, lock=True)
+            if row.root is not None:
+                raise LicenceOfView(
+                    "State them for the dataset it was made of", accepted=str(row.root)
+                )
+            row.licence = licence.model_dump(mode="json")
+            return self._view(tx, row)
 
     def rejections(
-        self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
+        self,
+        caller: Caller,
+        dataset: UUID,
+        code: RejectionCode | None,
+        cursor: str | None,
+        limit: int,
     ) -> Page[Rejection]:
         """The rows that could not be used, by line; grows while the import runs."""
+        wanted = select(models.Rejection).where(models.Rejection.dataset == dataset)
+        if code is not None:
+            wanted = wanted.where(models.Rejection.code == code)
         with self._db.transaction() as tx:
-            _find(tx.session, caller, dataset)
+            find(tx.session, caller, dataset)
             return page(
                 tx.session,
-                select(models.Rejection).where(models.Rejection.dataset == dataset),
+                wanted,
                 models.Rejection.line,
                 cursor,
                 limit,
                 lambda rows: [rejection_view(r) for r in rows],
             )
 
+    def duplicates(
+        self, caller: Caller, dataset: UUID, cursor: str | None, limit: int
+    ) -> Page[Duplicate]:
+        """Pairs of samples with the same picture, or nearly."""
+        with self._db.transaction() as tx:
+            ready(tx.session, find(tx.session, caller, dataset))
+            return page(
+                tx.session,
+                select(models.Duplicate).where(models.Duplicate.dataset == dataset),
+                models.Duplicate.number,
+                cursor,
+                limit,
+                lambda rows: [duplicate_view(r) for r in rows],
+            )
+
     def cancel(self, caller: Caller, dataset: UUID) -> DatasetView:
         """Stop the import and drop what it has stored; cancelled already is fine."""
         with self._db.transaction() as tx:
-            row = _find(tx.session, caller, dataset)
+            row = find(tx.session, caller, dataset)
             self._jobs.cancel(tx, row.job)
             tx.session.execute(delete(models.Sample).where(models.Sample.dataset == dataset))
             tx.after_commit(lambda: self._store.remove_prefix(folder(row.project, dataset)))
@@ -139,15 +192,15 @@ class Datasets:
     def job(self, caller: Caller, dataset: UUID) -> UUID:
         """The import job of a dataset of the caller's."""
         with self._db.transaction() as tx:
-            return _find(tx.session, caller, dataset).job
+            return find(tx.session, caller, dataset).job
 
     # ------------------------------------------------------------ inside
 
     def _submit(self, tx: Tx, caller: Caller, request: DatasetRequest) -> UUID:
-        try:
-            open_source(request, self._roots)
-        except SourceUnusable as error:
-            raise as_problem(error) from error
+        if isinstance(request, FileImport) and request.upload is not None:
+            self._uploads.require(tx.session, caller.project, request.upload)
+        else:
+            self._look_at(request)
         dataset = new_id()
         lineage.note(tx, caller, Made("datasets", QUEUE, KIND, dataset, request.name))
         inputs = request.model_dump(mode="json")
@@ -177,52 +230,27 @@ class Datasets:
         tx.session.flush()
         return dataset
 
+    def _manifest(self, caller: Caller, dataset: UUID) -> models.Manifest:
+        with self._db.transaction() as tx:
+            return ready(tx.session, find(tx.session, caller, dataset))
+
+    def _look_at(self, request: DatasetRequest) -> None:
+        try:
+            open_source(request, self._roots)
+        except SourceUnusable as error:
+            raise as_problem(error) from error
+
     def _view(self, tx: Tx, row: models.Dataset) -> DatasetView:
         return self._views(tx, [row])[0]
 
     def _views(self, tx: Tx, rows: Sequence[models.Dataset]) -> list[DatasetView]:
+        ids = [row.id for row in rows]
         jobs = self._jobs.views(tx, [row.job for row in rows])
-        manifests = _manifests(tx.session, [row.id for row in rows])
-        rejected = _rejected(tx.session, [row.id for row in rows])
+        manifests, lost = newest(tx.session, ids), rejected(tx.session, ids)
+        owners = roots(tx.session, rows)
         return [
-            dataset_view(row, jobs[row.job], manifests.get(row.id), rejected.get(row.id, 0))
+            dataset_view(
+                row, owners[row.id], jobs[row.job], manifests.get(row.id), lost.get(row.id, 0)
+            )
             for row in rows
         ]
-
-
-def _mine(caller: Caller) -> Select[models.Dataset]:
-    there = lineage.visible(models.Dataset.id)
-    return select(models.Dataset).where(models.Dataset.project == caller.project, there)
-
-
-def _find(session: Session, caller: Caller, dataset: UUID) -> models.Dataset:
-    row = session.scalars(_mine(caller).filter_by(id=dataset)).one_or_none()
-    if row is None:
-        raise DatasetUnknown("There is no such dataset")
-    return row
-
-
-def _ready(session: Session, row: models.Dataset) -> models.Manifest:
-    manifest = _manifests(session, [row.id]).get(row.id)
-    if manifest is None:
-        raise DatasetNotReady("Its import has not finished, or did not succeed")
-    return manifest
-
-
-def _manifests(session: Session, datasets: Sequence[UUID]) -> dict[UUID, models.Manifest]:
-    """The newest manifest of each."""
-    rows = session.scalars(
-        select(models.Manifest)
-        .where(models.Manifest.dataset.in_(datasets))
-        .order_by(models.Manifest.id)
-    )
-    return {row.dataset: row for row in rows}
-
-
-def _rejected(session: Session, datasets: Sequence[UUID]) -> dict[UUID, int]:
-    rows = session.execute(
-        select(models.Rejection.dataset, func.count())
-        .where(models.Rejection.dataset.in_(datasets))
-        .group_by(models.Rejection.dataset)
-    )
-    return {row[0]: row[1] for row in rows}

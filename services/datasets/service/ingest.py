@@ -1,8 +1,8 @@
-"""The ingest job: plan, then shards of images one after the other, then the manifest.
+"""The ingest job: plan, then shards of images side by side, then the manifest.
 
-Each slice can be repeated: rows are rewritten, objects are named by their content. The next
-slice is appended in the transaction that finishes the one before, so the manifest always comes
-last. Nothing of the source but its images and the columns of the manifest outlives the job.
+Each slice can be repeated: rows are rewritten, objects are named by their content. The manifest's
+slice is appended in the transaction that finishes the last shard. Nothing of the source but its
+images and the columns of the manifest outlives the job.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,39 +12,45 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import ARRAY, String, cast, delete, func, insert, select, update
+from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
 from api_schemas.base import JobState
-from api_schemas.datasets import DatasetRequest
+from api_schemas.datasets import RejectionCode
+from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import content_digest, to_parquet
-from services.datasets.importers import Roots, open_source
-from services.datasets.importers.images import encode_png, pixel_digest
+from services.datasets.importers import Roots, duplicates, open_source
 from services.datasets.importers.pseudonyms import Pseudonyms
 from services.datasets.importers.source import (
+    Decoders,
     Entry,
     Rejected,
     Source,
     SourceUnusable,
     Unreadable,
 )
-from services.datasets.importers.splits import assign, bucket
-from services.datasets.models import Dataset, Manifest, Rejection, Sample
+from services.datasets.importers.splits import bucket
+from services.datasets.models import Dataset, Duplicate, Manifest, Rejection, Sample
+from services.datasets.service import samples
 from services.datasets.service.keys import folder, image_key, manifest_key
-from services.datasets.service.problems import NoUsableRow, as_problem
-from services.datasets.views import manifest_table
+from services.datasets.service.problems import NoUsableRow, UploadGone, as_problem
+from services.datasets.service.standing import lock_manifests, withdrawn
+from services.datasets.service.uploads import Uploads
 from services.kit.db import Database, new_id
 from services.kit.errors import ProblemError
-from services.kit.jobs import Jobs, Lease, LeaseLost
+from services.kit.jobs import Jobs, Lease, LeaseLost, Released
 from services.kit.objects import ObjectStore, sha256
 
 INGEST = "ingest"
 """Kind of the job."""
 QUEUE = "cpu"
 UNIT = "images"
-PLANNED_AT_ONCE = 2000
+PLANNED_AT_ONCE = 5000
 SHARD = 256
 PUTS_AT_ONCE = 8
+DUPLICATES_TOLD = 10_000
+WITHDRAWN = "withdrawn from this project"
+MANIFEST = {"step": "manifest"}
 
 T = TypeVar("T")
 _request: TypeAdapter[DatasetRequest] = TypeAdapter(DatasetRequest)
@@ -60,12 +66,16 @@ class Ingest:
         store: ObjectStore,
         pseudonyms: Pseudonyms,
         roots: Roots,
+        uploads: Uploads,
+        decoders: Decoders,
     ) -> None:
         self._db = db
         self._jobs = jobs
         self._store = store
         self._pseudonyms = pseudonyms
         self._roots = roots
+        self._uploads = uploads
+        self._decoders = decoders
 
     def __call__(self, lease: Lease) -> None:
         steps = {"plan": self._plan, "images": self._images, "manifest": self._manifest}
@@ -74,149 +84,198 @@ class Ingest:
             steps[lease.payload["step"]](lease, request)
         except SourceUnusable as error:
             raise self._emptied(lease, as_problem(error)) from error
+        except UploadGone as problem:
+            raise self._emptied(lease, problem) from None
         except LeaseLost:
             self._remove_remains(lease)
             raise
+
+    def _source(self, lease: Lease, request: DatasetRequest) -> Source:
+        roots = self._roots
+        if isinstance(request, FileImport) and request.upload is not None:
+            project = lease.caller.project
+            roots = Roots.of([self._uploads.unpacked(project, request.upload, lease.stop_now)])
+        return open_source(request, roots)
 
     # ------------------------------------------------------------ plan
 
     def _plan(self, lease: Lease, request: DatasetRequest) -> None:
         """Read every row, without its picture, into samples and rejections."""
-        source = open_source(request, self._roots)
+        source = self._source(lease, request)
         with lease.writing() as tx:  # what an earlier attempt left
-            _forget_samples(tx.session, lease.resource)
+            samples.forget(tx.session, lease.resource)
             tx.session.execute(delete(Rejection).where(Rejection.dataset == lease.resource))
         total = 0
-        for part in _batched(source.entries(), PLANNED_AT_ONCE):
+        for part in _batched(source.entries(self._decoders), PLANNED_AT_ONCE):
             lease.stop_now()
             usable = [row for row in part if isinstance(row, Entry)]
-            samples = [
+            planned = (
                 self._sample(lease.resource, str(request.site), total + n, row)
                 for n, row in enumerate(usable)
-            ]
-            total += len(usable)
+            )
             with lease.writing() as tx:
-                _insert(tx.session, Sample, samples)
+                samples.copy_in(tx.session, planned)
                 _insert(tx.session, Rejection, _rejections(lease.resource, part))
+            total += len(usable)
             lease.progress(0, total, UNIT, "reading the rows")
         if not total:
             raise self._emptied(lease, _nothing_usable())
-        with lease.finishing(more=[_next_slice(0, total)]) as tx:
+        wanted = not isinstance(request, FileImport) or request.images
+        shards = [{"step": "images", "first": n, "total": total} for n in range(0, total, SHARD)]
+        with lease.finishing(more=shards if wanted else [MANIFEST]) as tx:
             lease.progress(0, total, UNIT, "preparing the images")
             tx.session.execute(
                 update(Dataset).where(Dataset.id == lease.resource).values(notes=source.remarks())
             )
 
     def _sample(self, dataset: UUID, site: str, ordinal: int, row: Entry) -> dict[str, Any]:
+        names = self._pseudonyms
         return {
             "dataset": dataset,
             "ordinal": ordinal,
             "line": row.line,
             "place": row.place,
             "bucket": bucket(site, row.patient),
-            "sample_id": self._pseudonyms.sample(site, row.place),
-            "patient_id": self._pseudonyms.patient(site, row.patient),
+            "sample_id": names.sample(site, row.place),
+            "patient_id": names.patient(site, row.patient),
             "split": row.split,
             "fold": row.fold,
             "age": row.age,
             "sex": row.sex,
             "race": row.race,
             "view": row.view,
-            "labels": {str(finding): value for finding, value in row.labels.items()},
+            "labels": row.labels,
+            "seed": row.seed,
+            "replica": row.replica,
+            "parent_sample_id": None if row.parent is None else names.sample(site, row.parent),
         }
 
     # ------------------------------------------------------------ images
 
     def _images(self, lease: Lease, request: DatasetRequest) -> None:
-        """Prepare and store the pictures of one shard."""
+        """Prepare and store the pictures of one shard; others may be at work on other shards."""
         first, total = lease.payload["first"], lease.payload["total"]
         with self._db.transaction() as tx:
-            rows = tx.session.scalars(
-                select(Sample)
-                .where(Sample.dataset == lease.resource)
-                .where(Sample.ordinal >= first, Sample.ordinal < first + SHARD)
-                .order_by(Sample.ordinal)
-            ).all()
-        source = open_source(request, self._roots)
-        stored, rejected = self._store_pictures(lease, source, rows, total)
-        with lease.finishing(more=[_next_slice(first + SHARD, total)]) as tx:
-            lease.progress(min(first + SHARD, total), total, UNIT, "preparing the images")
+            rows = samples.shard(tx.session, lease.resource, first, SHARD)
+            done = samples.stored(tx.session, lease.resource)
+        source = self._source(lease, request)
+        stored, rejected = self._store_pictures(lease, source, rows, done, total)
+        with lease.finishing(last=[MANIFEST]) as tx:
+            lease.progress(done + len(stored), total, UNIT, "preparing the images")
             if stored:
                 tx.session.execute(update(Sample), stored)
             _insert(tx.session, Rejection, rejected)
-            _drop_lines(tx.session, lease.resource, [r["line"] for r in rejected])
+            samples.drop_lines(tx.session, lease.resource, [r["line"] for r in rejected])
 
     def _store_pictures(
-        self, lease: Lease, source: Source, rows: Sequence[Sample], total: int
+        self, lease: Lease, source: Source, rows: Sequence[Sample], done: int, total: int
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """New column values of the samples whose picture is stored, and rows of rejections."""
         stored: list[dict[str, Any]] = []
-        rejected: list[dict[str, Any]] = []
-        text = source.inscription()
-        pictures = source.pictures([row.place or "" for row in rows])
+        unreadable: list[Rejected] = []
+        pictures = source.pictures([row.place or "" for row in rows], self._decoders)
         with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
             puts = []
             for row, picture in zip(rows, pictures, strict=True):
                 lease.stop_now()
                 if isinstance(picture, Unreadable):
-                    rejected.append(
-                        {"dataset": row.dataset, "line": row.line, "reason": picture.reason}
-                    )
+                    unreadable.append(Rejected(row.line, picture.reason, picture.code))
                     continue
-                png = encode_png(picture, text)
-                digest = sha256(png)
+                digest = sha256(picture.png)
                 key = image_key(lease.caller.project, row.dataset, row.ordinal, digest)
-                puts.append(pool.submit(self._store.put, key, png, "image/png"))
+                puts.append(pool.submit(self._store.put, key, picture.png, "image/png"))
                 stored.append(
                     {
                         "dataset": row.dataset,
                         "ordinal": row.ordinal,
                         "image_key": key,
                         "image_sha256": digest,
-                        "pixel_sha256": pixel_digest(picture),
+                        "pixel_sha256": picture.pixel_sha256,
+                        "descriptor": picture.descriptor,
                     }
                 )
-                lease.progress(row.ordinal + 1, total, UNIT, "preparing the images")
+                lease.progress(done + len(stored), total, UNIT, "preparing the images")
             for put in puts:
                 put.result()
-        return stored, rejected
+        return stored, _rejections(lease.resource, unreadable)
 
     # ------------------------------------------------------------ manifest
 
     def _manifest(self, lease: Lease, request: DatasetRequest) -> None:
-        """Split the patients and write the manifest."""
+        """Split the patients, look for duplicates and write the manifest."""
         with self._db.transaction() as tx:
-            rows = tx.session.scalars(
-                select(Sample).where(Sample.dataset == lease.resource).order_by(Sample.ordinal)
-            ).all()
-        if not rows:
-            raise self._emptied(lease, _nothing_usable())
-        splits = _splits(rows)
-        table = manifest_table(list(rows), splits, str(request.site))
+            banned = withdrawn(tx.session, lease.caller.project)
+        self._leave_out(lease, banned)
+        with self._db.transaction() as tx:
+            splits = samples.splits(tx.session, lease.resource)
+            if not splits:
+                raise self._emptied(lease, _nothing_usable())
+            table = samples.manifest(tx.session, lease.resource, splits, str(request.site))
+        lease.stop_now()
+        twins = self._twins(lease.resource)
+        lease.stop_now()
         content, digest = to_parquet(table), content_digest(table)
         key = manifest_key(lease.caller.project, lease.resource, digest)
         self._store.put(key, content, "application/vnd.apache.parquet")
         with lease.finishing() as tx:
-            lease.progress(len(rows), len(rows), UNIT)
-            _write_splits(tx.session, lease.resource, splits)
+            lock_manifests(tx.session, lease.caller.project)
+            if withdrawn(tx.session, lease.caller.project) != banned:
+                raise Released  # somebody was withdrawn meanwhile: again, without them
+            lease.progress(table.num_rows, table.num_rows, UNIT)
+            samples.write_splits(tx.session, lease.resource, splits)
+            _insert(tx.session, Duplicate, twins[:DUPLICATES_TOLD])
+            _note(tx.session, lease.resource, _about(twins))
+            if isinstance(request, FileImport) and request.upload is not None:
+                remove = self._uploads.used_up(tx.session, lease.caller.project, request.upload)
+                tx.after_commit(remove)
             tx.session.add(
                 Manifest(
                     id=new_id(),
                     dataset=lease.resource,
                     digest=digest,
                     parquet_sha256=sha256(content),
-                    images=len(rows),
+                    images=table.num_rows,
                     patients=len(splits),
                     key=key,
                 )
             )
+
+    def _leave_out(self, lease: Lease, banned: tuple[set[str], set[str]]) -> None:
+        """Drop the rows and images of whom the project has withdrawn. The images go first: the
+        rows name them, should this be repeated.
+        """
+        with self._db.transaction() as tx:
+            rows = samples.of(tx.session, lease.resource, *banned)
+        self._store.remove(row.image_key for row in rows if row.image_key is not None)
+        told = [Rejected(row.line, WITHDRAWN, RejectionCode.WITHDRAWN) for row in rows]
+        with lease.writing() as tx:
+            samples.drop_lines(tx.session, lease.resource, [row.line for row in rows])
+            _insert(tx.session, Rejection, _rejections(lease.resource, told))
+
+    def _twins(self, dataset: UUID) -> list[dict[str, Any]]:
+        """Rows of duplicates: identical pictures first."""
+        with self._db.transaction() as tx:
+            rows = samples.pictures(tx.session, dataset)
+        pairs = duplicates.find([row.digest for row in rows], [row.descriptor for row in rows])
+        return [
+            {
+                "dataset": dataset,
+                "number": number,
+                "sample_id": rows[pair.first].sample_id,
+                "other_sample_id": rows[pair.other].sample_id,
+                "identical": pair.identical,
+                "distance": pair.distance,
+                "same_patient": rows[pair.first].patient_id == rows[pair.other].patient_id,
+            }
+            for number, pair in enumerate(pairs)
+        ]
 
     # ------------------------------------------------------------ when it ends otherwise
 
     def _emptied(self, lease: Lease, problem: ProblemError) -> ProblemError:
         """`problem`, once no half-read sample is left; the rejections stay: they tell why."""
         with lease.writing() as tx:
-            _forget_samples(tx.session, lease.resource)
+            samples.forget(tx.session, lease.resource)
         return problem
 
     def _remove_remains(self, lease: Lease) -> None:
@@ -227,52 +286,37 @@ class Ingest:
             self._store.remove_prefix(folder(lease.caller.project, lease.resource))
 
 
-def _next_slice(first: int, total: int) -> dict[str, Any]:
-    if first < total:
-        return {"step": "images", "first": first, "total": total}
-    return {"step": "manifest"}
-
-
 def _nothing_usable() -> NoUsableRow:
     return NoUsableRow("see the dataset's rejections for each row's reason", field="path")
 
 
 def _rejections(dataset: UUID, part: Iterable[Entry | Rejected]) -> list[dict[str, Any]]:
     return [
-        {"dataset": dataset, "line": row.line, "reason": row.reason}
+        {"dataset": dataset, "line": row.line, "code": row.code, "reason": row.reason}
         for row in part
         if isinstance(row, Rejected)
     ]
 
 
-def _splits(rows: Sequence[Sample]) -> dict[str, Any]:
-    given: dict[str, Any] = {row.patient_id: row.split for row in rows if row.split is not None}
-    return dict(assign({row.patient_id: row.bucket or 0 for row in rows}, given))
+def _about(twins: Sequence[dict[str, Any]]) -> list[str]:
+    """What the dataset's notes say of its duplicates."""
+    if not twins:
+        return []
+    identical = sum(twin["identical"] for twin in twins)
+    strangers = sum(not twin["same_patient"] for twin in twins)
+    near = len(twins) - identical
+    told = f"pairs of identical images: {identical}, of nearly identical ones: {near}"
+    return [f"{told}; of both, pairs of different patients: {strangers}"]
 
 
-def _write_splits(session: Session, dataset: UUID, splits: dict[str, Any]) -> None:
-    """Split every sample, and forget what only the ingest needed."""
-    found = select(
-        func.unnest(cast(list(splits), ARRAY(String))).label("patient"),
-        func.unnest(cast(list(splits.values()), ARRAY(String))).label("split"),
-    ).subquery()
-    session.execute(
-        update(Sample)
-        .where(Sample.dataset == dataset, Sample.patient_id == found.c.patient)
-        .values(split=found.c.split, place=None, bucket=None)
-        .execution_options(synchronize_session=False)
-    )
+def _note(session: Session, dataset: UUID, told: list[str]) -> None:
+    row = session.get_one(Dataset, dataset)
+    row.notes = [*row.notes, *told]
 
 
-def _forget_samples(session: Session, dataset: UUID) -> None:
-    session.execute(delete(Sample).where(Sample.dataset == dataset))
-
-
-def _drop_lines(session: Session, dataset: UUID, lines: Sequence[int]) -> None:
-    session.execute(delete(Sample).where(Sample.dataset == dataset, Sample.line.in_(lines)))
-
-
-def _insert(session: Session, kind: type[Sample | Rejection], rows: Sequence[Any]) -> None:
+def _insert(
+    session: Session, kind: type[Rejection | Duplicate], rows: Sequence[dict[str, Any]]
+) -> None:
     if rows:
         session.execute(insert(kind), rows)
 

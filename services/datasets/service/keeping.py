@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from services.datasets.models import Dataset, Manifest, Sample
+from services.datasets.models import Dataset, Manifest, Sample, Upload
 from services.datasets.service.keys import folder, ordinal_of
 from services.kit.collector import Named
 from services.kit.db import Tx
@@ -32,5 +32,9 @@ def _named(tx: Tx, dataset: UUID, keys: Sequence[str]) -> set[str]:
     return named.union(key for key in tx.session.scalars(images) if key is not None)
 
 
-NAMED: Mapping[str, Named] = {"datasets": _named}
-"""Which keys of a dataset's folder its rows name."""
+def _named_uploads(tx: Tx, upload: UUID, _: Sequence[str]) -> set[str]:
+    return set(tx.session.scalars(select(Upload.key).where(Upload.id == upload)))
+
+
+NAMED: Mapping[str, Named] = {"datasets": _named, "uploads": _named_uploads}
+"""Which keys of a dataset's, or an upload's, folder their rows name."""

@@ -8,6 +8,10 @@ def folder(project: UUID, dataset: UUID) -> str:
     return f"projects/{project}/datasets/{dataset}/"
 
 
+def upload_key(project: UUID, upload: UUID, sha256: str) -> str:
+    return f"projects/{project}/uploads/{upload}/{sha256[:16]}"
+
+
 def image_key(project: UUID, dataset: UUID, ordinal: int, sha256: str) -> str:
     """A thousand images a folder; the digest makes other bytes another object."""
     name = f"{ordinal // 1000:04d}/{ordinal:06d}-{sha256[:16]}.png"

@@ -1,13 +1,23 @@
 """What can go wrong with a dataset, as problems that own their status."""
 
 from services.datasets.importers.source import (
+    ArchiveUnusable,
+    ColumnsMissing,
     FileMissing,
-    NoPathColumn,
+    MappingUnusable,
     NotCsv,
     PathOutsideRoots,
     SourceUnusable,
+    TableTooLarge,
 )
-from services.kit.errors import Conflict, NotFound, Unprocessable
+from services.kit.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    ProblemError,
+    TooLarge,
+    Unprocessable,
+)
 
 
 class DatasetUnknown(NotFound):
@@ -18,9 +28,33 @@ class SampleUnknown(NotFound):
     pass
 
 
+class WithdrawalUnknown(NotFound):
+    pass
+
+
 class DatasetNotReady(Conflict):
     slug = "dataset-not-ready"
     title = "The dataset has no manifest (yet)"
+
+
+class BaseFailed(Conflict):
+    slug = "base-failed"
+    title = "The dataset to make a view of was never made"
+
+
+class LicenceOfView(Conflict):
+    slug = "licence-of-view"
+    title = "A view has the terms of the dataset it was made of"
+
+
+class NotTheOwner(Forbidden):
+    slug = "not-the-owner"
+    title = "That is for the dataset's owner"
+
+
+class NothingChosen(Unprocessable):
+    slug = "nothing-chosen"
+    title = "No sample is chosen"
 
 
 class ImportPathRefused(Unprocessable):
@@ -38,9 +72,38 @@ class ImportNotCsv(Unprocessable):
     title = "The file is not a well-formed CSV"
 
 
-class ImportWithoutPath(Unprocessable):
-    slug = "import-without-path"
-    title = "The CSV does not name its images"
+class ImportColumnsMissing(Unprocessable):
+    slug = "import-columns-missing"
+    title = "The table has not the columns of its format"
+
+
+class ImportTableTooLarge(TooLarge):
+    slug = "import-table-too-large"
+    title = "The table is too large"
+
+
+class MappingRefused(Unprocessable):
+    slug = "mapping-refused"
+    title = "The mapping file cannot be used"
+
+
+class ArchiveRefused(Unprocessable):
+    slug = "archive-refused"
+    title = "The archive cannot be used"
+
+
+class UploadTooLarge(TooLarge):
+    slug = "upload-too-large"
+    title = "The archive is larger than uploads may be"
+
+
+class UploadUnknown(NotFound):
+    pass
+
+
+class UploadGone(Unprocessable):
+    slug = "upload-unknown"
+    title = "There is no such upload"
 
 
 class NoUsableRow(Unprocessable):
@@ -48,14 +111,18 @@ class NoUsableRow(Unprocessable):
     title = "No row of the source could be used"
 
 
-_PROBLEMS: dict[type[SourceUnusable], type[Unprocessable]] = {
+_PROBLEMS: dict[type[SourceUnusable], type[ProblemError]] = {
     PathOutsideRoots: ImportPathRefused,
     FileMissing: ImportFileMissing,
     NotCsv: ImportNotCsv,
-    NoPathColumn: ImportWithoutPath,
+    ColumnsMissing: ImportColumnsMissing,
+    TableTooLarge: ImportTableTooLarge,
+    MappingUnusable: MappingRefused,
+    ArchiveUnusable: ArchiveRefused,
 }
 
 
-def as_problem(error: SourceUnusable) -> Unprocessable:
+def as_problem(error: SourceUnusable) -> ProblemError:
     """The problem that an importer's error is to the person who asked."""
-    return _PROBLEMS.get(type(error), Unprocessable)(str(error), field=error.field)
+    kind = _PROBLEMS.get(type(error), Unprocessable)
+    return kind(str(error), field=error.field, accepted=error.accepted)

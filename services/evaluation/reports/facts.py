@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.evaluation import Comparison, PlanPost, ResultRow
+from api_schemas.terms import UNSTATED, Licence
 from services.evaluation.statistics.analysis import Trend
 
 Kind = Literal["real", "phantom", "synthetic", "unknown"]
@@ -62,7 +63,9 @@ class PredictionFacts:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything the page says. `contact` is a sentence where there are no images to show."""
+    """Everything the page says. `contact` is a sentence where there are no images to show,
+    `licence` the strictest of all data.
+    """
 
     plan: PlanPost
     plan_id: UUID
@@ -78,3 +81,4 @@ class Report:
     tests: Sequence[TestFacts]
     predictions: Sequence[PredictionFacts]
     contact: Contact | str
+    licence: Licence = UNSTATED

@@ -76,7 +76,7 @@ def dose_response(plan: PlanPost, rows: Sequence[ResultRow]) -> str:
         _dose_panel(sheet, plan, [r for r in macros if r.test == t.name], t.name, domain, index)
         for index, t in enumerate(plan.tests)
     ]
-    return _svg(sheet, _in_rows(panels), "dose")
+    return svg(sheet, _in_rows(panels), "dose")
 
 
 def _dose_panel(
@@ -206,7 +206,7 @@ def _forest(
         )
         for i, t in enumerate(plan.tests)
     ]
-    return _svg(sheet, _in_rows(panels), name)
+    return svg(sheet, _in_rows(panels), name)
 
 
 def _forest_panel(
@@ -280,7 +280,7 @@ def _in_rows(
     return alt.vconcat(*(alt.hconcat(*row, spacing=26) for row in rows), spacing=26)
 
 
-def _svg(sheet: Sheet, chart: alt.VConcatChart, name: str) -> str:
+def svg(sheet: Sheet, chart: alt.VConcatChart, name: str) -> str:
     """SVG with ids that are unique in a page: the renderer's own count up in every figure."""
     styled = (
         chart.configure(font=FONT, background="white")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from services.evaluation.reports.policy import STYLE, TEMPLATES
 
 TESTS_A_TABLE = 3
 """Test sets side by side; more go into a further table, so that it fits on paper."""
+
+BEGIN, END = "<!-- images -->", "<!-- /images -->"
+TAKEN_OUT = "The images were taken out: their data has changed since, as when a patient withdraws."
 
 KIND_NAMES: dict[Kind, str] = {
     "real": "Real",
@@ -65,6 +69,14 @@ def render(report: Report) -> str:
         phantom=any(t.kind == "phantom" for t in report.tests),
         shown_flags=_shown_flags(report.rows),
     )
+
+
+def without_images(page: str) -> str:
+    """A page as `render` made it, but for the images of its contact sheet.
+
+    The markers are the template's own: text of others is escaped and cannot hold them.
+    """
+    return re.sub(f"{BEGIN}.*?{END}", f"<p>{TAKEN_OUT}</p>", page, flags=re.DOTALL)
 
 
 def _figures(report: Report) -> dict[str, Markup]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
+from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Report
 from services.evaluation.statistics.analysis import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
 from services.evaluation.statistics.inference import FEWEST_FOR_P
@@ -12,6 +13,8 @@ NOTHING = "\N{EN DASH}"
 SMALLEST_P = 0.001
 
 SCOPE = "Every number here is conditional on one training sample and one generator."
+
+SHARED = {True: "may be passed on", False: "may not be passed on", None: "nobody has said"}
 
 HEADLINES = {
     "better": "Better",
@@ -270,3 +273,12 @@ def trend_sentences(report: Report) -> list[str]:
         f" {interval(t.slope.low, t.slope.high, sign=True)}, p {p_value(t.slope.p)}"
         for t in report.trends
     ]
+
+
+def terms(licence: Licence) -> str:
+    """What the strictest licence of all data says of the images and of what is made of them."""
+    return (
+        f"{licence.name or 'No licence stated'}. Images: {SHARED[licence.may_export]}. What was "
+        f"made of them, this report included: {SHARED[licence.may_share_derived]}. "
+        f"{licence.notes}"
+    ).strip()

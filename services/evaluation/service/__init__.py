@@ -1,7 +1,28 @@
-"""Use cases of evaluation: plans and predictions come in, answers go out, a job lies between."""
+"""Use cases of evaluation: plans and predictions come in, answers go out, a job lies between;
+and what looks at any two sets of images or takes one out.
+"""
 
 from services.evaluation.service.answers import Answers
+from services.evaluation.service.exports import Exports, Verify
 from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
-from services.evaluation.service.keeping import KEPT, NAMED
+from services.evaluation.service.keeping import EXPORT, KEPT, NAMED, OVERLAP
+from services.evaluation.service.overlaps import FindOverlap, Overlaps
+from services.evaluation.service.shifts import Shifts
+from services.evaluation.service.stock import Stock
 
-__all__ = ["EVALUATE", "KEPT", "NAMED", "QUEUE", "Answers", "Intake"]
+__all__ = [
+    "EVALUATE",
+    "EXPORT",
+    "KEPT",
+    "NAMED",
+    "OVERLAP",
+    "QUEUE",
+    "Answers",
+    "Exports",
+    "FindOverlap",
+    "Intake",
+    "Overlaps",
+    "Shifts",
+    "Stock",
+    "Verify",
+]

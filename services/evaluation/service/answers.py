@@ -8,19 +8,22 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, exists, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from api_schemas.base import Page
 from api_schemas.evaluation import Comparison, ResultRow
 from services.evaluation import models
+from services.evaluation.reports.page import without_images
 from services.evaluation.service import plans
 from services.evaluation.service.problems import ReportUnknown
+from services.evaluation.service.sources import Sources
 from services.evaluation.views import comparison, result_row
 from services.kit.auth import Caller
 from services.kit.db import Database
 from services.kit.http import page
 from services.kit.jobs import lineage
-from services.kit.objects import ObjectMissing, ObjectStore
+from services.kit.objects import ObjectMissing, ObjectStore, sha256
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,10 @@ class Wanted:
 class Answers:
     """What came out of the caller's project. Before an evaluation is done there is nothing."""
 
-    def __init__(self, db: Database, store: ObjectStore) -> None:
+    def __init__(self, db: Database, store: ObjectStore, sources: Sources) -> None:
         self._db = db
         self._store = store
+        self._sources = sources
 
     def results(
         self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
@@ -70,7 +74,11 @@ class Answers:
             return page(tx.session, query, models.Comparison.id, cursor, limit, _comparisons)
 
     def report(self, caller: Caller, experiment: UUID) -> bytes:
-        """The newest report of an experiment, HTML; raises `ReportUnknown` (404)."""
+        """The newest report of an experiment, HTML; raises `ReportUnknown` (404).
+
+        Its images are taken out, here and in the store, once a patient has been withdrawn from
+        their data or it has been deleted.
+        """
         with self._db.transaction() as tx:
             query = select(models.Evaluation).where(
                 _newest(caller),
@@ -78,12 +86,39 @@ class Answers:
                 lineage.visible(models.Evaluation.plan),
             )
             row = tx.session.scalars(query).one_or_none()
-        if row is None:
-            raise ReportUnknown("There is no report of such an experiment (yet)")
+            if row is None:
+                raise ReportUnknown("There is no report of such an experiment (yet)")
+            plan = tx.session.get_one(models.Plan, row.plan)
+            redacted = tx.session.get(models.Redaction, row.id)
+        if redacted is not None:
+            return self._page(redacted.report_key, redacted.report_sha256)
+        page = self._page(row.report_key, row.report_sha256)
+        if row.shown and self._sources.shown(caller, plans.plan_of(plan)) != row.shown:
+            return self._redact(plan, row, page)
+        return page
+
+    def _page(self, key: str, digest: str) -> bytes:
         try:
-            return self._store.get(row.report_key, row.report_sha256)
+            return self._store.get(key, digest)
         except ObjectMissing as error:
             raise ReportUnknown("The report has been deleted") from error
+
+    def _redact(self, plan: models.Plan, row: models.Evaluation, page: bytes) -> bytes:
+        """Put a report without images in the place of one with, and remove that one."""
+        left = without_images(page.decode()).encode()
+        if left == page:
+            return page  # it never had any
+        digest = sha256(left)
+        key = plans.report_key(plan, digest)
+        self._store.put(key, left, "text/html; charset=utf-8")
+        with self._db.transaction() as tx:
+            tx.session.execute(
+                insert(models.Redaction)
+                .values(evaluation=row.id, report_key=key, report_sha256=digest)
+                .on_conflict_do_nothing()
+            )
+        self._store.remove([row.report_key])
+        return left
 
 
 def _results(session: Session, caller: Caller, wanted: Wanted) -> Select[models.Result]:

@@ -13,7 +13,6 @@ from services.evaluation import models
 from services.evaluation.reports.facts import PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans
 from services.evaluation.service.intake import UNIT
-from services.evaluation.service.keeping import plan_folder
 from services.evaluation.service.problems import PredictionsDamaged
 from services.evaluation.service.sources import Sources
 from services.evaluation.service.tables import restore
@@ -31,6 +30,7 @@ from services.kit.db import Database, Tx, new_id
 from services.kit.jobs import Lease
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 
+HTML = "text/html; charset=utf-8"
 LIBRARIES = ("numpy", "scipy", "pyarrow")
 
 
@@ -41,6 +41,15 @@ class Stored:
     row: models.Plan
     plan: PlanPost
     predictions: dict[tuple[str, str, int], models.Prediction]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The stored report, and the manifests of the data whose images it shows."""
+
+    key: str
+    sha256: str
+    shown: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -58,14 +67,15 @@ class Evaluate:
             self._estimate(lease, stored, test.name, index)
             for index, test in enumerate(stored.plan.tests)
         ]
+        # looked at before the images are read: what changes in between shows as changed
+        shown = self.sources.shown(lease.caller, stored.plan)
         report = self._report(lease, stored, estimates)
         html = self.render(report).encode()
         digest = sha256(html)
-        folder = plan_folder(stored.row.project, stored.row.id)
-        key = f"{folder}reports/{digest[:16]}.html"
-        self.store.put(key, html, "text/html; charset=utf-8")
+        key = plans.report_key(stored.row, digest)
+        self.store.put(key, html, HTML)
         with lease.finishing() as tx:
-            _write(tx, lease, stored, report, key, digest)
+            _write(tx, lease, stored, report, Page(key, digest, shown))
 
     def _stored(self, lease: Lease) -> Stored:
         with self.db.transaction() as tx:
@@ -121,6 +131,7 @@ class Evaluate:
                 PredictionFacts(*key, predictions[key].digest) for key in sorted(predictions)
             ],
             contact=self.sources.contact(lease.caller, plan),
+            licence=self.sources.licence(lease.caller, plan),
         )
 
 
@@ -129,7 +140,7 @@ def _versions() -> dict[str, str]:
     return {"Python": platform.python_version(), **libraries}
 
 
-def _write(tx: Tx, lease: Lease, stored: Stored, report: Report, key: str, digest: str) -> None:
+def _write(tx: Tx, lease: Lease, stored: Stored, report: Report, page: Page) -> None:
     """A further version of the evaluation with its lines, in the plan's order."""
     plan = stored.row
     newest = select(func.max(models.Evaluation.version)).filter_by(plan=plan.id)
@@ -143,8 +154,9 @@ def _write(tx: Tx, lease: Lease, stored: Stored, report: Report, key: str, diges
         method=report.method,
         versions=dict(report.versions),
         inputs_digest=report.inputs_digest,
-        report_key=key,
-        report_sha256=digest,
+        report_key=page.key,
+        report_sha256=page.sha256,
+        shown=page.shown,
     )
     tx.session.add(evaluation)
     tx.session.flush()

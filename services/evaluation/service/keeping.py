@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from services.evaluation.models import Evaluation, Prediction
+from services.evaluation.models import Evaluation, Export, Overlap, Prediction, Redaction
 from services.kit.collector import Named
 from services.kit.db import Tx
 from services.kit.deletion import Kept
 
-PLAN = "plan"
+PLAN, OVERLAP, EXPORT = "plan", "overlap", "export"
 
 
 def plan_folder(project: UUID, plan: UUID) -> str:
@@ -24,13 +24,30 @@ def _forget(_: Session, plan: UUID) -> None:
     """
 
 
-KEPT: Mapping[str, Kept] = {PLAN: Kept(plan_folder, _forget)}
+def _forget_overlap(session: Session, overlap: UUID) -> None:
+    """It lists samples of the data by name."""
+    session.execute(delete(Overlap).where(Overlap.id == overlap))
+
+
+def _forget_export(session: Session, export: UUID) -> None:
+    session.execute(delete(Export).where(Export.id == export))
+
+
+KEPT: Mapping[str, Kept] = {
+    PLAN: Kept(plan_folder, _forget),
+    OVERLAP: Kept(lambda project, id_: f"projects/{project}/overlaps/{id_}/", _forget_overlap),
+    EXPORT: Kept(lambda project, id_: f"projects/{project}/exports/{id_}/", _forget_export),
+}
+"""Overlaps and exports keep no objects: their folders are empty."""
 
 
 def _named(tx: Tx, plan: UUID, _: Sequence[str]) -> set[str]:
     predictions = tx.session.scalars(select(Prediction.key).where(Prediction.plan == plan))
     reports = tx.session.scalars(select(Evaluation.report_key).where(Evaluation.plan == plan))
-    return {*predictions, *reports}
+    redacted = tx.session.scalars(
+        select(Redaction.report_key).join(Evaluation).where(Evaluation.plan == plan)
+    )
+    return {*predictions, *reports, *redacted}
 
 
 NAMED: Mapping[str, Named] = {"plans": _named}

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from api_schemas.base import DatasetRef
 from api_schemas.evaluation import MACRO, PlanPost
 from services.evaluation.models import Plan, Prediction
+from services.evaluation.service.keeping import plan_folder
 from services.evaluation.service.problems import (
     PlanClosed,
     PlanInconsistent,
@@ -116,3 +117,7 @@ def find_of_experiment(session: Session, caller: Caller, experiment: UUID) -> Pl
 def received(session: Session, plan: UUID) -> int:
     query = select(func.count()).select_from(Prediction).where(Prediction.plan == plan)
     return session.scalars(query).one()
+
+
+def report_key(plan: Plan, sha256: str) -> str:
+    return f"{plan_folder(plan.project, plan.id)}reports/{sha256[:16]}.html"

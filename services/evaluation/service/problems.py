@@ -1,6 +1,6 @@
 """What can go wrong with an evaluation, as problems that own their status."""
 
-from services.kit.errors import Conflict, NotFound, TooLarge, Unprocessable
+from services.kit.errors import Conflict, Forbidden, NotFound, TooLarge, Unprocessable
 
 
 class PlanUnknown(NotFound):
@@ -54,3 +54,56 @@ class PredictionsTooLarge(TooLarge):
 class PredictionsDamaged(Conflict):
     slug = "predictions-damaged"
     title = "Stored predictions are gone, or no longer what was sent"
+
+
+class DataUnknown(NotFound):
+    slug = "data-unknown"
+    title = "There is no such dataset or generation"
+
+
+class DataNotReady(Conflict):
+    slug = "data-not-ready"
+    title = "The data has no manifest (yet)"
+
+
+class SetEmpty(Unprocessable):
+    slug = "set-empty"
+    title = "The set has no images"
+
+
+class WithoutImages(Unprocessable):
+    slug = "data-without-images"
+    title = "The data is a table without images"
+
+
+class ImageDamaged(Conflict):
+    slug = "image-damaged"
+    title = "An image is missing or is not what its manifest says"
+
+
+class OverlapUnknown(NotFound):
+    pass
+
+
+class TooManyToCompare(Unprocessable):
+    slug = "too-many-to-compare"
+    title = "Too many images to compare each with each"
+
+
+class ExportUnknown(NotFound):
+    pass
+
+
+class ExportForbidden(Forbidden):
+    slug = "export-forbidden"
+    title = "The terms of the data forbid that"
+
+
+class ExportNotReady(Conflict):
+    slug = "export-not-ready"
+    title = "The export has not been checked (yet)"
+
+
+class DataChanged(Conflict):
+    slug = "data-changed"
+    title = "The data is no longer what was to be exported"

@@ -13,6 +13,7 @@ from PIL import Image
 from api_schemas.base import DataRef, DatasetRef
 from api_schemas.evaluation import PlannedTest, PlanPost
 from api_schemas.findings import FINDINGS, PRESENT
+from api_schemas.terms import UNSTATED, Licence, strictest
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.reports.facts import Contact, Kind, Pair, Pixels, TestFacts
 from services.kit.auth import Caller
@@ -32,6 +33,7 @@ class Data:
     title: str | None = None
     manifest: str | None = None
     terms: str = ""
+    licence: Licence = UNSTATED
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,18 @@ class Sources:
         )
         return facts, data.phantom
 
+    def licence(self, caller: Caller, plan: PlanPost) -> Licence:
+        """The strictest of all data that the report tells of."""
+        refs = [*(test.data for test in plan.tests), *_shown(plan)]
+        known = [self.data(caller, ref) for ref in dict.fromkeys(refs)]
+        return strictest([data.licence for data in known if data.kind != "unknown"])
+
+    def shown(self, caller: Caller, plan: PlanPost) -> dict[str, str | None]:
+        """By reference, the manifest's digest of the data whose images a report shows, as it is
+        now; None for what is gone.
+        """
+        return {ref.model_dump_json(): self.data(caller, ref).manifest for ref in _shown(plan)}
+
     def contact(self, caller: Caller, plan: PlanPost) -> Contact | str:
         """The plan's contact sheet, or why there is none."""
         sheet = plan.contact_sheet
@@ -89,10 +103,11 @@ class Sources:
             view = self.datasets.dataset(caller, ref.dataset)
             digest = view.manifest.digest if view.manifest else None
             kind: Kind = view.kind.value
-            return Data(kind, kind == "phantom", view.name, digest, view.terms)
+            return Data(kind, kind == "phantom", view.name, digest, view.terms, view.licence)
         cohort = self.generations.generation(caller, ref.generation)
         digest = cohort.manifest.digest if cohort.manifest else None
-        return Data("synthetic", bool(cohort.phantom), cohort.name, digest, cohort.terms)
+        phantom = bool(cohort.phantom)
+        return Data("synthetic", phantom, cohort.name, digest, cohort.terms, cohort.licence)
 
     def _rows(self, caller: Caller, ref: DataRef) -> list[Row]:
         table = self._manifest(caller, ref)
@@ -113,6 +128,11 @@ class Sources:
         content = self.store.get(row["image_key"], row["image_sha256"])
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             return np.asarray(image.convert("L"))
+
+
+def _shown(plan: PlanPost) -> list[DataRef]:
+    sheet = plan.contact_sheet
+    return [] if sheet is None else [ref for ref in (sheet.real, sheet.synthetic) if ref]
 
 
 def pairs_of(real: Sequence[Row], synthetic: Sequence[Row]) -> list[tuple[Row, Row | None]]:

@@ -39,7 +39,7 @@ def auroc_inference(A: Estimate) -> Inference:
     V, nu = A.V, A.nu
     if V is None or nu is None:
         return Inference(value)
-    half = _t(nu, LEVEL) * math.sqrt(V) / (value * (1 - value))
+    half = t_quantile(nu, LEVEL) * math.sqrt(V) / (value * (1 - value))
     low, high = float(expit(logit(value) - half)), float(expit(logit(value) + half))
     return Inference(value, low, high, nu=nu)
 
@@ -61,7 +61,7 @@ def difference_inference(D: Estimate) -> Inference:
 
 
 def difference_interval(D: float, V: float, nu: float, level: float) -> tuple[float, float]:
-    half = _t(nu, level) * math.sqrt(V)
+    half = t_quantile(nu, level) * math.sqrt(V)
     return max(-1.0, D - half), min(1.0, D + half)
 
 
@@ -99,5 +99,5 @@ def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
 
 
-def _t(nu: float, level: float) -> float:
+def t_quantile(nu: float, level: float) -> float:
     return float(student.ppf(0.5 + level / 2, nu))

@@ -19,6 +19,7 @@ from services.generation.service.generators import (
     waits_for,
 )
 from services.generation.service.keeping import GENERATION
+from services.generation.service.origins import Origins
 from services.generation.service.problems import (
     GenerationUnknown,
     ImageUnknown,
@@ -26,7 +27,7 @@ from services.generation.service.problems import (
     SourceFailed,
 )
 from services.generation.service.rendering import RENDER, batch_shape, check_order
-from services.generation.views import generation_view, image_view
+from services.generation.views import generation_view, generator_view, image_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import earlier, once, page
@@ -51,6 +52,7 @@ class Generations:
         self._store = store
         self._datasets = datasets
         self._generators = generators
+        self._origins = Origins(datasets)
 
     def order(self, caller: Caller, request: GenerateRequest, key: str | None) -> GenerationView:
         """Queue synthetic patients; what is still in the making is waited for.
@@ -63,7 +65,11 @@ class Generations:
 
     def generation(self, caller: Caller, generation: UUID) -> GenerationView:
         with self._db.transaction() as tx:
-            return self._view(tx, _find(tx.session, caller, generation))
+            row = _find(tx.session, caller, generation)
+            view = self._view(tx, row)
+            generator = tx.session.get_one(Generator, row.generator)
+            origin = generator_view(generator, self._jobs.view(tx, generator.job))
+        return self._origins.of_generation(caller, view, origin)
 
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[GenerationView]:
         """The project's generations, newest first."""
@@ -122,7 +128,7 @@ class Generations:
         with self._db.transaction() as tx:
             row = _find(tx.session, caller, generation)
             self._jobs.cancel(tx, row.job)
-            return self._view(tx, row)
+        return self.generation(caller, generation)
 
     def job(self, caller: Caller, generation: UUID) -> UUID:
         with self._db.transaction() as tx:

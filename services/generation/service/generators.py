@@ -9,17 +9,19 @@ from sqlalchemy.orm import Session
 
 from api_schemas.base import JobState, Page
 from api_schemas.datasets import DatasetView
-from api_schemas.generation import GeneratorRequest, GeneratorView
+from api_schemas.generation import GeneratorRequest, GeneratorView, Seen
 from api_schemas.manifest import from_parquet
 from services.generation.models import Generator, Loss
 from services.generation.ports.engine import PRESET_FACTS
 from services.generation.ports.providers import Datasets
 from services.generation.service.keeping import GENERATOR
+from services.generation.service.origins import Origins
 from services.generation.service.population import POPULATION, Population
 from services.generation.service.problems import (
     NOT_FOUND,
     DatasetUnknown,
     GeneratorUnknown,
+    NothingToTrainOn,
     NotReady,
     SizeDiffers,
     SourceFailed,
@@ -47,6 +49,7 @@ class Generators:
         self._jobs = jobs
         self._store = store
         self._datasets = datasets
+        self._origins = Origins(datasets)
         self._read = lru_cache(POPULATIONS_KEPT)(self._read_population)
 
     def order(self, caller: Caller, request: GeneratorRequest, key: str | None) -> GeneratorView:
@@ -57,7 +60,8 @@ class Generators:
 
     def generator(self, caller: Caller, generator: UUID) -> GeneratorView:
         with self._db.transaction() as tx:
-            return self._view(tx, find_generator(tx.session, caller, generator))
+            view = self._view(tx, find_generator(tx.session, caller, generator))
+        return self._origins.of_generator(caller, view)
 
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[GeneratorView]:
         """The project's generators, newest first, without their loss curves."""
@@ -75,9 +79,9 @@ class Generators:
                 newest_first=True,
             )
 
-    def generator_patients(self, caller: Caller, generator: UUID) -> list[str]:
-        """Pseudonyms of everyone whose images it was trained on; 409 while nobody knows."""
-        return self.population(caller, generator).patients
+    def generator_seen(self, caller: Caller, generator: UUID) -> Seen:
+        """Whom and which images it was trained on; 409 while nobody knows."""
+        return self.population(caller, generator).seen
 
     def population(self, caller: Caller, generator: UUID) -> Population:
         with self._db.transaction() as tx:
@@ -92,7 +96,7 @@ class Generators:
         with self._db.transaction() as tx:
             row = find_generator(tx.session, caller, generator)
             self._jobs.cancel(tx, row.job)
-            return self._view(tx, row)
+        return self.generator(caller, generator)
 
     def job(self, caller: Caller, generator: UUID) -> UUID:
         with self._db.transaction() as tx:
@@ -102,6 +106,8 @@ class Generators:
 
     def _order(self, caller: Caller, request: GeneratorRequest, key: str | None) -> UUID:
         data = usable_dataset(self._datasets, caller, request.dataset, "dataset")
+        if not data.has_images:
+            raise NothingToTrainOn("It was imported without its images", field="dataset")
         size = PRESET_FACTS[request.preset].size_px
         if data.size_px != size:
             raise SizeDiffers(

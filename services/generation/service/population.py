@@ -22,7 +22,7 @@ from api_schemas.findings import (
     Sex,
     contradictions,
 )
-from api_schemas.generation import Condition, ConditionRequest
+from api_schemas.generation import Condition, ConditionRequest, Seen
 from api_schemas.manifest import LABEL_COLUMNS
 from services.generation.ports.engine import NEEDS_ALL
 from services.generation.service.problems import ConditionIncomplete, NobodyMatches
@@ -32,6 +32,7 @@ POPULATION = pa.schema(
     [
         pa.field("patient_id", pa.string(), nullable=False),
         pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("pixel_sha256", pa.string(), nullable=False),
         pa.field("age", pa.int16()),
         pa.field("sex", pa.string()),
         pa.field("race", pa.string()),
@@ -125,8 +126,12 @@ class Population:
         return cls(table, [row_condition(row, encoder) for row in table.to_pylist()], encoder)
 
     @property
-    def patients(self) -> list[str]:
-        return sorted(set(self.table["patient_id"].to_pylist()))
+    def seen(self) -> Seen:
+        """Everyone, and every picture, that is in it."""
+        return Seen(
+            patients=sorted(set(self.table["patient_id"].to_pylist())),
+            images=sorted(set(self.table["pixel_sha256"].to_pylist())),
+        )
 
     def check(self, requests: Sequence[ConditionRequest], *, nearest: bool) -> None:
         """Raise `NobodyMatches` (422, with counts) for the first entry nobody matches."""

@@ -142,6 +142,8 @@ class Rendering:
         """Decide who will be drawn: one row an image, with its whole condition and its seed."""
         row, generator = self._rows(lease)
         request = request_of(row)
+        # looked at before its manifest is read: a withdrawal between the two shows as one
+        mirrored = request.mirror and self._datasets.dataset(lease.caller, request.mirror)
         patients = list(self._patients(lease, request, generator))
         more = [
             {"step": "render", "first": first, "last": min(first + SLICE_IMAGES, len(patients))}
@@ -163,7 +165,11 @@ class Rendering:
                     for index, patient in enumerate(patients)
                 ],
             )
-            tx.session.get_one(Generation, row.id).images = len(patients)
+            row = tx.session.get_one(Generation, row.id)
+            row.images = len(patients)
+            if mirrored:
+                row.mirror_manifest = mirrored.manifest.id if mirrored.manifest else None
+                row.mirror_licence = mirrored.licence.model_dump(mode="json")
 
     def _patients(
         self, lease: Lease, request: GenerateRequest, generator: Generator

@@ -58,7 +58,8 @@ def keep_population(
         row.images = rows.num_rows
         row.patients = len(rows["patient_id"].unique())
         row.site = view.site
-        row.terms = view.terms
+        row.terms = view.terms or view.licence.name
+        row.licence = view.licence.model_dump(mode="json")
         row.phantom = view.kind is DatasetKind.PHANTOM
         row.population_key = key
         row.population_sha256 = digest

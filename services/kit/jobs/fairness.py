@@ -115,6 +115,8 @@ class Ask:
     service: str
     worker: str
     running_cap: int
+    lease_s: float = 60.0
+    """After so long without a sign of life the slice is somebody else's."""
     about: str = "{}"
     """Device, driver and versions as a JSON object, kept with every attempt."""
 

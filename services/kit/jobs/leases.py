@@ -97,6 +97,7 @@ class Lease:
     out_of_touch: bool = False
     began: float = field(default_factory=time.monotonic)
     last_sign: float = field(default_factory=time.monotonic)
+    last_beat: float = field(default_factory=time.monotonic)
     _progress: _Progress | None = None
 
     # ------------------------------------------------------------ for handlers
@@ -107,8 +108,15 @@ class Lease:
         self._progress = _Progress(done, total, unit, message)
 
     def should_stop(self) -> bool:
-        """True when the job was cancelled, the lease lost, or this worker is to shut down."""
+        """True when the job was cancelled, the lease lost, or this worker is to shut down.
+
+        Also when nobody may have heard for the lease's time that we live: a database that is
+        silent answers no heartbeat with an error either.
+        """
         self.last_sign = time.monotonic()
+        if not self.lost.is_set() and self.last_sign - self.last_beat > self._ask.lease_s:
+            self.out_of_touch = True
+            self.lost.set()
         return self.lost.is_set() or self.draining.is_set()
 
     def should_pause(self) -> bool:
@@ -122,10 +130,8 @@ class Lease:
 
     def stop_now(self) -> None:
         """Leave the handler if `should_stop`: `LeaseLost` when it is not ours, else `Released`."""
-        if self.lost.is_set():
-            raise LeaseLost
         if self.should_stop():
-            raise Released("the worker was asked to stop")
+            raise LeaseLost if self.lost.is_set() else Released("the worker was asked to stop")
 
     def note(self, words: str) -> None:
         """Add a line to the job's events. Words for people: no keys, no patient's data."""
@@ -142,10 +148,13 @@ class Lease:
         failpoint("after_write")
 
     @contextmanager
-    def finishing(self, more: Sequence[dict[str, Any]] = ()) -> Generator[Tx]:
+    def finishing(
+        self, more: Sequence[dict[str, Any]] = (), *, last: Sequence[dict[str, Any]] = ()
+    ) -> Generator[Tx]:
         """The transaction that commits the handler's rows and marks the slice done, as one.
 
-        `more` are payloads of further slices of the job; with none left the job has succeeded.
+        `more` are payloads of further slices of the job; `last` of those that follow when no
+        other slice is left to do. With none left at all the job has succeeded.
         """
         failpoint("before_finish")
         with self._db.transaction() as tx:
@@ -154,6 +163,8 @@ class Lease:
             slices.append(tx.session, self.job, more)
             self._flush(tx)
             self._leave(tx, "done")
+            if last and tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
+                slices.append(tx.session, self.job, last)
             if tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
                 moves.end(tx, self._bell, self.job, "succeeded")
         self.lost.set()  # what is finished can be written to no more
@@ -166,6 +177,7 @@ class Lease:
 
     def beat(self) -> bool:
         """Show that we live, and write the latest progress; False when the lease is gone."""
+        asked = time.monotonic()
         with self._db.transaction() as tx:
             if self._progress is not None:
                 self._lock_job(tx)
@@ -174,12 +186,8 @@ class Lease:
                 return False
             self._flush(tx)
             self.others_wait = fairness.others_wait(tx.session, self._ask, self.caller.person)
+        self.last_beat = asked
         return True
-
-    def give_up(self) -> None:
-        """Write nothing more: for too long nobody has heard that we live."""
-        self.out_of_touch = True
-        self.lost.set()
 
     def give_back(self, reason: str, delay_s: float = 0.0, *, crashed: bool = False) -> None:
         """Queue the slice again, saying why; after the third crash its job is set aside."""

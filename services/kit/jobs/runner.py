@@ -45,7 +45,6 @@ class Runner:
         handlers: Mapping[str, Handler],
         ask: Ask,
         *,
-        lease_s: float = 60.0,
         heartbeat_s: float = 10.0,
         stall_s: float = 900.0,
         device: str | None = None,
@@ -55,7 +54,6 @@ class Runner:
         self._bell = bell
         self._handlers = handlers
         self._ask = ask
-        self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
         self._stall_s = stall_s
         self._device = device
@@ -158,20 +156,16 @@ class Runner:
             thread.join()
 
     def _beat_until(self, lease: Lease, over: threading.Event) -> None:
-        beaten = time.monotonic()
         while not over.wait(min(TICK_S, self._heartbeat_s)) and not lease.lost.is_set():
             now = time.monotonic()
             if now - lease.last_sign > self._stall_s:
                 self._end_stalled(lease)
-            if not lease.unwritten and now - beaten < self._heartbeat_s:
+            if not lease.unwritten and now - lease.last_beat < self._heartbeat_s:
                 continue
             try:
                 lease.beat()
-                beaten = now
             except DATABASE_AWAY as error:
                 log.warning("heartbeat missed", error=type(error).__name__)
-                if now - beaten > self._lease_s:
-                    lease.give_up()
 
     def _end_stalled(self, lease: Lease) -> None:
         log.error("no progress within the stall limit; ending this process", limit_s=self._stall_s)

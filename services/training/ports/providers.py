@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
 from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
-from api_schemas.generation import GenerationView, GeneratorView
+from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 
 
@@ -24,7 +24,7 @@ class Generations(Protocol):
 
     def generator(self, caller: Caller, generator: UUID, /) -> GeneratorView: ...
 
-    def generator_patients(self, caller: Caller, generator: UUID, /) -> list[str]: ...
+    def generator_seen(self, caller: Caller, generator: UUID, /) -> Seen: ...
 
 
 class Evaluation(Protocol):

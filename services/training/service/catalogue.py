@@ -8,10 +8,11 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
-from api_schemas.generation import TRAINING_SET_UNKNOWN
+from api_schemas.generation import TRAINING_SET_UNKNOWN, Seen
+from api_schemas.terms import Licence
 from api_schemas.training import Arm, ExperimentRequest
 from services.kit.auth import Caller
-from services.kit.errors import Conflict, NotFound, ProblemError
+from services.kit.errors import Conflict, NotFound, ProblemError, Unprocessable
 from services.training.ports.providers import Datasets, Generations
 
 T = TypeVar("T")
@@ -29,6 +30,11 @@ class DataFailed(Conflict):
     title = "The data was never made"
 
 
+class DataWithoutImages(Unprocessable):
+    slug = "data-without-images"
+    title = "The data is a table without images"
+
+
 @dataclass(frozen=True)
 class Listed:
     """A dataset or cohort as it stands. `digest` is its manifest's, once there is one.
@@ -41,7 +47,9 @@ class Listed:
     job: JobView
     size_px: int | None
     digest: str | None
+    licence: Licence
     generator: UUID | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -68,6 +76,14 @@ def ref_key(ref: DataRef) -> str:
     if isinstance(ref, DatasetRef):
         return f"dataset/{ref.dataset}"
     return f"generation/{ref.generation}"
+
+
+def ref_of(key: str) -> DataRef:
+    """The reference that `ref_key` made this word of."""
+    kind, _, made = key.partition("/")
+    if kind == "generation":
+        return GenerationRef(generation=UUID(made))
+    return DatasetRef(dataset=UUID(made))
 
 
 class Catalogue:
@@ -101,10 +117,10 @@ class Catalogue:
             return self._generations.cohort_manifest(caller, ref.generation)
         return self._datasets.dataset_manifest(caller, ref.dataset)
 
-    def patients_seen(self, caller: Caller, generator: UUID) -> frozenset[str] | None:
+    def seen(self, caller: Caller, generator: UUID) -> Seen | None:
         """None where nobody knows: it was imported, and nobody has named its training set."""
         try:
-            return frozenset(self._generations.generator_patients(caller, generator))
+            return self._generations.generator_seen(caller, generator)
         except ProblemError as error:
             if error.problem.type != UNKNOWN:
                 raise
@@ -112,14 +128,25 @@ class Catalogue:
 
     def _dataset(self, caller: Caller, ref: DatasetRef, field: str) -> Listed:
         view = self._datasets.dataset(caller, ref.dataset)
+        if not view.has_images:
+            raise DataWithoutImages("It was imported without its images", field=field)
         digest = view.manifest.digest if view.manifest else None
-        return Listed(ref, field, view.job, view.size_px, digest)
+        return Listed(ref, field, view.job, view.size_px, digest, view.licence)
 
     def _cohort(self, caller: Caller, ref: GenerationRef, field: str) -> Listed:
         view = self._generations.generation(caller, ref.generation)
         generator = self._generations.generator(caller, view.generator)
         digest = view.manifest.digest if view.manifest else None
-        return Listed(ref, field, view.job, generator.size_px, digest, view.generator)
+        return Listed(
+            ref,
+            field,
+            view.job,
+            generator.size_px,
+            digest,
+            view.licence,
+            view.generator,
+            tuple(view.flags or ()),
+        )
 
 
 def _known(field: str, look: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from api_schemas.base import DataRef
 from api_schemas.findings import FINDINGS, Finding
+from api_schemas.generation import Seen
 from api_schemas.training import ExperimentRequest
 from services.kit.errors import Conflict, Unprocessable
 from services.training.service.catalogue import Listed
@@ -167,25 +168,49 @@ def no_shared_patients(
             earlier["validation"] = mine
 
 
+def shared_pictures(
+    samples: Mapping[DataRef, Samples], training: Mapping[DataRef, Rows], held: EvaluationSets
+) -> Iterator[tuple[str, str]]:
+    """(field, what is shared) for every evaluation set with pictures that an earlier set has too,
+    pixel for pixel, under whatever patient.
+    """
+    earlier = {
+        f"training source {i + 1}": _pictures(samples, ref, rows)
+        for i, (ref, rows) in enumerate(training.items())
+    }
+    for field, (ref, rows) in held.items():
+        mine = _pictures(samples, ref, rows)
+        for name, theirs in earlier.items():
+            shared = len(mine & theirs)
+            if shared:
+                yield field, f"{shared} of the {len(mine)} pictures are in {name} too"
+        if field == "validation":
+            earlier["validation"] = mine
+
+
 def seen_by_generators(
     samples: Mapping[DataRef, Samples],
     held: EvaluationSets,
-    seen: Mapping[UUID, frozenset[str] | None],
+    seen: Mapping[UUID, Seen | None],
 ) -> Iterator[tuple[str, str]]:
-    """(field, what was seen) for every evaluation set with patients that a generator saw.
-
-    One of which nobody knows whom it saw may have seen everybody.
+    """(field, what was seen) for every evaluation set with patients or pictures that a generator
+    saw. One of which nobody knows whom it saw may have seen everybody.
     """
+    known = {g: s and (frozenset(s.patients), frozenset(s.images)) for g, s in seen.items()}
     for field, (ref, rows) in held.items():
-        mine = _patients(samples, ref, rows)
-        for generator, patients in seen.items():
-            if patients is None:
+        patients, pictures = _patients(samples, ref, rows), _pictures(samples, ref, rows)
+        for generator, saw in known.items():
+            if saw is None:
                 yield field, f"generator {generator} saw nobody knows whom"
-                continue
-            shared = len(mine & patients)
-            if shared:
-                yield field, f"generator {generator} saw {shared} of the {len(mine)} patients"
+            elif shared := len(patients & saw[0]):
+                yield field, f"generator {generator} saw {shared} of the {len(patients)} patients"
+            elif shared := len(pictures & saw[1]):
+                yield field, f"generator {generator} saw {shared} of the {len(pictures)} pictures"
 
 
 def _patients(samples: Mapping[DataRef, Samples], ref: DataRef, rows: Rows) -> frozenset[str]:
     return frozenset(samples[ref].patients[rows].tolist())
+
+
+def _pictures(samples: Mapping[DataRef, Samples], ref: DataRef, rows: Rows) -> frozenset[str]:
+    return frozenset(samples[ref].pixels[rows].tolist())

@@ -29,6 +29,7 @@ from services.training.service.arms import expand, planned_arm, primary_of, sour
 from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import Catalogue, references
 from services.training.service.keeping import EXPERIMENT
+from services.training.service.origins import Origins
 from services.training.service.planning import Planner
 from services.training.views import arm_views, classifier_view, experiment_view
 
@@ -55,6 +56,7 @@ class Experiments:
         self._jobs = jobs
         self._catalogue = catalogue
         self._planner = Planner(catalogue)
+        self._origins = Origins(catalogue)
         self._evaluation = evaluation
 
     def create(
@@ -70,11 +72,13 @@ class Experiments:
             made = once(
                 tx, caller, idempotency_key, request, lambda: self._make(tx, caller, request)
             )
-            return self._view(tx, _mine(tx.session, caller, made))
+        return self.experiment(caller, made)
 
     def experiment(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
-            return self._view(tx, _mine(tx.session, caller, experiment))
+            row = _mine(tx.session, caller, experiment)
+            view = experiment_view(row, self._jobs.view(tx, row.job))
+        return self._origins.of_experiment(caller, view, _manifests(row))
 
     def experiments(self, caller: Caller, cursor: str | None, limit: int) -> Page[ExperimentView]:
         """The project's experiments, the newest first."""
@@ -98,8 +102,8 @@ class Experiments:
 
     def cancel(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
-            row = _mine(tx.session, caller, experiment)
-            return experiment_view(row, self._jobs.cancel(tx, row.job))
+            self._jobs.cancel(tx, _mine(tx.session, caller, experiment).job)
+        return self.experiment(caller, experiment)
 
     def classifier(self, caller: Caller, classifier: UUID) -> ClassifierView:
         with self._db.transaction() as tx:
@@ -108,10 +112,8 @@ class Experiments:
             row = tx.session.scalars(there).one_or_none()
             if row is None:
                 raise ClassifierUnknown("There is no such classifier here")
-            return classifier_view(row)
-
-    def _view(self, tx: Tx, row: Experiment) -> ExperimentView:
-        return experiment_view(row, self._jobs.view(tx, row.job))
+            manifests = _manifests(tx.session.get_one(Experiment, row.experiment))
+        return self._origins.of_classifier(caller, classifier_view(row), manifests)
 
     def _make(self, tx: Tx, caller: Caller, request: ExperimentRequest) -> UUID:
         arms = expand(request)
@@ -217,6 +219,11 @@ def _contact_sheet(arms: Sequence[Arm]) -> ContactSheet | None:
     real = next((ref for ref in used if isinstance(ref, DatasetRef)), None)
     synthetic = next((ref for ref in used if isinstance(ref, GenerationRef)), None)
     return None if real is None else ContactSheet(real=real, synthetic=synthetic)
+
+
+def _manifests(row: Experiment) -> dict[str, str]:
+    """The digests of the manifests it was planned on, by reference; none before it is planned."""
+    return (row.blueprint or {}).get("manifests", {})
 
 
 def _mine(session: Session, caller: Caller, experiment: UUID) -> Experiment:

@@ -108,11 +108,13 @@ class Materials:
         return Held(samples, rows, pixels)
 
     def _read(self, caller: Caller, blueprint: Blueprint, ref: DataRef) -> Samples:
+        """The samples that were planned on; asks each time whether they still are the data's, for
+        a patient may have been withdrawn.
+        """
         planned = blueprint.manifests[ref_key(ref)]
+        if self._catalogue.look(caller, ref, ref_key(ref)).digest != planned:
+            raise ManifestChanged(f"{ref_key(ref)} has another manifest than was planned on")
         if planned not in self._samples:
-            listed = self._catalogue.look(caller, ref, ref_key(ref))
-            if listed.digest != planned:
-                raise ManifestChanged(f"{ref_key(ref)} has another manifest than was planned on")
             self._samples[planned] = read_samples(self._catalogue.manifest(caller, ref))
         self._samples.move_to_end(planned)
         while len(self._samples) > MANIFESTS_KEPT:

@@ -44,7 +44,7 @@ class Planner:
         unit = len(training[yardstick(request, arms)])
         images = _images(arms, training, unit, listed)
         checks.no_shared_patients(samples, training, held)
-        waived = self._generator_leakage(caller, request, samples, held, listed)
+        waived = self._leakage(caller, request, samples, training, held, listed)
         steps = steps_by_arm(arms, primary_of(request, arms), images, request.classifier)
         return Blueprint(
             labels=labels,
@@ -58,18 +58,22 @@ class Planner:
             waived=waived,
         )
 
-    def _generator_leakage(
+    def _leakage(
         self,
         caller: Caller,
         request: ExperimentRequest,
         samples: Mapping[DataRef, Samples],
+        training: Mapping[DataRef, Rows],
         held: checks.EvaluationSets,
         listed: Mapping[DataRef, Listed],
     ) -> list[str]:
         """What is waived; raises `LeakageFound` unless the request allows it."""
         generators = {each.generator for each in listed.values() if each.generator is not None}
-        seen = {g: self._catalogue.patients_seen(caller, g) for g in sorted(generators)}
-        found = list(checks.seen_by_generators(samples, held, seen))
+        seen = {g: self._catalogue.seen(caller, g) for g in sorted(generators)}
+        found = [
+            *checks.shared_pictures(samples, training, held),
+            *checks.seen_by_generators(samples, held, seen),
+        ]
         if found and not request.allow_leakage:
             field, what = found[0]
             raise LeakageFound(f"Of this set, {what}", field=field)

@@ -31,6 +31,7 @@ class Samples:
     ids: Strings
     keys: Strings
     digests: Strings
+    pixels: Strings  # digests of the grey levels: equal for equal pictures
     patients: Strings
     splits: Strings
     replicas: NDArray[np.int64]
@@ -55,6 +56,7 @@ def read_samples(manifest: pa.Table) -> Samples:
         ids=strings("sample_id"),
         keys=strings("image_key"),
         digests=strings("image_sha256"),
+        pixels=strings("pixel_sha256"),
         patients=strings("patient_id"),
         splits=strings("split"),
         replicas=numbers("replica", 0).astype(np.int64),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas.datasets import PhantomSite
 from api_schemas.findings import FINDINGS, Race, Sex, View
+from api_schemas.imports import PhantomSite
 from services.datasets.importers.phantom.anatomy import (
     POSE_DRAWS,
     SHAPE_DRAWS,

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from api_schemas.datasets import PhantomSite
 from api_schemas.findings import (
     ABSENT,
     FINDINGS,
@@ -17,6 +16,7 @@ from api_schemas.findings import (
     Sex,
     View,
 )
+from api_schemas.imports import PhantomSite
 
 BLANK_SHARE = 0.05
 UNCERTAIN_SHARE = 0.03

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from api_schemas.datasets import PhantomImport
+from api_schemas.imports import PhantomImport
+from services.datasets.importers.images import picture
 from services.datasets.importers.phantom.drawing import draw
 from services.datasets.importers.phantom.population import PhantomSample, patient
-from services.datasets.importers.source import Entry, Pixels
+from services.datasets.importers.source import Decoders, Entry, Picture
 
 DRAWN_AT_ONCE = 32
 STATEMENT = "Drawn chest X-ray phantom: no patient, no radiograph."
@@ -18,7 +19,7 @@ class PhantomSource:
     def __init__(self, request: PhantomImport) -> None:
         self._request = request
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, decoders: Decoders) -> Iterator[Entry]:  # noqa: ARG002 - nothing to decode
         line = 0
         for index in range(self._request.patients):
             for sample in patient(self._request.site, index, self._request.seed):
@@ -34,15 +35,17 @@ class PhantomSource:
                     labels=sample.labels,
                 )
 
-    def pictures(self, places: Sequence[str]) -> Iterator[Pixels]:
+    def pictures(self, places: Sequence[str], decoders: Decoders) -> Iterator[Picture]:  # noqa: ARG002 - likewise
+        text = self._inscription()
         for i in range(0, len(places), DRAWN_AT_ONCE):
             samples = [self._sample(place) for place in places[i : i + DRAWN_AT_ONCE]]
-            yield from draw(samples, self._request.size_px)
+            for pixels in draw(samples, self._request.size_px):
+                yield picture(pixels, text)
 
     def remarks(self) -> list[str]:
         return [STATEMENT]
 
-    def inscription(self) -> dict[str, str]:
+    def _inscription(self) -> dict[str, str]:
         told = {
             "phantom": True,
             "synthetic": False,

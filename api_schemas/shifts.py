@@ -1,0 +1,70 @@
+"""How two sets of images differ, on the wire."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from api_schemas.base import DataSplit, Digest, EvaluationSplit, Wire
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+DataWord = Annotated[str, StringConstraints(pattern=rf"^(dataset|generation)/{_UUID}$")]
+"""A reference to data as one word: `dataset/{id}` or `generation/{id}`."""
+
+
+class ShiftQuery(Wire):
+    """Which two sets are compared. `first` and `second` are `dataset/{id}` or `generation/{id}`."""
+
+    first: DataWord
+    first_split: EvaluationSplit = "all"
+    second: DataWord
+    second_split: EvaluationSplit = "all"
+    format: Literal["json", "svg"] = "json"
+
+
+class ComparedSet(Wire):
+    """One side of a comparison, in the version that was compared."""
+
+    set: DataSplit
+    name: str
+    manifest: Digest
+    images: int
+    patients: int
+
+
+class Measured(Wire):
+    """A share or mean over `images` images of which it is known; bounds are at 95 %.
+
+    A bound is null where patients are too few to say.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    images: int
+
+
+class ShiftRow(Wire):
+    """One number of both sets, and the second minus the first, by 95 % intervals.
+
+    `attribute` `finding`: the share of images with a finding among those in which it is present
+    or absent (uncertain and blank do not count). `sex`, `race`, `view`, `age` (by decade): the
+    share of a value among images that state the attribute. `age` `mean`: years. `not stated`:
+    the share of images without the attribute or label. All intervals cluster by patient.
+    """
+
+    attribute: Literal["finding", "sex", "age", "race", "view", "not stated"]
+    value: str
+    first: Measured | None
+    second: Measured | None
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+class Shift(Wire):
+    """How the second set differs from the first. A null side: nothing known there."""
+
+    first: ComparedSet
+    second: ComparedSet
+    shared_patients: int = Field(description="patients of both sets; the intervals know of them")
+    rows: list[ShiftRow]

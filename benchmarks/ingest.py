@@ -1,0 +1,202 @@
+"""`python -m benchmarks.ingest`: importing beside the bare computation, and a table of real size.
+
+Starts an installation of its own in a temporary folder and takes it down again. Makes its own
+data: JPEGs of CheXpert's original size out of phantoms, and a label table of CheXpert's real size
+and columns, all made up.
+"""
+
+import csv
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from api_schemas.client import Client, wait
+from api_schemas.imports import ChexpertImport, CsvImport, FilesRequest, PhantomSite
+from services.datasets.importers.chexpert import OFFICIAL
+from services.datasets.importers.images import picture
+from services.datasets.importers.phantom import draw, population
+from services.datasets.importers.preparing import prepare
+from services.datasets.importers.source import Preparation, Unreadable
+from services.local.launcher import Launcher
+
+DISTINCT, IMAGES = 128, 1024
+WIDTH, HEIGHT = 2320, 2828
+SIZE_PX = 256
+ROUNDS = 3
+ROWS, FRONTAL = 223_414, 191_027
+PATIENTS = 64_540
+LIMIT_S = 1800.0
+LABELS = ("", "", "", "1.0", "0.0", "-1.0")
+
+
+# ---------------------------------------------------------------- images
+
+
+def make_images(folder: Path) -> Path:
+    """A table of large JPEGs: a dozen phantoms, enlarged, each with grain of its own."""
+    samples = population(PhantomSite.A, 12, seed=1)[:12]
+    rng = np.random.default_rng(1)
+    large = [
+        np.asarray(Image.fromarray(p).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
+        for p in draw(samples, SIZE_PX)
+    ]
+    grain = rng.normal(0, 4, (HEIGHT, WIDTH)).astype(np.int16)
+    rows: list[str] = []
+    for n in range(IMAGES):
+        path = folder / f"{n}.jpg"
+        if n < DISTINCT:
+            noisy = large[n % 12] + np.roll(grain, n * 37, axis=1)
+            Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=85)
+        else:
+            path.hardlink_to(folder / f"{n % DISTINCT}.jpg")
+        rows.append(f"{path.name},{n // 3}")
+    table = folder / "images.csv"
+    table.write_text("Path,PID\n" + "\n".join(rows) + "\n")
+    return table
+
+
+def bare(folder: Path) -> tuple[float, float]:
+    """Images a second that all cores decode, resize and encode, and do nothing else.
+
+    And the processor's milliseconds an image, which other work on the machine does not change.
+    """
+    cores = os.cpu_count() or 1
+    command = [sys.executable, "-m", "benchmarks.ingest", "--bare", str(folder), str(cores)]
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [*command, str(n)],
+            env={**os.environ, **alone},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(cores)
+    ]
+    for worker in workers:
+        assert worker.stdout  # noqa: S101 - pipes were asked for
+        worker.stdout.readline()  # has imported everything
+    began = time.perf_counter()
+    used = sum(float(worker.communicate("go\n")[0]) for worker in workers)
+    return IMAGES / (time.perf_counter() - began), 1000 * used / IMAGES
+
+
+def bare_worker(folder: Path, cores: int, mine: int) -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    how = Preparation(SIZE_PX, "paper")
+    before = time.process_time()
+    for n in range(mine, IMAGES, cores):
+        pixels = prepare((folder / f"{n}.jpg").read_bytes(), how)
+        if not isinstance(pixels, Unreadable):
+            picture(pixels)
+    print(time.process_time() - before)
+
+
+def through_the_service(client: Client, launcher: Launcher, table: Path) -> tuple[float, float]:
+    """Likewise, from the request to the manifest; every process of the installation counts."""
+    request = CsvImport(
+        format="chexpert_csv", name="bench", path=str(table), site="bench", size_px=SIZE_PX
+    )
+    before = _cpu_s(launcher)
+    seconds = _imported(client, request, poll_s=1.0)[1]
+    return IMAGES / seconds, 1000 * (_cpu_s(launcher) - before) / IMAGES
+
+
+def _cpu_s(launcher: Launcher) -> float:
+    """What all processes have used so far, the decoders and the servers' helpers included."""
+    roots = [psutil.Process(row.pid) for row in launcher.status() if row.pid is not None]
+    everyone = {p for root in roots for p in (root, *root.children(recursive=True))}
+    times = [process.cpu_times() for process in everyone]
+    return sum(each.user + each.system for each in times)
+
+
+# ---------------------------------------------------------------- the table
+
+
+def make_table(folder: Path) -> None:
+    """train.csv as CheXpert's, of its size; every value made up."""
+    chance = random.Random(1)
+    with (folder / "train.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(OFFICIAL)
+        writer.writerows(_rows(chance))
+
+
+def _rows(chance: random.Random) -> Iterator[list[str]]:
+    lateral = set(chance.sample(range(ROWS), ROWS - FRONTAL))
+    for n in range(ROWS):
+        patient = 1 + n * PATIENTS // ROWS
+        plane = "lateral" if n in lateral else "frontal"
+        path = f"CheXpert-v1.0/train/patient{patient:05d}/study{n}/view1_{plane}.jpg"
+        view = "" if n in lateral else chance.choice(("AP", "AP", "AP", "PA"))
+        sex, age = chance.choice(("Male", "Female")), str(chance.randrange(18, 91))
+        labels = ["", *(chance.choice(LABELS) for _ in OFFICIAL[6:])]
+        yield [path, sex, age, plane.capitalize(), view, *labels]
+
+
+def _imported(client: Client, request: FilesRequest, poll_s: float = 0.1) -> tuple[UUID, float]:
+    """The dataset, and the seconds from the request to the finished manifest."""
+    made = client.post_dataset(request)
+    job = wait(lambda: client.get_dataset(made.id).job, limit_s=LIMIT_S, poll_s=poll_s)
+    if job.finished_at is None:
+        raise RuntimeError("a job that has succeeded has an end")
+    return made.id, (job.finished_at - made.job.created_at).total_seconds()
+
+
+def peak_mib(launcher: Launcher) -> int:
+    """The most memory that the importing worker has held so far."""
+    pid = next(row.pid for row in launcher.status() if row.name == "cpu")
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) >> 10
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        data = Path(temporary) / "data"
+        data.mkdir()
+        launcher = Launcher(Path(temporary) / "state")
+        make_table(data)
+        access = launcher.up([data])
+        try:
+            with Client(access.url, access.key) as client:
+                request = ChexpertImport(
+                    format="chexpert", name="table", path=str(data), images=False
+                )
+                made, seconds = _imported(client, request)
+                view = client.get_dataset(made)
+                print(
+                    f"a table of {ROWS:,} rows without images: {seconds:.1f} s, "
+                    f"{view.manifest.images if view.manifest else 0:,} samples, "
+                    f"{view.rejected:,} lateral; the worker held {peak_mib(launcher)} MiB at most"
+                )
+                table = make_images(data)
+                print(f"\nimages/s, JPEG {WIDTH}x{HEIGHT} to {SIZE_PX} px, {IMAGES} images")
+                for round_ in range(1, ROUNDS + 1):
+                    alone, cost = bare(data)
+                    served, whole = through_the_service(client, launcher, table)
+                    print(
+                        f"  round {round_}: bare on all cores {alone:6.1f}   "
+                        f"imported {served:6.1f}   ratio {served / alone:.2f}   "
+                        f"processor's ms an image {cost:.1f} and {whole:.1f}, "
+                        f"ratio {cost / whole:.2f}"
+                    )
+        finally:
+            launcher.down()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--bare"]:
+        bare_worker(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main()

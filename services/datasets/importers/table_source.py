@@ -1,0 +1,101 @@
+"""A source whose rows stand in tables and whose pictures are files.
+
+Knows no format: a layout reads the tables, and says what a row means.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from api_schemas.base import Split
+from services.datasets.importers.fields import RowUnusable
+from services.datasets.importers.files import Roots
+from services.datasets.importers.source import (
+    Decoders,
+    Entry,
+    Picture,
+    Preparation,
+    Rejected,
+    Unreadable,
+)
+from services.datasets.importers.tables import Row
+
+NOT_FOUND = Unreadable("the image is missing or lies outside the import folders")
+
+
+class Layout(Protocol):
+    """The tables of one format; raises `SourceUnusable` when made of unusable ones."""
+
+    @property
+    def images(self) -> Path:
+        """The folder in which places are paths."""
+        ...
+
+    def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
+        """Every record with its line; a list of fields where it does not fit the header."""
+        ...
+
+    def entry(self, line: int, row: Row) -> Entry:
+        """What a row means; raises `RowUnusable`."""
+        ...
+
+    def remarks(self) -> list[str]:
+        """Complete once the rows have been read."""
+        ...
+
+
+@dataclass
+class _Seen:
+    """What earlier rows said, against which a later one is checked."""
+
+    places: dict[str, int] = field(default_factory=dict[str, int])
+    splits: dict[str, Split] = field(default_factory=dict[str, Split])
+
+    def accept(self, sample: Entry) -> None:
+        """Raises `RowUnusable` for a repeated picture or a patient of two splits."""
+        first = self.places.setdefault(sample.place, sample.line)
+        if first != sample.line:
+            raise RowUnusable(f"the same picture as line {first}")
+        if sample.split is not None:
+            stated = self.splits.setdefault(sample.patient, sample.split)
+            if stated != sample.split:
+                del self.places[sample.place]
+                raise RowUnusable(f"split {sample.split}, but the patient is in {stated} above")
+
+    def remarks(self) -> list[str]:
+        if not self.splits:
+            return []
+        return [f"the source states the split of {len(self.splits)} patients"]
+
+
+class TableSource:
+    """The rows and pictures of one layout."""
+
+    def __init__(self, layout: Layout, roots: Roots, how: Preparation) -> None:
+        self._layout = layout
+        self._roots = roots
+        self._how = how
+        self._remarks: list[str] = []
+
+    def entries(self, decoders: Decoders) -> Iterator[Entry | Rejected]:  # noqa: ARG002 - no picture is read
+        seen = _Seen()
+        for line, row in self._layout.rows():
+            try:
+                if isinstance(row, list):
+                    raise RowUnusable(f"{len(row)} fields, which is not what the header has")  # noqa: TRY301 - one exit for all reasons
+                sample = self._layout.entry(line, row)
+                seen.accept(sample)
+            except RowUnusable as error:
+                yield Rejected(line, str(error), error.code)
+                continue
+            yield sample
+        self._remarks = [*self._layout.remarks(), *seen.remarks()]
+
+    def pictures(self, places: Sequence[str], decoders: Decoders) -> Iterator[Picture | Unreadable]:
+        images = self._layout.images
+        paths = [self._roots.below(images, place) or NOT_FOUND for place in places]
+        return decoders.pictures(paths, self._how)
+
+    def remarks(self) -> list[str]:
+        return self._remarks

@@ -1,0 +1,173 @@
+"""CSV files of unknown honesty and unknown making, read row by row in bounded memory.
+
+UTF-8 with or without a byte order mark, or Latin-1; commas, semicolons or tabs; plain or gzip.
+What had to be guessed is said in the remarks, and what cannot be guessed is refused.
+"""
+
+import codecs
+import csv
+import gzip
+import zlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from io import BufferedIOBase
+from pathlib import Path
+
+from services.datasets.importers.source import ColumnsMissing, FileMissing, NotCsv, TableTooLarge
+
+LINE_LIMIT = 1 << 20
+TABLE_LIMIT = 4 << 30
+BLOCK = 1 << 20
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+NOT_LATIN_1 = bytes({*range(0x20), *range(0x7F, 0xA0)} - set(b"\t\n\f\r"))
+"""Control characters: a file that is not UTF-8 and holds one is of no guessable encoding."""
+
+Row = dict[str, str]
+
+
+class Table:
+    """One CSV. Its header is read at once, its rows each time they are asked for.
+
+    `needed` are columns without which it is none; `official` is the order in which its makers
+    publish them; `blame` is the input that named it. Raises `SourceUnusable`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        needed: Sequence[str],
+        *,
+        official: Sequence[str] = (),
+        blame: str = "path",
+    ) -> None:
+        self._path = path
+        self._blame = blame
+        self._remarks: dict[str, None] = {}
+        self._delimiter, self.columns = self._header(self._first_line(), needed)
+        if self._delimiter != ",":
+            self._remark(f"its fields are separated by {DELIMITERS[self._delimiter]}")
+        known = [name for name in self.columns if name in official]
+        if known != [name for name in official if name in known]:
+            self._remark("its columns stand in another order than the published one")
+
+    def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
+        """Every record that is not blank, with the number of the line on which it begins.
+
+        A record of another length than the header's comes as the list of its fields.
+        """
+        names, width = self.columns, len(self.columns)
+        records = self._records(self._encoding())
+        next(records, None)
+        for line, cells in records:
+            yield line, dict(zip(names, cells, strict=True)) if len(cells) == width else cells
+
+    def remarks(self) -> list[str]:
+        return [f"{self._path.name}: {remark}" for remark in self._remarks]
+
+    # ------------------------------------------------------------ how it is written
+
+    def _remark(self, text: str) -> None:
+        self._remarks[text] = None
+
+    def _not_csv(self, why: str) -> NotCsv:
+        return NotCsv(why, field=self._blame)
+
+    def _first_line(self) -> bytes:
+        with closing(self._lines()) as lines:
+            first = next((line for line in lines if line.removeprefix(BOM).strip()), b"")
+        if first.startswith(UTF_16):
+            raise self._not_csv("the file is not UTF-8 or Latin-1 text")
+        return first
+
+    def _header(self, line: bytes, needed: Sequence[str]) -> tuple[str, list[str]]:
+        if line.startswith(BOM):
+            self._remark("begins with a byte order mark, which is left out")
+        try:
+            text = line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = line.decode("latin-1")
+        readings = [(delimiter, self._split(text, delimiter)) for delimiter in DELIMITERS]
+        delimiter, columns = max(
+            readings, key=lambda r: (sum(name in r[1] for name in needed), len(r[1]))
+        )
+        missing = [name for name in needed if name not in columns]
+        if missing:
+            raise ColumnsMissing(
+                f"{self._path.name} has no column {', '.join(map(repr, missing))}",
+                field=self._blame,
+                accepted=list(needed),
+            )
+        twice = sorted({name for name in columns if name and columns.count(name) > 1})
+        if twice:
+            raise self._not_csv(f"the header names a column twice: {', '.join(twice)}")
+        return delimiter, columns
+
+    def _split(self, text: str, delimiter: str) -> list[str]:
+        try:
+            cells = next(csv.reader([text], delimiter=delimiter, strict=True), [])
+        except csv.Error as error:
+            raise self._not_csv("the header is not well-formed CSV") from error
+        return [name.strip() for name in cells]
+
+    def _encoding(self) -> str:
+        """UTF-8 if the whole file is, else Latin-1 if nothing in it speaks against that."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        utf_8 = latin_1 = True
+        for block in self._chunks(lambda file: file.read(BLOCK)):
+            latin_1 = latin_1 and len(block.translate(None, NOT_LATIN_1)) == len(block)
+            try:
+                if utf_8:
+                    decoder.decode(block)
+            except UnicodeDecodeError:
+                utf_8 = False
+            if not (utf_8 or latin_1):
+                raise self._not_csv("the file is not UTF-8 or Latin-1 text")
+        if utf_8:
+            return "utf-8"
+        self._remark("is not UTF-8 and was read as Latin-1")
+        return "latin-1"
+
+    # ------------------------------------------------------------ its bytes
+
+    def _records(self, encoding: str) -> Iterator[tuple[int, list[str]]]:
+        text = (line.decode(encoding) for line in self._lines())
+        reader = csv.reader(text, delimiter=self._delimiter, strict=True)
+        before = 0
+        try:
+            for cells in reader:
+                if cells:
+                    yield before + 1, cells
+                before = reader.line_num
+        except csv.Error as error:
+            raise self._not_csv(f"the file is not a well-formed CSV: {error}") from error
+        except UnicodeDecodeError as error:  # cut off within a character
+            raise self._not_csv("the file is not UTF-8 or Latin-1 text") from error
+
+    def _lines(self) -> Generator[bytes]:
+        for line in self._chunks(lambda file: file.readline(LINE_LIMIT + 1)):
+            if len(line) > LINE_LIMIT:
+                raise self._too_large(f"a line of {self._path.name}", LINE_LIMIT)
+            yield line
+
+    def _chunks(self, read: Callable[[BufferedIOBase], bytes]) -> Iterator[bytes]:
+        """What `read` gives until the end; counts the bytes, for a gzip can hold any number."""
+        total = 0
+        try:
+            with self._open() as file:
+                while chunk := read(file):
+                    total += len(chunk)
+                    if total > TABLE_LIMIT:
+                        raise self._too_large(self._path.name, TABLE_LIMIT)
+                    yield chunk
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise self._not_csv(f"{self._path.name} is a damaged gzip file") from error
+        except OSError as error:
+            raise FileMissing(f"{self._path.name} cannot be read", field=self._blame) from error
+
+    def _open(self) -> BufferedIOBase:
+        return gzip.open(self._path) if self._path.suffix == ".gz" else self._path.open("rb")
+
+    def _too_large(self, what: str, limit: int) -> TableTooLarge:
+        return TableTooLarge(f"{what} has more than {limit >> 20} MiB", field=self._blame)

@@ -1,0 +1,125 @@
+"""The rows of samples while a dataset is ingested: many at once, and never all in memory."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+from sqlalchemy import ARRAY, String, delete, func, or_, select, update
+from sqlalchemy import cast as as_type
+from sqlalchemy.orm import Session
+
+from api_schemas.base import Split
+from services.datasets.importers.splits import assign
+from services.datasets.models import Sample
+from services.datasets.views import manifest_table
+
+COPIED = (
+    *("dataset", "ordinal", "line", "place", "bucket", "sample_id", "patient_id", "split", "fold"),
+    *("age", "sex", "race", "view", "labels", "seed", "replica", "parent_sample_id"),
+)
+READ_AT_ONCE = 10_000
+
+
+def copy_in(session: Session, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert planned samples by COPY: ten times as fast as INSERT."""
+    connection = cast("psycopg.Connection", session.connection().connection.driver_connection)
+    columns = sql.SQL(", ").join(map(sql.Identifier, COPIED))
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("COPY datasets.samples ({}) FROM STDIN").format(columns)) as copy,
+    ):
+        for row in rows:
+            values = dict(row, labels=json.dumps(row["labels"]))
+            copy.write_row([values[name] for name in COPIED])
+
+
+def stored(session: Session, dataset: UUID) -> int:
+    """How many samples have their picture."""
+    there = select(func.count()).where(Sample.dataset == dataset, Sample.image_key.is_not(None))
+    return session.scalar(there) or 0
+
+
+def shard(session: Session, dataset: UUID, first: int, size: int) -> Sequence[Sample]:
+    return session.scalars(
+        select(Sample)
+        .where(Sample.dataset == dataset)
+        .where(Sample.ordinal >= first, Sample.ordinal < first + size)
+        .order_by(Sample.ordinal)
+    ).all()
+
+
+def splits(session: Session, dataset: UUID) -> dict[str, Split]:
+    """The split of every patient, by the source's word or by the hash of its name."""
+    rows = session.execute(
+        select(Sample.patient_id, func.max(Sample.bucket), func.max(Sample.split))
+        .where(Sample.dataset == dataset)
+        .group_by(Sample.patient_id)
+    ).all()
+    given: dict[str, Split] = {row[0]: cast("Split", row[2]) for row in rows if row[2] is not None}
+    return assign({row[0]: row[1] or 0 for row in rows}, given)
+
+
+def manifest(session: Session, dataset: UUID, by_patient: Mapping[str, str], site: str) -> pa.Table:
+    """The manifest of a dataset's samples, in their order."""
+    query = select(Sample.__table__).where(Sample.dataset == dataset).order_by(Sample.ordinal)
+    parts = session.execute(query.execution_options(yield_per=READ_AT_ONCE)).partitions()
+    return pa.concat_tables([manifest_table(part, by_patient, site) for part in parts])
+
+
+class Shown(NamedTuple):
+    """What tells one picture from another."""
+
+    sample_id: str
+    patient_id: str
+    digest: str
+    descriptor: bytes
+
+
+def pictures(session: Session, dataset: UUID) -> list[Shown]:
+    """Every picture of a dataset, in order."""
+    query = (
+        select(Sample.sample_id, Sample.patient_id, Sample.pixel_sha256, Sample.descriptor)
+        .where(Sample.dataset == dataset, Sample.descriptor.is_not(None))
+        .order_by(Sample.ordinal)
+    )
+    return [Shown._make(cast("Shown", row)) for row in session.execute(query)]
+
+
+class Placed(NamedTuple):
+    """A sample to be dropped: its line, and where its image lies."""
+
+    line: int
+    image_key: str | None
+
+
+def of(session: Session, dataset: UUID, patients: set[str], names: set[str]) -> list[Placed]:
+    """The samples of these patients (pseudonyms), and those of these names."""
+    query = select(Sample.line, Sample.image_key).where(Sample.dataset == dataset)
+    wanted = or_(Sample.patient_id.in_(patients), Sample.sample_id.in_(names))
+    return [Placed(*row) for row in session.execute(query.where(wanted))]
+
+
+def write_splits(session: Session, dataset: UUID, by_patient: Mapping[str, str]) -> None:
+    """Split every sample, and forget what only the ingest needed."""
+    found = select(
+        func.unnest(as_type(list(by_patient), ARRAY(String))).label("patient"),
+        func.unnest(as_type(list(by_patient.values()), ARRAY(String))).label("split"),
+    ).subquery()
+    session.execute(
+        update(Sample)
+        .where(Sample.dataset == dataset, Sample.patient_id == found.c.patient)
+        .values(split=found.c.split, place=None, bucket=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def forget(session: Session, dataset: UUID) -> None:
+    session.execute(delete(Sample).where(Sample.dataset == dataset))
+
+
+def drop_lines(session: Session, dataset: UUID, lines: Sequence[int]) -> None:
+    session.execute(delete(Sample).where(Sample.dataset == dataset, Sample.line.in_(lines)))

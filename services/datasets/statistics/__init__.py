@@ -1,0 +1,4 @@
+"""Pure functions over manifests as polars frames: choosing, splitting, counting.
+
+Knows no database, store or web.
+"""

@@ -1,0 +1,167 @@
+"""What two sets share: ordered by people, found by a worker."""
+
+from uuid import UUID
+
+import polars as pl
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api_schemas.base import Page
+from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView, SharedPair
+from services.evaluation import models
+from services.evaluation.service.intake import QUEUE
+from services.evaluation.service.keeping import OVERLAP
+from services.evaluation.service.near import NearSearch
+from services.evaluation.service.problems import OverlapUnknown, TooManyToCompare
+from services.evaluation.service.stock import Item, Stock, ids
+from services.evaluation.views import overlap_view
+from services.kit.auth import Caller
+from services.kit.db import Database, Tx, new_id
+from services.kit.http import once, page
+from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs.lineage import Made
+
+UNIT = "images"
+PAIRS = 1000
+NEAR_LIMIT = 20_000
+"""Images of either set in a search for near-identical ones."""
+
+
+class Overlaps:
+    """The overlaps of a caller's project."""
+
+    def __init__(self, db: Database, jobs: Jobs, stock: Stock) -> None:
+        self._db = db
+        self._jobs = jobs
+        self._stock = stock
+
+    def order(self, caller: Caller, request: OverlapRequest, key: str | None) -> OverlapView:
+        """Both sets must be there; raises `TooManyToCompare` (422) where `near` is asked of more
+        than `NEAR_LIMIT` images.
+        """
+        with self._db.transaction() as tx:
+            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
+            return self._view(tx, _find(tx.session, caller, made))
+
+    def overlap(self, caller: Caller, overlap: UUID) -> OverlapView:
+        with self._db.transaction() as tx:
+            return self._view(tx, _find(tx.session, caller, overlap))
+
+    def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[OverlapView]:
+        """The project's overlaps, newest first."""
+        with self._db.transaction() as tx:
+            mine = select(models.Overlap).where(
+                models.Overlap.project == caller.project, lineage.visible(models.Overlap.id)
+            )
+            return page(
+                tx.session,
+                mine,
+                models.Overlap.id,
+                cursor,
+                limit,
+                lambda rows: [self._view(tx, row) for row in rows],
+                newest_first=True,
+            )
+
+    def _check(self, caller: Caller, request: OverlapRequest) -> None:
+        for field, each in (("first", request.first), ("second", request.second)):
+            self._stock.look(caller, each.data, field)
+            if not request.near:
+                self._stock.rows(caller, each, field)
+            elif (images := self._stock.rows_with_images(caller, each, field).height) > NEAR_LIMIT:
+                raise TooManyToCompare(
+                    f"It has {images} images; compare a view of it, or leave out near",
+                    field=field,
+                    accepted=NEAR_LIMIT,
+                )
+
+    def _submit(self, tx: Tx, caller: Caller, request: OverlapRequest) -> UUID:
+        self._check(caller, request)
+        row = models.Overlap(
+            id=new_id(),
+            project=caller.project,
+            owner=caller.person,
+            job=new_id(),
+            request=request.model_dump(mode="json"),
+        )
+        tx.session.add(row)
+        uses = ids(first=request.first.data, second=request.second.data)
+        lineage.note(tx, caller, Made("evaluation", QUEUE, OVERLAP, row.id), uses)
+        self._jobs.submit(
+            tx,
+            NewJob(
+                id=row.job,
+                service="evaluation",
+                kind=OVERLAP,
+                queue=QUEUE,
+                caller=caller,
+                resource=row.id,
+                inputs=row.request,
+                slices=[{"step": OVERLAP}],
+                unit=UNIT,
+            ),
+        )
+        tx.session.flush()
+        return row.id
+
+    def _view(self, tx: Tx, row: models.Overlap) -> OverlapView:
+        return overlap_view(row, self._jobs.view(tx, row.job))
+
+
+class FindOverlap:
+    """Handler of an overlap's slice."""
+
+    def __init__(self, stock: Stock) -> None:
+        self._stock = stock
+
+    def __call__(self, lease: Lease) -> None:
+        request = OverlapRequest.model_validate(lease.inputs)
+        items = (
+            self._stock.look(lease.caller, request.first.data, "first"),
+            self._stock.look(lease.caller, request.second.data, "second"),
+        )
+        first = self._stock.rows(lease.caller, request.first, "first")
+        second = self._stock.rows(lease.caller, request.second, "second")
+        result = exact(items, first, second)
+        if request.near:
+            near, pairs = NearSearch(self._stock, lease).search(first, second)
+            room = PAIRS - len(result.pairs)
+            told = {"near": near, "pairs": [*result.pairs, *pairs[:room]]}
+            result = result.model_copy(update=told)
+        with lease.finishing() as tx:
+            row = tx.session.get_one(models.Overlap, lease.resource)
+            row.result = result.model_dump(mode="json")
+
+
+def exact(items: tuple[Item, Item], first: pl.DataFrame, second: pl.DataFrame) -> Overlap:
+    """Patients and pictures of both sets, by pseudonym and by the digest of the pixels."""
+    columns = ("sample_id", "patient_id", "pixel_sha256")
+    same = first.select(columns).join(
+        second.select(columns), on="pixel_sha256", suffix="_second", maintain_order="left"
+    )
+    patients = first.select(pl.col("patient_id").unique())
+    return Overlap(
+        manifests=(items[0].digest, items[1].digest),
+        images=(first.height, second.height),
+        patients=(first["patient_id"].n_unique(), second["patient_id"].n_unique()),
+        shared_patients=patients.join(second, on="patient_id", how="semi").height,
+        shared_pictures=same["pixel_sha256"].n_unique(),
+        pairs=[
+            SharedPair(
+                first=row["sample_id"],
+                second=row["sample_id_second"],
+                kind="pixels",
+                likeness=1.0,
+                same_patient=row["patient_id"] == row["patient_id_second"],
+            )
+            for row in same.head(PAIRS).iter_rows(named=True)
+        ],
+    )
+
+
+def _find(session: Session, caller: Caller, overlap: UUID) -> models.Overlap:
+    mine = select(models.Overlap).filter_by(id=overlap, project=caller.project)
+    row = session.scalars(mine.where(lineage.visible(models.Overlap.id))).one_or_none()
+    if row is None:
+        raise OverlapUnknown("There is no such overlap here")
+    return row

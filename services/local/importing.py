@@ -1,0 +1,100 @@
+"""The command line's import: a folder of this machine becomes a dataset of the running suite.
+
+Knows the wire and the typed client, no format: what a format may be told is its wire model's.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+from rich.console import Console
+
+from api_schemas.base import JobView
+from api_schemas.client import Client, wait
+from api_schemas.datasets import DatasetView
+from api_schemas.imports import FilesRequest
+
+LIMIT_S = 14 * 24 * 3600.0
+_request: TypeAdapter[FilesRequest] = TypeAdapter(
+    Annotated[FilesRequest, Field(discriminator="format")]
+)
+
+
+class NotUnderstood(ValueError):
+    """What was typed is no import; the message says which word."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to ask for, and the folders that must be allowed for it."""
+
+    request: FilesRequest
+    roots: list[Path]
+
+
+def order(
+    format_: str, path: Path, name: str | None, given: Sequence[str], site: str | None
+) -> Order:
+    """The request for `path`; `given` are further fields as `field=value`.
+
+    A value that names an existing file or folder becomes its full path. Raises `NotUnderstood`.
+    """
+    real = path.resolve(strict=True)
+    fields: dict[str, str] = {"format": format_, "name": name or real.name, "path": str(real)}
+    roots = [_folder(real)]
+    if site is not None:
+        fields["site"] = site
+    for each in given:
+        field, equals, value = each.partition("=")
+        if not equals:
+            raise NotUnderstood(f"{each!r} is not of the form field=value")
+        if "/" in value and Path(value).exists():
+            found = Path(value).resolve()
+            roots.append(_folder(found))
+            value = str(found)
+        fields[field] = value
+    try:
+        return Order(_request.validate_python(fields), roots)
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False)
+        told = (
+            f"{fault['loc'][-1] if fault['loc'] else 'format'}: {fault['msg']}" for fault in faults
+        )
+        raise NotUnderstood("; ".join(dict.fromkeys(told))) from error
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
+def run(client: Client, console: Console, request: FilesRequest) -> None:
+    """Import, show how it goes, and say what came of it. Raises `JobDidNotSucceed`."""
+    made = client.post_dataset(request)
+    console.print(f"dataset {made.id}")
+    with console.status("importing") as spinner:
+
+        def show(job: JobView) -> None:
+            spinner.update(
+                f"{job.message or job.state}: {job.done:.0f} of {job.total:.0f} {job.unit}"
+            )
+
+        try:
+            wait(lambda: client.get_dataset(made.id).job, limit_s=LIMIT_S, seen=show)
+        finally:
+            _tell(client, console, client.get_dataset(made.id))
+
+
+def _tell(client: Client, console: Console, made: DatasetView) -> None:
+    if made.manifest is not None:
+        console.print(
+            f"{made.manifest.images} images of {made.manifest.patients} patients, "
+            f"manifest {made.manifest.digest[:16]}"
+        )
+    codes = Counter(str(each.code) for each in client.dataset_rejections(made.id))
+    for code, count in codes.most_common():
+        console.print(f"left out ({code}): {count}")
+    for note in made.notes:
+        console.print(f"[dim]{note}[/dim]")

@@ -1,0 +1,102 @@
+"""Generators and cohorts know by now what became of their data: terms, withdrawn patients."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from api_schemas.terms import Licence
+from services.kit.errors import Unavailable
+from tests.generation.conftest import Shelf
+
+STRICT = Licence(name="Agreement", may_export=False)
+OPEN = Licence(name="Open", may_export=True, may_share_derived=True)
+ROWS = [{"sex": "Female", "age": 60, "Edema": n % 2} for n in range(6)]
+
+
+@pytest.fixture
+def dataset(put_dataset) -> UUID:
+    return put_dataset(ROWS)
+
+
+@pytest.fixture
+def generator(http, run, dataset: UUID) -> str:
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 5}
+    made = http.post("/generators", json=body).json()
+    run()
+    return made["id"]
+
+
+def withdraw(shelf: Shelf, dataset: UUID) -> None:
+    view = shelf.views[dataset]
+    assert view.manifest is not None
+    newer = view.manifest.model_copy(update={"id": uuid4()})
+    shelf.views[dataset] = view.model_copy(update={"manifest": newer})
+
+
+def licensed(shelf: Shelf, dataset: UUID, licence: Licence) -> None:
+    shelf.views[dataset] = shelf.views[dataset].model_copy(update={"licence": licence})
+
+
+def a_cohort(http, run, generator: str, **body: object) -> str:
+    made = http.post("/generate", json={"generator": generator, **body}).json()["id"]
+    run()
+    return made
+
+
+def test_a_withdrawn_patient_flags_the_generator_and_its_cohorts(
+    http, run, shelf: Shelf, dataset: UUID, generator: str
+) -> None:
+    cohort = a_cohort(http, run, generator, conditions=[{"count": 2}])
+    paths = (f"/generators/{generator}", f"/generations/{cohort}")
+    assert [http.get(path).json()["flags"] for path in paths] == [[], []]
+    withdraw(shelf, dataset)
+    assert [http.get(path).json()["flags"] for path in paths] == [["withdrawn-patients"]] * 2
+    for path in ("/generators", "/generations"):
+        assert http.get(path).json()["items"][0]["flags"] is None  # lists do not look
+
+
+def test_a_mirrored_patient_flags_the_cohort_alone(
+    http, run, shelf: Shelf, put_dataset, generator: str
+) -> None:
+    mirrored = put_dataset(ROWS)
+    licensed(shelf, mirrored, STRICT)
+    cohort = a_cohort(http, run, generator, mirror=str(mirrored))
+    view = http.get(f"/generations/{cohort}").json()
+    version = shelf.views[mirrored].manifest
+    assert version is not None
+    assert (view["flags"], view["mirror_manifest"]) == ([], str(version.id))
+    assert view["licence"]["may_export"] is False
+    withdraw(shelf, mirrored)
+    assert http.get(f"/generations/{cohort}").json()["flags"] == ["withdrawn-patients"]
+    assert http.get(f"/generators/{generator}").json()["flags"] == []
+
+
+def test_the_licence_is_the_datasets_as_it_is_now_or_as_it_was_last(
+    http, run, shelf: Shelf, put_dataset
+) -> None:
+    dataset = put_dataset(ROWS)
+    licensed(shelf, dataset, OPEN)
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 5}
+    generator = http.post("/generators", json=body).json()["id"]
+    run()
+    assert http.get(f"/generators/{generator}").json()["licence"]["name"] == "Open"
+    licensed(shelf, dataset, STRICT)
+    assert http.get(f"/generators/{generator}").json()["licence"]["may_export"] is False
+    del shelf.views[dataset]
+    gone = http.get(f"/generators/{generator}").json()
+    assert (gone["licence"]["name"], gone["flags"]) == ("Open", [])
+
+
+def test_a_datasets_service_that_is_away_is_said_to_be(http, shelf: Shelf, generator: str) -> None:
+    def away(caller, dataset) -> None:
+        raise Unavailable("away")
+
+    shelf.dataset = away  # type: ignore[method-assign]
+    answer = http.get(f"/generators/{generator}")
+    assert (answer.status_code, answer.json()["flags"]) == (200, ["unchecked"])
+
+
+def test_what_a_generator_saw_includes_the_pictures(http, generator: str) -> None:
+    seen = http.get(f"/generators/{generator}/seen").json()
+    assert seen["patients"] == [f"p{n}" for n in range(6)]
+    assert seen["images"] == ["0" * 64]
