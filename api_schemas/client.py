@@ -6,6 +6,7 @@ Does not retry: a POST is made safe to repeat by its Idempotency-Key.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
@@ -42,6 +43,8 @@ from api_schemas.generation import (
     GeneratorView,
     ImageView,
     Seen,
+    TrainingSetRequest,
+    WeightsKind,
 )
 from api_schemas.imports import FilesRequest, PhantomImport
 from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
@@ -56,6 +59,9 @@ from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
 
 RECONNECTS = 5
 """How often in a row a broken stream of events is taken up again."""
+
+UPLOAD_TIMEOUT = httpx2.Timeout(600, connect=5)
+"""The answer to a large file comes when it has been put away."""
 
 T = TypeVar("T")
 
@@ -305,6 +311,30 @@ class Client(AbstractContextManager["Client"]):
         self, request: GeneratorRequest, *, idempotency_key: str | None = None
     ) -> GeneratorView:
         return self._post(GeneratorView, "/generators", request, idempotency_key)
+
+    def import_generator(
+        self,
+        name: str,
+        file: Path,
+        *,
+        weights: WeightsKind = "ema",
+        idempotency_key: str | None = None,
+    ) -> GeneratorView:
+        """Send a checkpoint of the authors' package."""
+        with file.open("rb") as content:
+            answer = self._ask(
+                "POST",
+                "/generators/import",
+                data={"name": name, "weights": weights},
+                files={"file": (file.name, content)},
+                headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+                timeout=UPLOAD_TIMEOUT,
+            )
+        return GeneratorView.model_validate_json(answer.content)
+
+    def name_training_set(self, generator: UUID, request: TrainingSetRequest) -> GeneratorView:
+        """Say whom an imported generator was trained on."""
+        return self._put(GeneratorView, f"/generators/{generator}/training-set", request)
 
     def list_generators(self) -> Iterator[GeneratorView]:
         return self._all(GeneratorView, "/generators")

@@ -65,19 +65,37 @@ class Recipe(Wire):
     seed: Seed
 
 
+PUBLISHED_SAMPLER = {"name": "ddim", "steps": 200, "guidance": 0.0, "rescale": 0.7}
+
+
 class Sampler(Wire):
     """How noise becomes an image.
 
     `guidance` 1 is plain conditional sampling; w > 1 extrapolates from the unconditional
     prediction (`uncond + w (cond - uncond)`) at times t/T inside `interval` (a fraction of the
-    schedule, 0 = clean, 1 = noise), then rescales each image by `rescale` (phi).
+    schedule, 0 = clean, 1 = noise), then rescales each image by `rescale` (phi). `precision` is
+    the network's; the sampler itself always computes in float32.
+
+    `compatibility: mediffusion` samples as the paper's package does, with what the paper used
+    where nothing else is given (DDIM, 200 steps, guidance 0, rescale 0.7): guidance 0 is plain
+    conditional sampling, the rescale takes one standard deviation over the whole batch (so that
+    with guidance an image depends on its neighbours), grey levels are cut off, not rounded.
     """
 
     name: Literal["dpmsolver++", "ddim"] = "dpmsolver++"
     steps: int = Field(default=20, ge=2, le=1000)
-    guidance: float = Field(default=1.0, ge=1.0, le=20.0)
+    guidance: float = Field(default=1.0, ge=0.0, le=20.0)
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = Field(default=0.0, ge=0.0, le=1.0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compatibility: Literal["mediffusion"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("compatibility"):
+            return PUBLISHED_SAMPLER | given
+        return given
 
     @field_validator("interval")
     @classmethod
@@ -87,6 +105,19 @@ class Sampler(Wire):
             msg = "interval: two fractions with 0 <= low < high <= 1"
             raise ValueError(msg)
         return interval
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> "Sampler":
+        if self.compatibility is None and self.guidance < 1.0:
+            msg = (
+                "guidance: from 1 (plain conditional sampling) to 20; the published scale, where 0 "
+                "is plain, needs compatibility: mediffusion"
+            )
+            raise ValueError(msg)
+        if self.compatibility is not None and self.name != "ddim":
+            msg = "name: the published sampler is ddim"
+            raise ValueError(msg)
+        return self
 
 
 class GeneratorRequest(Wire):
@@ -108,7 +139,7 @@ class GeneratorRequest(Wire):
 
     name: Name
     dataset: UUID
-    preset: Literal["tiny-32", "small-64"]
+    preset: Literal["tiny-32", "small-64", "paper-256"]
     steps: int | None = Field(default=None, ge=1, le=10_000_000)
     seed: Seed = 0
 
@@ -117,26 +148,33 @@ class GeneratorView(Wire):
     """A trained (or still training) generator. `digest` is the SHA-256 of its weights.
 
     `training` says what it saw: the dataset, the manifest's version and digest, images and
-    patients of split `train`; `null` until the training has read them. `licence` is its
-    dataset's. `flags` may hold `withdrawn-patients`; null in lists, where nobody looks.
+    patients; `null` until the training has read them. An imported one has an `origin` instead of
+    preset, steps and seed, and `training` stays null until its owner names the dataset: nobody
+    knows whom it saw, and experiments treat it as possible leakage. `size_px` and `encoder` are
+    null until the import has found them out. `licence` is its dataset's. `flags` may hold
+    `withdrawn-patients`; null in lists, where nobody looks.
     """
 
     id: UUID
     name: str
-    preset: str
-    dataset: UUID
-    steps: int
-    seed: int
-    size_px: int
+    preset: str | None
+    dataset: UUID | None
+    steps: int | None
+    seed: int | None
+    size_px: int | None
+    encoder: str | None = None
     created_at: datetime
     job: JobView
     digest: Digest | None = None
     training: "GeneratorTraining | None" = None
+    origin: "GeneratorOrigin | None" = None
     licence: Licence = Licence()
     flags: list[str] | None = None
 
 
 class GeneratorTraining(Wire):
+    """`stated` is true where the owner says so, and no training of this suite recorded it."""
+
     manifest: UUID
     manifest_digest: Digest
     images: int
@@ -144,6 +182,52 @@ class GeneratorTraining(Wire):
     terms: str
     phantom: bool
     losses: list[tuple[int, float]] = Field(default=[], description="(step, mean loss since last)")
+    stated: bool = False
+
+
+TRAINING_SET_UNKNOWN = "training-set-unknown"
+"""Slug of the problem that nobody knows whom a generator saw."""
+
+WeightsKind = Literal["ema", "raw"]
+
+
+class GeneratorOrigin(Wire):
+    """Where an imported generator comes from: the file's SHA-256, and what was found in it.
+
+    `weights` are the moving average (`ema`), or `raw` ones where there was none or they were asked
+    for.
+    """
+
+    format: str
+    sha256: Digest
+    weights: WeightsKind
+    parameters: int
+    architecture: dict[str, JsonValue]
+
+
+class ImportRequest(Wire):
+    """The text fields of the form that brings a checkpoint, and the digest of its file."""
+
+    name: Name
+    weights: WeightsKind = "ema"
+    sha256: Digest
+
+
+class TrainingSetRequest(Wire):
+    """Whom an imported generator was trained on, as its owner knows.
+
+    `split` is what its training read of the dataset. The authors' own script read all but the
+    last ten rows: leave `all` when in doubt.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"dataset": "019a0000-0000-7000-8000-000000000001", "split": "all"}]
+        }
+    )
+
+    dataset: UUID
+    split: Literal["train", "all"] = "all"
 
 
 class Seen(Wire):

@@ -1,11 +1,14 @@
 """Routes of generation: parse, call, return."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import ValidationError
 
 from api_schemas.base import DeletionView, Page
 from api_schemas.generation import (
@@ -14,14 +17,17 @@ from api_schemas.generation import (
     GeneratorRequest,
     GeneratorView,
     ImageView,
+    ImportRequest,
     Seen,
+    TrainingSetRequest,
 )
-from services.generation.service import Generations, Generators
+from services.generation.service import Generations, Generators, Imports
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
 from services.kit.jobs import Jobs
+from services.kit.uploads import invalid, received
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
@@ -66,6 +72,65 @@ def deletion_routes(generators: Deletions, generations: Deletions) -> APIRouter:
         """Delete it with its images: gone at once for readers, the images follow in a job."""
         response.headers["Location"] = f"/generations/{generation}/deletion"
         return generations.delete(caller, generation, derived=derived)
+
+    return router
+
+
+CHECKPOINT: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["name", "file"],
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1, "maxLength": 120},
+                        "weights": {"type": "string", "enum": ["ema", "raw"], "default": "ema"},
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                },
+                "example": {"name": "the paper's", "weights": "ema", "file": "ddpm.ckpt"},
+            }
+        },
+    }
+}
+
+
+def import_routes(imports: Imports, scratch: Path, limit_bytes: int) -> APIRouter:
+    """To be included in the router of the others."""
+    router = APIRouter()
+
+    @router.post("/generators/import", status_code=202, openapi_extra=CHECKPOINT)
+    async def import_generator(
+        request: Request,
+        caller: Writer,
+        response: Response,
+        idempotency_key: IdempotencyHeader = None,
+    ) -> GeneratorView:
+        """Import a checkpoint of the authors' package (Mediffusion, PyTorch Lightning).
+
+        Its moving average is taken unless `weights` is `raw`. A worker reads the file and runs
+        nothing of it; what is wrong with it fails the job. Whom it was trained on is unknown until
+        its owner names the dataset.
+        """
+        async with received(request, scratch, "file", limit_bytes) as form:
+            try:
+                asked = ImportRequest.model_validate({**form.fields, "sha256": form.sha256})
+            except ValidationError as error:
+                raise invalid(error.errors(), form.fields) from error
+            view = await to_thread.run_sync(
+                imports.order, caller, asked, form.path, idempotency_key
+            )
+        response.headers["Location"] = f"/generators/{view.id}"
+        return view
+
+    @router.put("/generators/{generator}/training-set")
+    def name_training_set(
+        generator: UUID, body: TrainingSetRequest, caller: Writer
+    ) -> GeneratorView:
+        """Say on which dataset an imported generator was trained. Its owner can, once."""
+        return imports.name_training_set(caller, generator, body)
 
     return router
 

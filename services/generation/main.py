@@ -5,10 +5,17 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.generation.api import deletion_routes, routes
+from services.generation.api import deletion_routes, import_routes, routes
 from services.generation.clients import HttpDatasets
 from services.generation.ports.providers import Datasets
-from services.generation.service import GENERATION, GENERATOR, Generations, Generators, naming
+from services.generation.service import (
+    GENERATION,
+    GENERATOR,
+    Generations,
+    Generators,
+    Imports,
+    naming,
+)
 from services.kit.adapters import Adapters
 from services.kit.collector import Named
 from services.kit.deletion import Deletions
@@ -36,7 +43,10 @@ class Part:
 def compose(adapters: Adapters, *, datasets: Datasets) -> Part:
     generators = Generators(adapters.db, adapters.jobs, adapters.store, datasets)
     generations = Generations(adapters.db, adapters.jobs, adapters.store, datasets, generators)
+    imports = Imports(adapters.db, adapters.jobs, adapters.store, datasets, generators)
     router = routes(generators, generations, adapters.db, adapters.jobs)
+    settings = adapters.settings
+    router.include_router(import_routes(imports, settings.scratch, settings.checkpoint_limit_bytes))
     deletion = deletion_routes(
         Deletions(adapters.db, adapters.jobs, GENERATOR),
         Deletions(adapters.db, adapters.jobs, GENERATION),

@@ -20,7 +20,11 @@ class Base(DeclarativeBase):
 
 
 class Generator(Base):
-    """What the request fixed; then what the training saw; then the weights."""
+    """What the request fixed; then what the training saw; then the weights.
+
+    An imported one has an `origin`, and no preset, steps, seed and dataset of its own; what it saw
+    is known once its owner has named a dataset.
+    """
 
     __tablename__ = "generators"
     __table_args__ = (Index("generators_of_project", "project", "id"),)
@@ -30,10 +34,14 @@ class Generator(Base):
     owner: Mapped[UUID]
     job: Mapped[UUID]
     name: Mapped[str]
-    dataset: Mapped[UUID]
-    preset: Mapped[str]
-    steps: Mapped[int]
-    seed: Mapped[int] = mapped_column(BigInteger)
+    dataset: Mapped[UUID | None]
+    preset: Mapped[str | None]
+    steps: Mapped[int | None]
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    size_px: Mapped[int | None]
+    encoder: Mapped[str | None]
+    imported: Mapped[bool]
+    origin: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
     manifest: Mapped[UUID | None]

@@ -13,6 +13,7 @@ from api_schemas.generation import (
     Environment,
     GenerateRequest,
     GenerationView,
+    GeneratorOrigin,
     GeneratorTraining,
     GeneratorView,
     ImageView,
@@ -21,7 +22,9 @@ from api_schemas.generation import (
 from api_schemas.manifest import MANIFEST
 from api_schemas.terms import Licence, strictest
 from services.generation.models import Generation, Generator, Image, Loss
-from services.generation.ports.engine import PRESET_FACTS
+
+UNKNOWN_SITE = "unknown"
+"""Of images of an imported generator whose training set nobody has named."""
 
 
 def generator_view(row: Generator, job: JobView, losses: Sequence[Loss] = ()) -> GeneratorView:
@@ -33,11 +36,13 @@ def generator_view(row: Generator, job: JobView, losses: Sequence[Loss] = ()) ->
         dataset=row.dataset,
         steps=row.steps,
         seed=row.seed,
-        size_px=PRESET_FACTS[row.preset].size_px,
+        size_px=row.size_px,
+        encoder=row.encoder,
         created_at=row.created_at,
         job=job,
         digest=row.weights_sha256,
         training=_training(row, losses),
+        origin=None if row.origin is None else GeneratorOrigin.model_validate(row.origin),
         licence=_licence(row.licence),
     )
 
@@ -63,6 +68,7 @@ def _training(row: Generator, losses: Sequence[Loss]) -> GeneratorTraining | Non
         terms=row.terms or "",
         phantom=bool(row.phantom),
         losses=[(point.step, point.loss) for point in losses],
+        stated=row.imported,
     )
 
 
@@ -146,7 +152,7 @@ def _manifest_row(row: Image, generator: Generator) -> dict[str, object]:
         "image_sha256": row.image_sha256,
         "pixel_sha256": row.pixel_sha256,
         "patient_id": f"synthetic/{row.generation}/{row.index}",
-        "site": generator.site,
+        "site": generator.site or UNKNOWN_SITE,
         "split": "train",
         "age": condition.age,
         "sex": condition.sex,

@@ -2,7 +2,16 @@
 
 from services.generation.clients import HttpDatasets
 from services.generation.diffusion.engine import DiffusionEngine
-from services.generation.service import KEPT, RENDER, TRAIN, Rendering, Scratch, Training
+from services.generation.service import (
+    IMPORT,
+    KEPT,
+    RENDER,
+    TRAIN,
+    Importing,
+    Rendering,
+    Scratch,
+    Training,
+)
 from services.kit.adapters import Adapters
 from services.kit.deletion import Delete, tidying
 from services.kit.jobs.lineage import DELETE
@@ -22,7 +31,9 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     scratch = Scratch(adapters.db, adapters.jobs, settings.scratch)
     train = Training(adapters.db, adapters.store, datasets, engine, settings.scratch)
     render = Rendering(adapters.db, adapters.store, datasets, engine, settings.scratch)
+    importing = Importing(adapters.db, adapters.store, engine, settings.scratch)
     return {
+        IMPORT: tidying(scratch.tidy, importing),
         TRAIN: tidying(scratch.tidy, train),
         RENDER: tidying(scratch.tidy, render),
         DELETE: Delete(adapters.store, KEPT, scratch.tidy),

@@ -90,6 +90,7 @@ class ObjectStore:
         """Store a file of any size, in parts."""
         self.ensure_bucket()
         self._client.fput_object(self._bucket, key, str(path))
+        failpoint("after_put")
 
     def get_file(self, key: str, path: Path, digest: str) -> None:
         """Write an object of any size to `path`. Raises like `get`; nothing is left then."""

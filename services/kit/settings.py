@@ -62,6 +62,8 @@ class Settings(DatabaseSettings, PseudonymSettings):
     """Folders below which a dataset may be imported, joined by the path separator."""
     upload_limit_bytes: int = Field(default=64 << 30, gt=0)
     """An archive that is sent may have so many bytes."""
+    checkpoint_limit_bytes: int = Field(default=8 << 30, gt=0)
+    """A checkpoint that is sent may have so many bytes."""
     device: str = "auto"
     machine: str = ""
     """Name of the host whose device this is; containers on one host must agree on it."""

@@ -1,4 +1,4 @@
-"""The command line: `python -m services.local up | down | status | import | demo`."""
+"""The command line: `python -m services.local up | down | status | import | demo` and more."""
 
 import sys
 from datetime import timedelta
@@ -9,12 +9,14 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from api_schemas.client import Client, JobDidNotSucceed, ProblemRaised
+from api_schemas.client import Client, JobDidNotSucceed, ProblemRaised, wait
+from api_schemas.generation import WeightsKind
 from services.local import importing
 from services.local.demo import Demo, phantom_study, real_study
 from services.local.launcher import Access, Launcher, NotUp
 
 STATE = Path(".synthorax")
+IMPORT_LIMIT_S = 3600
 StateFolder = Annotated[Path, Parameter(name="--state", help="The folder that keeps everything.")]
 ImportRoots = Annotated[
     list[Path] | None,
@@ -24,6 +26,7 @@ ImportRoots = Annotated[
         help="A folder below which datasets may be imported; repeatable, and remembered.",
     ),
 ]
+CheckpointFile = Annotated[Path, Parameter(help="The .ckpt as their trainer wrote it.")]
 DemoData = Annotated[
     Path | None, Parameter(name="--data", help="A CheXpert-style CSV; phantoms when not given.")
 ]
@@ -91,6 +94,30 @@ def migrate(*, state: StateFolder = STATE) -> None:
     with console.status("migrating"):
         Launcher(state).migrate()
     console.print("Every schema is at its newest version")
+
+
+@app.command
+def import_generator(
+    file: CheckpointFile,
+    *,
+    name: Annotated[str, Parameter(help="What the generator is to be called.")],
+    weights: Annotated[WeightsKind, Parameter(help="Moving average, or raw weights.")] = "ema",
+    state: StateFolder = STATE,
+) -> None:
+    """Import a checkpoint of the authors' package. Exit status 1 when it is refused."""
+    access = bring_up(state, [])
+    with Client(access.url, access.key) as client, console.status("importing"):
+        made = client.import_generator(name, file.resolve(strict=True), weights=weights)
+        try:
+            wait(lambda: client.get_generator(made.id).job, limit_s=IMPORT_LIMIT_S)
+        except JobDidNotSucceed as error:
+            console.print(f"[red]It was not imported.[/red] {error}")
+            sys.exit(1)
+        view = client.get_generator(made.id)
+    console.print(f"Generator {view.id}")
+    if view.origin is not None:
+        found = f"{view.origin.parameters:,} parameters, {view.origin.weights} weights"
+        console.print(f"It makes {view.size_px} px images: {found}")
 
 
 @app.command

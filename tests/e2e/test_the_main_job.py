@@ -15,8 +15,10 @@ from api_schemas.client import Client, ProblemRaised, wait
 from api_schemas.evaluation import MACRO
 from api_schemas.generation import ConditionRequest, GenerateRequest, Sampler
 from api_schemas.training import ClassifierSettings
+from services.local.__main__ import import_generator
 from services.local.demo import Demo, phantom_study
 from services.local.launcher import Launcher
+from tests.generation.diffusion.published import CONFIG, Published, lightning
 
 SITES = ("phantom-a", "phantom-b", "phantom-c")
 ARMS = ("real", "real_equal_steps", "real+100%", "synthetic_only", "shuffled")
@@ -123,6 +125,19 @@ def test_a_site_is_deleted_with_all_that_was_made_from_it(lab: Lab) -> None:
     assert list(lab.client.list_generations()) == []
     assert list(lab.client.list_experiments()) == []
     assert list(lab.client.results(experiment.id)) == rows
+
+
+def test_a_checkpoint_is_imported_from_the_command_line(lab: Lab, tmp_path: Path) -> None:
+    state = Published(CONFIG["model"]).state_dict()
+    file = lightning(tmp_path / "ddpm.ckpt", CONFIG, state)
+    import_generator(file, name="the paper's", weights="ema", state=lab.out.parent / "state")
+    generator = next(lab.client.list_generators())
+    assert (generator.name, generator.size_px) == ("the paper's", 16)
+    assert generator.origin is not None
+    assert generator.origin.weights == "raw"  # there is no average in it
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(SystemExit):
+        import_generator(file, name="cut", state=lab.out.parent / "state")
 
 
 def test_down_leaves_no_process(lab: Lab) -> None:

@@ -16,8 +16,19 @@ from api_schemas.findings import FINDINGS
 from api_schemas.generation import Environment
 from api_schemas.manifest import MANIFEST, content_digest
 from services.generation.main import compose
-from services.generation.ports.engine import RenderTask, Stretch, TrainTask
-from services.generation.service import RENDER, TRAIN, Rendering, Training
+from services.generation.ports.engine import (
+    CheckpointUnreadable,
+    CheckpointUnsafe,
+    Imported,
+    KeysDiffer,
+    NetworkUnsupported,
+    RenderTask,
+    Stretch,
+    TrainTask,
+    Weights,
+    WeightsNotFinite,
+)
+from services.generation.service import IMPORT, RENDER, TRAIN, Importing, Rendering, Training
 from services.kit.errors import NotFound
 from services.kit.jobs import NewJob
 from services.kit.objects import sha256
@@ -27,6 +38,18 @@ def grey_png(pixels: np.ndarray) -> bytes:
     sink = BytesIO()
     Image.fromarray(pixels).save(sink, format="PNG")
     return sink.getvalue()
+
+
+REFUSALS = {
+    refusal.__name__.encode(): refusal
+    for refusal in (
+        CheckpointUnreadable,
+        CheckpointUnsafe,
+        NetworkUnsupported,
+        KeysDiffer,
+        WeightsNotFinite,
+    )
+}
 
 
 class StubEngine:
@@ -52,6 +75,22 @@ class StubEngine:
         if step == task.steps:
             (task.folder / "weights.safetensors").write_bytes(b"weights of the stub")
         return Stretch(step, step == task.steps, [(step, 0.5)])
+
+    def import_checkpoint(self, source: Path, destination: Path, wanted: Weights) -> Imported:
+        """The content of the file says what becomes of it."""
+        content = source.read_bytes()
+        if content in REFUSALS:
+            raise REFUSALS[content]("because the stub was told so")
+        destination.write_bytes(b"weights of the stub")
+        return Imported(
+            format="stub",
+            sha256=sha256(content),
+            weights=wanted,
+            size_px=32,
+            encoder="paper22",
+            parameters=7,
+            architecture={"channels": (1, 2)},
+        )
 
     def render(self, task: RenderTask) -> np.ndarray:
         assert task.weights.read_bytes() == b"weights of the stub"
@@ -158,7 +197,11 @@ def run(adapters, work, shelf, engine, tmp_path: Path) -> Callable[..., int]:
 
     def go(most: int = 1000) -> int:
         parts = (adapters.db, adapters.store, shelf, engine, tmp_path)
-        handlers = {TRAIN: Training(*parts, stretch_s=1), RENDER: Rendering(*parts)}
+        handlers = {
+            TRAIN: Training(*parts, stretch_s=1),
+            RENDER: Rendering(*parts),
+            IMPORT: Importing(adapters.db, adapters.store, engine, tmp_path),
+        }
         return work("generation", "generation", handlers, most)
 
     return go

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from api_schemas.base import JobState
 from api_schemas.manifest import MANIFEST, from_parquet
+from services.generation.service import rendering
 
 POPULATION = [
     {"sex": "Female", "age": 60 + n % 10, "race": "White", "Pleural Effusion": n % 2, "Edema": 0}
@@ -219,6 +220,46 @@ def test_a_mirror_copies_every_training_row(http, run, generator, dataset) -> No
     assert {r["split"] for r in table} == {"train"}
 
 
+def test_a_mirror_of_more_images_than_one_generation_holds(
+    http, run, generator, dataset, monkeypatch
+) -> None:
+    monkeypatch.setattr(rendering, "GENERATION_LIMIT", 100)
+    made = generate(http, generator, mirror=str(dataset), replicas=4)
+    run()
+    problem = http.get(f"/generations/{made['id']}").json()["job"]["problem"]
+    assert problem["type"] == "urn:synthorax:problem:too-many-images"
+    assert (problem["field"], problem["accepted"]) == ("replicas", 3)
+    assert images(http, made["id"]) == []
+
+
+def test_the_paper_s_settings_by_one_word(http, generator) -> None:
+    made = generate(
+        http, generator, conditions=[{"count": 1}], sampler={"compatibility": "mediffusion"}
+    )
+    assert made["sampler"] == {
+        "name": "ddim",
+        "steps": 200,
+        "guidance": 0.0,
+        "interval": [0.0, 1.0],
+        "rescale": 0.7,
+        "precision": "float32",
+        "compatibility": "mediffusion",
+    }
+
+
+def test_an_encoder_without_a_word_for_unknown_is_not_trained_on_the_unknown(
+    http, run, put_dataset
+) -> None:
+    rows = [{"age": 60, "sex": "Female", "race": "White"}, {"age": 60, "sex": "Male"}]
+    body = {"name": "g", "preset": "paper-256", "dataset": str(put_dataset(rows, size_px=256))}
+    made = http.post("/generators", json=body).json()
+    assert (made["size_px"], made["encoder"], made["steps"]) == (256, "paper22", 1_111_111)
+    run()
+    problem = http.get(f"/generators/{made['id']}").json()["job"]["problem"]
+    assert problem["type"] == "urn:synthorax:problem:condition-incomplete"
+    assert "1 of 2 rows have no race" in problem["detail"]
+
+
 def test_the_same_order_twice_gives_the_same_pixels(http, run, generator) -> None:
     body = {"conditions": [{"sex": "Male", "count": 12}], "seed": 3}
     first, second = generate(http, generator, **body), generate(http, generator, **body)
@@ -300,6 +341,10 @@ def test_cancel(http, run, generator) -> None:
     assert http.post(f"/generations/{done['id']}/cancel").status_code == 409
 
 
+INTERVAL, PRECISION = "sampler.interval", "sampler.precision"
+PUBLISHED_DPM = {"compatibility": "mediffusion", "name": "dpmsolver++"}
+
+
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
@@ -310,6 +355,17 @@ def test_cancel(http, run, generator) -> None:
         ({"conditions": [{"count": 1}], "batch": 7}, 422, "batch"),
         ({"conditions": [{"count": 1}], "sampler": {"name": "magic"}}, 422, "sampler.name"),
         ({"conditions": [{"count": 1}], "generator": str(uuid4())}, 404, "generator"),
+        ({"conditions": [{"count": 1}], "sampler": {"steps": 0}}, 422, "sampler.steps"),
+        ({"conditions": [{"count": 1}], "sampler": {"steps": 1001}}, 422, "sampler.steps"),
+        ({"conditions": [{"count": 1}], "sampler": {"interval": [0.2, 1.1]}}, 422, INTERVAL),
+        ({"conditions": [{"count": 1}], "sampler": {"interval": [-0.1, 1]}}, 422, INTERVAL),
+        ({"conditions": [{"count": 1}], "sampler": {"interval": [0.5, 0.5]}}, 422, INTERVAL),
+        ({"conditions": [{"count": 1}], "sampler": {"guidance": 0}}, 422, "sampler"),
+        ({"conditions": [{"count": 1}], "sampler": {"guidance": 21}}, 422, "sampler.guidance"),
+        ({"conditions": [{"count": 1}], "sampler": {"rescale": 1.1}}, 422, "sampler.rescale"),
+        ({"conditions": [{"count": 1}], "sampler": {"precision": "int8"}}, 422, PRECISION),
+        ({"conditions": [{"count": 1}], "sampler": PUBLISHED_DPM}, 422, "sampler"),
+        ({"conditions": [{"count": 10_000}] * 101}, 422, "body"),
     ],
 )
 def test_bad_orders_are_refused(http, generator, body, status, field) -> None:

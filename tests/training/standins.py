@@ -1,7 +1,7 @@
 """Stand-ins at training's ports: providers that hold what a test puts in, and a stub engine."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from api_schemas.base import DatasetRef, GenerationRef, JobState, JobView
 from api_schemas.datasets import DatasetKind, DatasetView, ManifestView
 from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
 from api_schemas.generation import (
+    TRAINING_SET_UNKNOWN,
     CohortManifest,
     GenerationView,
     GeneratorView,
@@ -24,7 +25,7 @@ from api_schemas.generation import (
 from api_schemas.manifest import content_digest
 from services.kit.adapters import Adapters
 from services.kit.auth import Caller
-from services.kit.errors import NotFound, Unavailable
+from services.kit.errors import Conflict, NotFound, Unavailable
 from services.kit.objects import sha256
 from services.training.ports.engine import CurvePoint, NotFiniteError, Outcome, RunSpec
 
@@ -56,7 +57,7 @@ class Shelf:
     project: UUID
     views: dict[UUID, Callable[[], DatasetView | GenerationView]] = field(default_factory=dict)
     tables: dict[UUID, pa.Table] = field(default_factory=dict)
-    generators: dict[UUID, tuple[GeneratorView, list[str]]] = field(default_factory=dict)
+    generators: dict[UUID, tuple[GeneratorView, Sequence[str] | None]] = field(default_factory=dict)
     reads: int = 0
 
     def add_dataset(
@@ -97,12 +98,13 @@ class Shelf:
         self,
         table: pa.Table,
         *,
-        saw: list[str] | None = None,
+        saw: Sequence[str] | None = (),
         size_px: int = 32,
         job: UUID | JobView | None = None,
     ) -> GenerationRef:
+        """`saw` None: nobody knows whom its generator saw."""
         made, generator = uuid4(), uuid4()
-        self.generators[generator] = (_generator(generator, size_px), saw or [])
+        self.generators[generator] = (_generator(generator, size_px), saw)
         manifest = CohortManifest(
             id=uuid4(), digest=content_digest(table), images=len(table), key=""
         )
@@ -163,7 +165,14 @@ class Shelf:
 
     def generator_seen(self, caller: Caller, generator: UUID) -> Seen:
         assert caller.project == self.project
-        return Seen(patients=self.generators[generator][1], images=[])
+        patients = self.generators[generator][1]
+        if patients is None:
+            raise TrainingSetUnknown("Its owner has yet to name the dataset")
+        return Seen(patients=list(patients), images=[])
+
+
+class TrainingSetUnknown(Conflict):
+    slug = TRAINING_SET_UNKNOWN
 
 
 def _generator(generator: UUID, size_px: int) -> GeneratorView:

@@ -267,6 +267,18 @@ def test_a_generator_must_not_have_seen_those_who_are_tested(
     assert verdicts.plans[0].waived == allowed["waived"]
 
 
+def test_a_generator_may_have_seen_those_who_are_tested_when_nobody_knows(
+    http, body, shelf, cohort_table
+) -> None:
+    """An imported checkpoint whose owner has not named its training set."""
+    body["preset"]["synthetic"] = ref(shelf.add_cohort(cohort_table, saw=None, size_px=SIZE_PX))
+    problem = refused(http, body, 409, "validation")
+    assert "nobody knows whom" in problem["detail"]
+    allowed = http.post("/experiments", json={**body, "allow_leakage": True}).json()
+    assert len(allowed["waived"]) == 2  # validation and the test set
+    assert all("nobody knows whom" in words for words in allowed["waived"])
+
+
 def test_nothing_is_waived_that_was_not_found(http, body) -> None:
     made = http.post("/experiments", json={**body, "allow_leakage": True}).json()
     assert made["waived"] == []

@@ -9,12 +9,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from services.generation.diffusion.encoders import ENCODERS, Encoder
 from services.generation.diffusion.network import Network
@@ -72,28 +74,41 @@ def resume_training(training: Training, folder: Path) -> None:
 
 def save_weights(training: Training, path: Path) -> None:
     """Write the moving average, the weights to sample from. The same training: the same bytes."""
+    preset = PRESETS[training.preset]
+    about = {**_identity(training), "step": training.step}
+    write_weights(path, training.average.state_dict(), preset.architecture, preset.encoder, about)
+
+
+def write_weights(
+    path: Path, tensors: Tensors, shape: Architecture, encoder: str, about: Mapping[str, Any]
+) -> None:
+    """Write a file that `load_weights` reads; `about` goes into its header."""
     config = {
-        **_identity(training),
-        "step": training.step,
-        "encoder": PRESETS[training.preset].encoder,
-        "architecture": asdict(PRESETS[training.preset].architecture),
+        **about,
+        "encoder": encoder,
+        "architecture": asdict(shape),
         "schedule": PUBLISHED,
     }
-    header = {CONFIG: json.dumps(config, sort_keys=True)}
-    _save(training.average.state_dict(), path, header)
+    _save(tensors, path, {CONFIG: json.dumps(config, sort_keys=True)})
 
 
 @dataclass(frozen=True)
 class Model:
-    """What it takes to sample: a network, the encoder of its conditions, and its schedule."""
+    """What it takes to sample: a network, the encoder of its conditions, and its schedule.
+
+    A `transposed` network makes images with rows and columns exchanged.
+    """
 
     network: Network
     encoder: Encoder
     schedule: Schedule
     size_px: int
+    transposed: bool = False
 
-    def to(self, device: torch.device) -> "Model":
-        return replace(self, network=self.network.to(device))
+    def to(self, device: torch.device, precision: torch.dtype) -> "Model":
+        """On a device, its U-Net (all that costs time) in a precision. Changes this one too."""
+        nn.Module.to(self.network.to(device).unet, precision)  # diffusers' own warns of nothing
+        return self
 
 
 def load_weights(path: Path) -> Model:
@@ -113,7 +128,11 @@ def load_weights(path: Path) -> Model:
         msg = f"{path.name} holds no weights of ours"
         raise CheckpointDamaged(msg) from error
     return Model(
-        network.requires_grad_(requires_grad=False).eval(), encoder, schedule, architecture.size_px
+        network.requires_grad_(requires_grad=False).eval(),
+        encoder,
+        schedule,
+        architecture.size_px,
+        transposed=config.get("transposed", False),
     )
 
 

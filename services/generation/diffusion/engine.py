@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from api_schemas.generation import Condition, Environment
 from api_schemas.generation import Sampler as SamplerSettings
+from services.generation.diffusion import mediffusion
 from services.generation.diffusion.checkpoints import (
     STATE,
     WEIGHTS,
@@ -26,13 +28,19 @@ from services.generation.diffusion.presets import PRESETS
 from services.generation.diffusion.samplers import SAMPLERS
 from services.generation.diffusion.schedule import PUBLISHED, SCHEDULES
 from services.generation.diffusion.training import Examples, Training
-from services.generation.ports.engine import OutOfDeviceMemory, RenderTask, Stretch, TrainTask
+from services.generation.ports.engine import (
+    Imported,
+    OutOfDeviceMemory,
+    RenderTask,
+    Stretch,
+    TrainTask,
+    Weights,
+)
 
 CURVE_STEPS = 25
 """A point of the loss curve is the mean over this many steps."""
 
-NOBODY = Condition()
-"""The condition of the images that pad a batch; they are thrown away."""
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class DiffusionEngine:
@@ -49,7 +57,7 @@ class DiffusionEngine:
             torch.set_num_threads(threads)
         torch.backends.cudnn.deterministic = True
         self._device = torch.device(device)
-        self._warm: tuple[str, Model] | None = None
+        self._warm: tuple[tuple[str, str], Model] | None = None
 
     @property
     def environment(self) -> Environment:
@@ -95,19 +103,21 @@ class DiffusionEngine:
             save_weights(training, task.folder / WEIGHTS)
         return Stretch(training.step, finished, curve.points())
 
+    def import_checkpoint(self, source: Path, destination: Path, wanted: Weights) -> Imported:
+        """Turn a checkpoint of the authors' package into a weights file of ours."""
+        return mediffusion.import_checkpoint(source, destination, wanted)
+
     def render(self, task: RenderTask) -> NDArray[np.uint8]:
         """Images (N, size, size), each from its own condition and seed alone."""
-        model = self._model(task)
-        count, B = len(task.seeds), task.batch
-        padding = -count % B
-        conditions = [*task.conditions, *[NOBODY] * padding]
-        seeds = [*task.seeds, *[0] * padding]
+        model, B = self._model(task), task.batch
         with self._memory():
             batches = [
-                self._sample(model, conditions[i : i + B], seeds[i : i + B], task.sampler)
-                for i in range(0, len(seeds), B)
+                self._sample(
+                    model, task.conditions[i : i + B], task.seeds[i : i + B], task.sampler, B
+                )
+                for i in range(0, len(task.seeds), B)
             ]
-        return np.concatenate(batches)[:count]
+        return np.concatenate(batches)
 
     @contextmanager
     def _memory(self) -> Generator[None]:
@@ -120,8 +130,11 @@ class DiffusionEngine:
             raise OutOfDeviceMemory(str(self._device)) from error
 
     def _model(self, task: RenderTask) -> Model:
-        if self._warm is None or self._warm[0] != task.digest:
-            self._warm = task.digest, load_weights(task.weights).to(self._device)
+        wanted = task.digest, task.sampler.precision
+        if self._warm is None or self._warm[0] != wanted:
+            self._warm = None  # two at once may be more than the device holds
+            model = load_weights(task.weights)
+            self._warm = wanted, model.to(self._device, PRECISIONS[task.sampler.precision])
         return self._warm[1]
 
     @torch.inference_mode()
@@ -131,13 +144,26 @@ class DiffusionEngine:
         conditions: Sequence[Condition],
         seeds: Sequence[int],
         settings: SamplerSettings,
+        batch: int,
     ) -> NDArray[np.uint8]:
-        c = torch.from_numpy(model.encoder.encode(conditions)).to(self._device)
-        x = torch.from_numpy(noise(seeds, model.size_px)).to(self._device)
-        guidance = Guidance(settings.guidance, settings.interval, settings.rescale)
-        denoiser = Denoiser(model.network, model.schedule, c, guidance)
-        x_0 = SAMPLERS[settings.name](denoiser, x, model.schedule, settings.steps)
-        return to_pixels(x_0)
+        """At most `batch` images, in a batch that is padded to its shape and cut again."""
+        real = len(seeds)
+        padding = batch - real
+        vectors = np.pad(model.encoder.encode(conditions), ((0, padding), (0, 0)))
+        c = torch.from_numpy(vectors).to(self._device)
+        x = torch.from_numpy(noise([*seeds, *[0] * padding], model.size_px)).to(self._device)
+        denoiser = Denoiser(model.network, model.schedule, c, guidance_of(settings), real)
+        x_0 = SAMPLERS[settings.name](denoiser, x, model.schedule, settings.steps)[:real]
+        if model.transposed:
+            x_0 = x_0.mT
+        return truncated(x_0) if settings.compatibility else rounded(x_0)
+
+
+def guidance_of(settings: SamplerSettings) -> Guidance:
+    """What a request's settings mean. The published scale 0 is plain conditional sampling."""
+    published = settings.compatibility is not None
+    w = 1.0 if published and settings.guidance == 0.0 else settings.guidance
+    return Guidance(w, settings.interval, settings.rescale, batch_wide=published)
 
 
 def noise(seeds: Sequence[int], size_px: int) -> NDArray[np.float32]:
@@ -150,9 +176,18 @@ def noise(seeds: Sequence[int], size_px: int) -> NDArray[np.float32]:
     return np.stack([np.random.default_rng(s).standard_normal(shape, np.float32) for s in seeds])
 
 
-def to_pixels(x: torch.Tensor) -> NDArray[np.uint8]:
+def rounded(x: torch.Tensor) -> NDArray[np.uint8]:
     """[-1, 1] (N, 1, H, W) to the nearest of 0 .. 255 (N, H, W)."""
-    return ((x[:, 0] + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return _pixels((127.5 * (x + 1.0)).round())
+
+
+def truncated(x: torch.Tensor) -> NDArray[np.uint8]:
+    """The same as published, always downwards: half a grey level darker."""
+    return _pixels(127.5 * (x + 1.0))
+
+
+def _pixels(x: torch.Tensor) -> NDArray[np.uint8]:
+    return x[:, 0].clamp(0, 255).to(torch.uint8).cpu().contiguous().numpy()
 
 
 def _examples(task: TrainTask) -> Examples:

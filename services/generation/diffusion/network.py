@@ -3,22 +3,25 @@
 from typing import cast
 
 import torch
-from diffusers import UNet2DModel
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from services.generation.diffusion.presets import Architecture
 from services.generation.diffusion.schedule import PUBLISHED, SCHEDULES
+from services.generation.diffusion.unet import UNet
 
 
 class Network(nn.Module):
-    """v(x_t, t, c), images (N, 1, H, W) in and out.
+    """v(x_t, t, c), images (N, 1, H, W) in, (N, `outputs`, H, W) out: v first.
 
     Pixels are folded into channels first (`unshuffle`): the U-Net then works at a fraction of the
     size, which is what makes it affordable on a CPU. The condition enters twice: embedded, it
     modulates every block alike everywhere; and as `maps`, learned pictures of where each attribute
     shows, beside the image. A condition that is dropped becomes the learned `null` embedding and
-    no maps: the unconditional model of classifier-free guidance.
+    no maps: the unconditional model of classifier-free guidance. The published networks fold
+    nothing and have no maps.
+
+    The U-Net may have another precision than the rest; what goes in and out has that of x.
     """
 
     alpha: torch.Tensor
@@ -38,26 +41,21 @@ class Network(nn.Module):
         )
         self.null = nn.Parameter(torch.zeros(width))
         side = shape.size_px // shape.unshuffle
-        self.maps = nn.Sequential(
-            nn.Linear(condition_width, shape.maps * side**2),
-            nn.Unflatten(1, (shape.maps, side, side)),
-        )
+        self.maps = _maps(condition_width, shape.maps, side) if shape.maps else None
         levels = zip(shape.channels, shape.attention, strict=True)
         blocks = ["Attn" if attention else "" for _, attention in levels]
-        self.unet = UNet2DModel(
+        self.unet = UNet(
             sample_size=side,
             in_channels=folded + shape.maps,
-            out_channels=folded,
+            out_channels=folded * shape.outputs,
             block_out_channels=shape.channels,
             layers_per_block=shape.layers,
             down_block_types=tuple(f"{b}DownBlock2D" for b in blocks),
             up_block_types=tuple(f"{b}UpBlock2D" for b in reversed(blocks)),
-            add_attention=any(shape.attention),
-            attention_head_dim=shape.head_width,
+            add_attention=shape.middle,
             norm_num_groups=shape.groups,
-            attn_norm_num_groups=shape.groups,
-            resnet_time_scale_shift="scale_shift",
-            class_embed_type="identity",
+            attention_head_dim=shape.head_width if shape.heads is None else None,
+            heads=shape.heads,
         )
 
     def pathway(self) -> list[nn.Parameter]:
@@ -72,14 +70,23 @@ class Network(nn.Module):
         c: torch.Tensor,  # (N, D)
         dropped: torch.Tensor | None = None,  # (N,) bool
     ) -> torch.Tensor:
-        embedding, maps = self.condition(c), self.maps(c)
+        embedding = self.condition(c)
         if dropped is not None:
             embedding = torch.where(dropped[:, None], self.null, embedding)
-            maps = maps.masked_fill(dropped[:, None, None, None], 0.0)
-        folded = torch.cat([F.pixel_unshuffle(x, self.unshuffle), maps], dim=1)
-        learnt = cast("torch.Tensor", self.unet(folded, t, embedding, return_dict=False)[0])
+        picture = [F.pixel_unshuffle(x, self.unshuffle)]
+        if self.maps is not None:
+            maps = self.maps(c)
+            if dropped is not None:
+                maps = maps.masked_fill(dropped[:, None, None, None], 0.0)
+            picture.append(maps)
+        inside = self.unet.dtype
+        folded = torch.cat(picture, dim=1).to(inside)
+        out = self.unet(folded, t, embedding.to(inside), return_dict=False)
+        learnt = F.pixel_shuffle(cast("torch.Tensor", out[0]).to(x.dtype), self.unshuffle)
+        if self.grain == 1.0:
+            return learnt
         known, scale = self.linear(t)
-        return known * x + scale * F.pixel_shuffle(learnt, self.unshuffle)
+        return known * x + scale * learnt
 
     def linear(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What of v is linear in x_t, and the scale of the rest, of shape (N, 1, 1, 1).
@@ -93,3 +100,8 @@ class Network(nn.Module):
         alpha, sigma = self.alpha[t, None, None, None], self.sigma[t, None, None, None]
         q = sigma**2 + self.grain**2 * alpha**2
         return alpha * sigma * (1.0 - self.grain**2) / q, 1.0 / q.sqrt()
+
+
+def _maps(width: int, count: int, side: int) -> nn.Sequential:
+    """From a condition (N, D) to pictures (N, count, side, side)."""
+    return nn.Sequential(nn.Linear(width, count * side**2), nn.Unflatten(1, (count, side, side)))

@@ -75,7 +75,7 @@ def weighted_v_loss(network: Network, schedule: Schedule, batch: Batch) -> torch
     alpha, sigma = tables[:, batch.t, None, None, None]
     x_t = alpha * batch.x_0 + sigma * batch.eps
     v = alpha * batch.eps - sigma * batch.x_0
-    v_hat = network(x_t, batch.t, batch.c, batch.dropped)
+    v_hat = network(x_t, batch.t, batch.c, batch.dropped)[:, :1]
     return torch.mean(sigma**2 * (v - v_hat) ** 2)
 
 

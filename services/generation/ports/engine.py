@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,48 @@ class PresetFacts:
 
     size_px: int
     steps: int
+    encoder: str = "masked/1"
 
 
 PRESET_FACTS: Mapping[str, PresetFacts] = MappingProxyType(
-    {"tiny-32": PresetFacts(32, 1000), "small-64": PresetFacts(64, 2000)}
+    {
+        "tiny-32": PresetFacts(32, 1000),
+        "small-64": PresetFacts(64, 2000),
+        # 40 million images, as published, in batches of 36
+        "paper-256": PresetFacts(256, 1_111_111, "paper22"),
+    }
 )
+
+NEEDS_ALL = frozenset({"paper22"})
+"""Encoders of conditions that have no word for unknown."""
 
 
 class LossNotFinite(Exception):
     """The training loss became NaN or infinite; the last good checkpoint stands."""
+
+
+class CheckpointRefused(Exception):
+    """A file cannot be imported; the message says why, for people. Nothing was written."""
+
+
+class CheckpointUnreadable(CheckpointRefused):
+    """It is not a checkpoint, or damaged."""
+
+
+class CheckpointUnsafe(CheckpointRefused):
+    """It would run code or fill the memory if it were read carelessly."""
+
+
+class NetworkUnsupported(CheckpointRefused):
+    """It holds a network of another kind."""
+
+
+class KeysDiffer(CheckpointRefused):
+    """Its weights are not those of the network that it says it holds."""
+
+
+class WeightsNotFinite(CheckpointRefused):
+    """A weight is NaN or infinite."""
 
 
 class OutOfDeviceMemory(MemoryError):
@@ -70,6 +103,22 @@ class RenderTask:
     batch: int
 
 
+Weights = Literal["ema", "raw"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an imported checkpoint turned out to be; `sha256` is the digest of the file."""
+
+    format: str
+    sha256: str
+    weights: Weights
+    size_px: int
+    encoder: str
+    parameters: int
+    architecture: Mapping[str, Any]
+
+
 class Engine(Protocol):
     """Diffusion. Knows nothing of jobs, rows and objects."""
 
@@ -92,8 +141,16 @@ class Engine(Protocol):
         ...
 
     def render(self, task: RenderTask) -> NDArray[np.uint8]:
-        """Images (N, size, size), each from its own condition and seed alone.
+        """Images (N, size, size), each from its own condition and seed alone; only with guidance in
+        compatibility mode from its neighbours too.
 
         Raises `OutOfDeviceMemory`.
+        """
+        ...
+
+    def import_checkpoint(self, source: Path, destination: Path, wanted: Weights) -> Imported:
+        """Turn a foreign checkpoint into a weights file; raw weights where there is no average.
+
+        Raises `CheckpointRefused`, by its subclasses.
         """
         ...

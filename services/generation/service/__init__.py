@@ -2,6 +2,8 @@
 
 from services.generation.service.generations import Generations
 from services.generation.service.generators import Generators
+from services.generation.service.importing import IMPORT, Importing
+from services.generation.service.imports import Imports
 from services.generation.service.keeping import GENERATION, GENERATOR, KEPT, Scratch, naming
 from services.generation.service.rendering import RENDER, Rendering
 from services.generation.service.training import TRAIN, Training
@@ -9,11 +11,14 @@ from services.generation.service.training import TRAIN, Training
 __all__ = [
     "GENERATION",
     "GENERATOR",
+    "IMPORT",
     "KEPT",
     "RENDER",
     "TRAIN",
     "Generations",
     "Generators",
+    "Importing",
+    "Imports",
     "Rendering",
     "Scratch",
     "Training",

@@ -26,7 +26,7 @@ from services.generation.service.problems import (
     NotReady,
     SourceFailed,
 )
-from services.generation.service.rendering import RENDER, batch_shape
+from services.generation.service.rendering import RENDER, batch_shape, check_order
 from services.generation.views import generation_view, generator_view, image_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
@@ -149,8 +149,10 @@ class Generations:
         waits: list[UUID] = []
         if job.state is not JobState.SUCCEEDED:
             if job.state.terminal:
-                raise SourceFailed(f"The generator's training has {job.state}", field="generator")
+                raise SourceFailed(f"Its {job.kind} job has {job.state}", field="generator")
             waits.append(job.id)
+        else:
+            check_order(request, generator)
         if request.mirror is not None:
             data = usable_dataset(self._datasets, caller, request.mirror, "mirror")
             waits += waits_for(data)

@@ -25,7 +25,9 @@ from services.generation.service.problems import (
     NotReady,
     SizeDiffers,
     SourceFailed,
+    TrainingSetUnknown,
 )
+from services.generation.service.rendering import encoder_of
 from services.generation.service.training import TRAIN
 from services.generation.views import generator_view
 from services.kit.auth import Caller
@@ -85,8 +87,10 @@ class Generators:
         with self._db.transaction() as tx:
             row = find_generator(tx.session, caller, generator)
         if row.population_key is None or row.population_sha256 is None:
+            if row.imported:
+                raise TrainingSetUnknown("Its owner has yet to name the dataset", field="generator")
             raise NotReady("The generator has not read its training set yet", field="generator")
-        return self._read(row.population_key, row.population_sha256)
+        return self._read(row.population_key, row.population_sha256, encoder_of(row))
 
     def cancel(self, caller: Caller, generator: UUID) -> GeneratorView:
         with self._db.transaction() as tx:
@@ -115,7 +119,8 @@ class Generators:
             return once(tx, caller, key, request, lambda: self._submit(tx, caller, request, data))
 
     def _submit(self, tx: Tx, caller: Caller, request: GeneratorRequest, data: DatasetView) -> UUID:
-        steps = request.steps or PRESET_FACTS[request.preset].steps
+        facts = PRESET_FACTS[request.preset]
+        steps = request.steps or facts.steps
         row = Generator(
             id=new_id(),
             project=caller.project,
@@ -126,6 +131,9 @@ class Generators:
             preset=request.preset,
             steps=steps,
             seed=request.seed,
+            size_px=facts.size_px,
+            encoder=facts.encoder,
+            imported=False,
         )
         tx.session.add(row)
         made = Made("generation", "generation", GENERATOR, row.id, request.name)
@@ -158,8 +166,8 @@ class Generators:
         jobs = self._jobs.views(tx, [row.job for row in rows])
         return [generator_view(row, jobs[row.job]) for row in rows]
 
-    def _read_population(self, key: str, digest: str) -> Population:
-        return Population.of(from_parquet(self._store.get(key, digest), POPULATION))
+    def _read_population(self, key: str, digest: str, encoder: str) -> Population:
+        return Population.of(from_parquet(self._store.get(key, digest), POPULATION), encoder)
 
 
 def find_generator(session: Session, caller: Caller, generator: UUID) -> Generator:

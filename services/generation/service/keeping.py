@@ -18,6 +18,8 @@ from services.kit.jobs import Jobs, lineage
 
 GENERATOR = "generator"
 GENERATION = "generation"
+MAY_RUN = frozenset({"queued", "running", "quarantined"})
+"""States of a slice that may still read its inputs."""
 
 
 def _forget_generator(session: Session, generator: UUID) -> None:
@@ -48,9 +50,9 @@ def naming(jobs: Jobs) -> Mapping[str, Named]:
             select(Checkpoint.files).where(Checkpoint.generator == generator)
         )
         keys = {key for files in checkpoints for key, _ in files.values()}
-        if row.weights_key is None:  # a slice that may still run reads the rows to train on
-            slices = jobs.slice_states(tx, row.job)
-            keys.update(payload["rows"] for payload, _ in slices if "rows" in payload)
+        for payload, state in jobs.slice_states(tx, row.job):
+            if state in MAY_RUN:  # it reads the rows to train on, or the file that was sent
+                keys.update(payload[name] for name in ("rows", "upload") if name in payload)
         return keys.union(key for key in (row.weights_key, row.population_key) if key is not None)
 
     return {"generators": of_generator, "generations": _of_generation}

@@ -18,9 +18,13 @@ View = TypeVar("View", GeneratorView, GenerationView)
 
 @dataclass(frozen=True)
 class _Source:
-    """A dataset, the version of its manifest that was used, and its licence as it was then."""
+    """A dataset, the version of its manifest that was used, and its licence as it was then.
 
-    dataset: UUID
+    No dataset where nobody knows it: the training set of an imported generator. Nobody knows its
+    licence then either.
+    """
+
+    dataset: UUID | None
     manifest: UUID | None
     licence: Licence
 
@@ -61,7 +65,9 @@ class Origins:
         return view.model_copy(update=told)
 
     def _look(self, caller: Caller, source: _Source) -> DatasetView | None:
-        """The dataset, or None once it has been deleted."""
+        """The dataset; None once it has been deleted, and where nobody knows which it is."""
+        if source.dataset is None:
+            return None
         try:
             return self._datasets.dataset(caller, source.dataset)
         except ProblemError as error:

@@ -24,7 +24,8 @@ from api_schemas.findings import (
 )
 from api_schemas.generation import Condition, ConditionRequest, Seen
 from api_schemas.manifest import LABEL_COLUMNS
-from services.generation.service.problems import NobodyMatches
+from services.generation.ports.engine import NEEDS_ALL
+from services.generation.service.problems import ConditionIncomplete, NobodyMatches
 
 ATTRIBUTES = ("age", "sex", "race", *LABEL_COLUMNS)
 POPULATION = pa.schema(
@@ -60,16 +61,69 @@ def condition_of(row: dict[str, object]) -> Condition:
     )
 
 
+PERSONAL = ("age", "sex", "race")
+
+
+def row_condition(row: dict[str, object], encoder: str) -> Condition:
+    """The condition of a manifest row as `encoder` takes it.
+
+    Where it has no word for unknown, a finding that a row does not affirm is absent: the published
+    rows hold nothing but 0 and 1. Age, sex and race are never made up.
+    """
+    condition = condition_of(row)
+    if encoder not in NEEDS_ALL:
+        return condition
+    findings = {f: condition.findings.get(f, ABSENT) for f in FINDINGS}
+    return condition.model_copy(update={"findings": findings})
+
+
+def check_complete(condition: Condition | ConditionRequest, encoder: str, field: str) -> None:
+    """Raise `ConditionIncomplete` for what `encoder` would miss, below `field`."""
+    if encoder not in NEEDS_ALL:
+        return
+    missing = [name for name in PERSONAL if getattr(condition, name) is None]
+    missing += [f"findings.{f}" for f in FINDINGS if f not in condition.findings]
+    if missing:
+        raise ConditionIncomplete(
+            f"{encoder} has no word for unknown; missing: {', '.join(missing)}",
+            field=f"{field}.{missing[0]}",
+            accepted=[*PERSONAL, *(f"findings.{f}" for f in FINDINGS)],
+        )
+
+
+def check_known(rows: pa.Table, encoder: str | None, field: str) -> None:
+    """Raise `ConditionIncomplete` where rows lack what `encoder` has no word for lacking."""
+    if encoder not in NEEDS_ALL:
+        return
+    for name in PERSONAL:
+        unknown = rows[name].null_count
+        if unknown:
+            raise ConditionIncomplete(
+                f"{unknown} of {rows.num_rows} rows have no {name}, and {encoder} has no word for "
+                "unknown",
+                field=field,
+            )
+
+
+def fixed(requests: Sequence[ConditionRequest], seed: int) -> Iterator[Condition]:
+    """The conditions of entries that leave nothing open but an age within its range."""
+    for position, request in enumerate(requests):
+        rng = np.random.default_rng([seed, position])
+        for _ in range(request.count):
+            yield _completed(request, Condition(), rng)
+
+
 @dataclass(frozen=True)
 class Population:
-    """The rows a generator was trained on, as conditions."""
+    """The rows a generator was trained on, as conditions that its `encoder` takes."""
 
     table: pa.Table
     conditions: list[Condition]
+    encoder: str
 
     @classmethod
-    def of(cls, table: pa.Table) -> Self:
-        return cls(table, [condition_of(row) for row in table.to_pylist()])
+    def of(cls, table: pa.Table, encoder: str) -> Self:
+        return cls(table, [row_condition(row, encoder) for row in table.to_pylist()], encoder)
 
     @property
     def seen(self) -> Seen:
@@ -98,10 +152,15 @@ class Population:
         self, request: ConditionRequest, position: int, *, nearest: bool
     ) -> NDArray[np.intp]:
         mismatches = self._mismatches(request)
-        if not len(mismatches):
-            raise NobodyMatches("The training population is empty")
-        least = int(mismatches.min())
-        candidates = np.flatnonzero(mismatches == least)
+        lends = self._lends(request)
+        if not lends.any():
+            raise NobodyMatches(
+                f"Nobody in the training population can lend all that entry {position} leaves open",
+                field=f"conditions.{position}",
+                matching=0,
+            )
+        least = int(mismatches[lends].min())
+        candidates = np.flatnonzero(lends & (mismatches == least))
         if least > 0 and not nearest:
             raise NobodyMatches(
                 f"No training image has all that entry {position} fixes; {len(candidates)} differ "
@@ -113,6 +172,15 @@ class Population:
             )
         return candidates
 
+    def _lends(self, request: ConditionRequest) -> NDArray[np.bool_]:
+        """Which rows know what `request` leaves open, where the encoder must know; (rows,)."""
+        lends = np.ones(self.table.num_rows, dtype=np.bool_)
+        if self.encoder in NEEDS_ALL:
+            for name in PERSONAL:
+                if getattr(request, name) is None:
+                    lends &= self.table[name].is_valid().to_numpy()
+        return lends
+
     def _mismatches(self, request: ConditionRequest) -> NDArray[np.int64]:
         """How many fixed attributes each row lacks, of shape (rows,)."""
         table = self.table
@@ -121,7 +189,9 @@ class Population:
             if value is not None:
                 wrong += np.array([v != str(value) for v in table[name].to_pylist()], dtype=bool)
         for finding, value in request.findings.items():
-            wrong += np.array([v != value for v in table[str(finding)].to_pylist()], dtype=bool)
+            wrong += np.array(
+                [c.findings.get(finding) != value for c in self.conditions], dtype=bool
+            )
         if request.age is not None:
             low, high = _age_range(request.age)
             ages = table["age"].to_pylist()

@@ -1,6 +1,7 @@
 """What can be wrong with an order, named for the fact."""
 
-from services.kit.errors import Conflict, NotFound, ProblemError, Unprocessable
+from api_schemas.generation import TRAINING_SET_UNKNOWN
+from services.kit.errors import Conflict, Forbidden, NotFound, ProblemError, Unprocessable
 
 NOT_FOUND = 404
 
@@ -49,6 +50,61 @@ class NothingToMirror(Unprocessable):
 class NobodyMatches(Unprocessable):
     slug = "nobody-matches"
     title = "Nobody in the generator's training population matches"
+
+
+class TooManyImages(Unprocessable):
+    slug = "too-many-images"
+    title = "One generation holds only so many images"
+
+
+class ConditionIncomplete(Unprocessable):
+    slug = "condition-incomplete"
+    title = "The generator's encoder has no word for unknown"
+
+
+class TrainingSetUnknown(Conflict):
+    slug = TRAINING_SET_UNKNOWN
+    title = "Nobody knows whom this generator was trained on"
+
+
+class TrainingSetKnown(Conflict):
+    slug = "training-set-known"
+    title = "It is known already whom this generator was trained on"
+
+
+class OwnersOnly(Forbidden):
+    slug = "owners-only"
+    title = "Only its owner can know that"
+
+
+class UploadGone(Unprocessable):
+    slug = "upload-gone"
+    title = "The file that was sent is not there any more"
+
+
+class CheckpointUnreadable(Unprocessable):
+    slug = "checkpoint-unreadable"
+    title = "The file is no checkpoint, or damaged"
+
+
+class CheckpointUnsafe(Unprocessable):
+    slug = "checkpoint-unsafe"
+    title = "The file was refused: it could do harm. Nothing of it was run"
+
+
+class NetworkUnsupported(Unprocessable):
+    slug = "network-unsupported"
+    title = "The checkpoint holds a network that cannot be taken over"
+
+
+class KeysDiffer(Unprocessable):
+    slug = "keys-differ"
+    title = "The checkpoint's weights are not those of its network"
+
+
+class WeightsNotFinite(Unprocessable):
+    slug = "weights-not-finite"
+    title = "The checkpoint's weights are spoilt"
 
 
 class NanLoss(ProblemError):

@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import func, insert, select, update
 
-from api_schemas.generation import BatchShape, Condition, Environment, GenerateRequest, Provenance
+from api_schemas.generation import (
+    GENERATION_LIMIT,
+    BatchShape,
+    Condition,
+    ConditionRequest,
+    Environment,
+    GenerateRequest,
+    Provenance,
+)
 from api_schemas.manifest import content_digest, from_parquet, to_parquet
 from services.generation.models import Generation, Generator, Image
 from services.generation.ports.engine import Engine, RenderTask
@@ -23,10 +32,18 @@ from services.generation.service.keys import generation_folder, image_key
 from services.generation.service.population import (
     POPULATION,
     Population,
-    condition_of,
+    check_complete,
+    check_known,
+    fixed,
     image_seed,
+    row_condition,
 )
-from services.generation.service.problems import NothingToMirror
+from services.generation.service.problems import (
+    ConditionIncomplete,
+    NothingToMirror,
+    TooManyImages,
+    TrainingSetUnknown,
+)
 from services.generation.views import cohort_table, recipe_of, request_of
 from services.kit.db import Database, Tx, new_id
 from services.kit.jobs import Lease
@@ -44,6 +61,33 @@ def batch_shape(images: int | None) -> BatchShape:
         if images is not None and images <= shape:
             return shape
     return SHAPES[-1]
+
+
+def encoder_of(generator: Generator) -> str:
+    """Of a generator that is ready."""
+    assert generator.encoder is not None  # noqa: S101 - known from the request or the file
+    return generator.encoder
+
+
+def check_order(request: GenerateRequest, generator: Generator) -> None:
+    """Raise what is wrong with an order for a generator that is ready, mirrors apart.
+
+    `TrainingSetUnknown` (409) where open attributes would be drawn from nobody knows whom.
+    """
+    encoder = encoder_of(generator)
+    for n, recipe in enumerate(request.recipes or []):
+        check_complete(recipe.condition, encoder, f"recipes.{n}.condition")
+    if generator.population_key is not None:
+        return
+    for n, entry in enumerate(request.conditions or []):
+        try:
+            check_complete(entry, encoder, f"conditions.{n}")
+        except ConditionIncomplete as error:
+            raise TrainingSetUnknown(
+                "What an entry leaves open is drawn from the training population: name the "
+                f"generator's dataset, or fix everything. {error.problem.detail}",
+                field=error.problem.field,
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -130,25 +174,41 @@ class Rendering:
     def _patients(
         self, lease: Lease, request: GenerateRequest, generator: Generator
     ) -> Iterator[_Patient]:
+        check_order(request, generator)
         if request.recipes is not None:
             for recipe in request.recipes:
                 yield _Patient(recipe.condition, recipe.seed)
         elif request.conditions is not None:
-            population = self._population(generator)
-            drawn = population.draw(request.conditions, request.seed, nearest=request.nearest)
+            drawn = self._drawn(request.conditions, request, generator)
             for index, condition in enumerate(drawn):
                 yield _Patient(condition, image_seed(request.seed, index))
         else:
-            yield from self._mirrored(lease, request)
+            yield from self._mirrored(lease, request, encoder_of(generator))
 
-    def _mirrored(self, lease: Lease, request: GenerateRequest) -> Iterator[_Patient]:
+    def _drawn(
+        self, entries: Sequence[ConditionRequest], request: GenerateRequest, generator: Generator
+    ) -> Iterator[Condition]:
+        if generator.population_key is None:
+            return fixed(entries, request.seed)
+        population = self._population(generator)
+        return population.draw(entries, request.seed, nearest=request.nearest)
+
+    def _mirrored(self, lease: Lease, request: GenerateRequest, encoder: str) -> Iterator[_Patient]:
         """Every training row's condition, replica after replica (the paper's supplementation)."""
         assert request.mirror is not None  # noqa: S101 - the wire type takes one of three
         manifest = self._datasets.dataset_manifest(lease.caller, request.mirror)
-        rows = [r for r in manifest.to_pylist() if r["split"] == "train"]
+        table = manifest.filter(pc.field("split") == "train")
+        check_known(table, encoder, "mirror")
+        rows = table.to_pylist()
         if not rows:
             raise NothingToMirror("Split 'train' of the dataset is empty", field="mirror")
-        conditions = [condition_of(r) for r in rows]
+        if len(rows) * request.replicas > GENERATION_LIMIT:
+            raise TooManyImages(
+                f"{len(rows)} rows, {request.replicas} times, are more than {GENERATION_LIMIT}",
+                field="replicas",
+                accepted=GENERATION_LIMIT // len(rows),
+            )
+        conditions = [row_condition(r, encoder) for r in rows]
         for replica in range(request.replicas):
             for n, condition in enumerate(conditions):
                 seed = image_seed(request.seed, replica * len(rows) + n)
@@ -157,7 +217,8 @@ class Rendering:
     def _population(self, generator: Generator) -> Population:
         key, digest = generator.population_key, generator.population_sha256
         assert key is not None  # noqa: S101 - the job waited for the generator
-        return Population.of(from_parquet(self._store.get(key, digest), POPULATION))
+        table = from_parquet(self._store.get(key, digest), POPULATION)
+        return Population.of(table, encoder_of(generator))
 
     # ------------------------------------------------------------ render
 
@@ -210,7 +271,7 @@ class Rendering:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
             try:
-                partial.write_bytes(self._store.get(key, digest))
+                self._store.get_file(key, partial, digest)
                 partial.rename(path)
             finally:
                 partial.unlink(missing_ok=True)

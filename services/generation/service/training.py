@@ -1,10 +1,11 @@
 """What a worker does to train a generator: plan, then stretch after stretch of steps."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image as Pillow
 from sqlalchemy import delete, select
 
-from api_schemas.datasets import DatasetKind
+from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.manifest import MANIFEST, content_digest, from_parquet, to_parquet
 from services.generation.models import Checkpoint, Generator, Loss
 from services.generation.ports.engine import (
@@ -24,7 +25,7 @@ from services.generation.ports.engine import (
 )
 from services.generation.ports.providers import Datasets
 from services.generation.service.keys import checkpoint_key, generator_key
-from services.generation.service.population import POPULATION, Population
+from services.generation.service.population import POPULATION, check_known, row_condition
 from services.generation.service.problems import NanLoss, NothingToTrainOn
 from services.kit.db import Database, Tx
 from services.kit.jobs import Lease
@@ -37,6 +38,33 @@ CHECKPOINTS_KEPT = 2
 READERS = 8
 
 log = get_logger(__name__)
+
+
+def keep_population(
+    store: ObjectStore, row: Generator, view: DatasetView, rows: pa.Table
+) -> Callable[[Generator], None]:
+    """Store whom a generator saw: `rows` of a dataset; answers what to note on its row then."""
+    assert view.manifest is not None  # noqa: S101 - the dataset is there
+    manifest = view.manifest
+    population = to_parquet(rows.select(POPULATION.names).cast(POPULATION))
+    digest = sha256(population)
+    key = generator_key(row, "population.parquet", digest)
+    store.put(key, population)
+
+    def note(row: Generator) -> None:
+        row.dataset = view.id
+        row.manifest = manifest.id
+        row.manifest_digest = manifest.digest
+        row.images = rows.num_rows
+        row.patients = len(rows["patient_id"].unique())
+        row.site = view.site
+        row.terms = view.terms or view.licence.name
+        row.licence = view.licence.model_dump(mode="json")
+        row.phantom = view.kind is DatasetKind.PHANTOM
+        row.population_key = key
+        row.population_sha256 = digest
+
+    return note
 
 
 class Training:
@@ -70,34 +98,23 @@ class Training:
     def _plan(self, lease: Lease) -> None:
         """Fix what will be trained on, and remember whom the generator will have seen."""
         row = self._row(lease)
-        view = self._datasets.dataset(lease.caller, row.dataset)
-        manifest = self._datasets.dataset_manifest(lease.caller, row.dataset)
+        dataset = UUID(lease.inputs["dataset"])
+        view = self._datasets.dataset(lease.caller, dataset)
+        manifest = self._datasets.dataset_manifest(lease.caller, dataset)
         if view.manifest is None or content_digest(manifest) != view.manifest.digest:
             raise DigestMismatch("manifest")
         rows = manifest.filter(pc.field("split") == "train")
         if not rows.num_rows:
             raise NothingToTrainOn("Split 'train' of the dataset is empty", field="dataset")
-        population = to_parquet(rows.select(POPULATION.names).cast(POPULATION))
-        population_sha = sha256(population)
-        population_key = generator_key(row, "population.parquet", population_sha)
+        check_known(rows, row.encoder, "dataset")
+        saw = keep_population(self._store, row, view, rows)
         images = to_parquet(rows)
         images_sha = sha256(images)
         images_key = generator_key(row, "training-rows.parquet", images_sha)
-        self._store.put(population_key, population)
         self._store.put(images_key, images)
         more = [{"step": "train", "rows": images_key, "rows_sha256": images_sha}]
         with lease.finishing(more) as tx:
-            row = tx.session.get_one(Generator, row.id)
-            row.manifest = view.manifest.id
-            row.manifest_digest = view.manifest.digest
-            row.images = rows.num_rows
-            row.patients = len(rows["patient_id"].unique())
-            row.site = view.site
-            row.terms = view.terms or view.licence.name
-            row.licence = view.licence.model_dump(mode="json")
-            row.phantom = view.kind is DatasetKind.PHANTOM
-            row.population_key = population_key
-            row.population_sha256 = population_sha
+            saw(tx.session.get_one(Generator, row.id))
 
     # ------------------------------------------------------------ train
 
@@ -114,7 +131,7 @@ class Training:
         task = self._task(lease, row, folder)
 
         def progress(step: int, loss: float) -> None:
-            lease.progress(step, row.steps, "steps", f"loss {loss:.4f}")
+            lease.progress(step, task.steps, "steps", f"loss {loss:.4f}")
 
         try:
             stretch = self._engine.train(
@@ -140,14 +157,19 @@ class Training:
         rows = from_parquet(
             self._store.get(lease.payload["rows"], lease.payload["rows_sha256"]), MANIFEST
         )
+        preset, steps, seed = row.preset, row.steps, row.seed
+        assert preset is not None  # noqa: S101 - this one is trained, not imported
+        assert steps is not None  # noqa: S101 - likewise
+        assert seed is not None  # noqa: S101 - likewise
+        facts = PRESET_FACTS[preset]
         images = folder / "images.npy"
         if not images.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            self._pack(lease, rows, PRESET_FACTS[row.preset].size_px, images)
+            self._pack(lease, rows, facts.size_px, images)
         state = folder / "state"
         self._restore(lease, row, state)
-        population = Population.of(rows.select(POPULATION.names).cast(POPULATION))
-        return TrainTask(row.preset, row.steps, row.seed, images, population.conditions, state)
+        conditions = [row_condition(each, facts.encoder) for each in rows.to_pylist()]
+        return TrainTask(preset, steps, seed, images, conditions, state)
 
     def _pack(self, lease: Lease, rows: pa.Table, size_px: int, path: Path) -> None:
         """All training images in one verified uint8 array (N, size, size), written once."""
@@ -234,7 +256,7 @@ class Training:
         digest = sha256(content)
         key = generator_key(row, WEIGHTS, digest)
         self._store.put(key, content)
-        lease.progress(row.steps, row.steps, "steps")
+        lease.progress(stretch.step, stretch.step, "steps")
         with lease.finishing() as tx:
             self._record_losses(tx, row, stretch)
             old = tx.session.scalars(select(Checkpoint).where(Checkpoint.generator == row.id)).all()

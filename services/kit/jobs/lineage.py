@@ -77,7 +77,14 @@ def note(tx: Tx, caller: Caller, made: Made, uses: Mapping[UUID, str] | None = N
     `SourceDeleted` (404) for what is being deleted. Call it late: what asks another service
     afterwards could wait for a deletion that waits for this transaction.
     """
-    uses, session = uses or {}, tx.session
+    share(tx.session, caller.project)
+    tx.session.execute(insert(Resource).values(project=caller.project, **vars(made)))
+    note_uses(tx, caller, made.id, uses or {})
+
+
+def note_uses(tx: Tx, caller: Caller, resource: UUID, uses: Mapping[UUID, str]) -> None:
+    """Write down what else a resource was made from, as `note` does. Raises `SourceDeleted`."""
+    session = tx.session
     share(session, caller.project)
     gone = session.scalars(
         select(Resource.id)
@@ -86,9 +93,8 @@ def note(tx: Tx, caller: Caller, made: Made, uses: Mapping[UUID, str] | None = N
     ).first()
     if gone is not None:
         raise SourceDeleted("It is being deleted", field=uses[gone])
-    session.execute(insert(Resource).values(project=caller.project, **vars(made)))
     if uses:
-        session.execute(insert(Use), [{"resource": made.id, "uses": each} for each in uses])
+        session.execute(insert(Use), [{"resource": resource, "uses": each} for each in uses])
 
 
 def share(session: Session, project: UUID) -> None:

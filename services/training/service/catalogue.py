@@ -8,7 +8,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
-from api_schemas.generation import Seen
+from api_schemas.generation import TRAINING_SET_UNKNOWN, Seen
 from api_schemas.terms import Licence
 from api_schemas.training import Arm, ExperimentRequest
 from services.kit.auth import Caller
@@ -17,6 +17,7 @@ from services.training.ports.providers import Datasets, Generations
 
 T = TypeVar("T")
 NOT_FOUND = 404
+UNKNOWN = f"urn:synthorax:problem:{TRAINING_SET_UNKNOWN}"
 
 
 class DataUnknown(NotFound):
@@ -36,12 +37,15 @@ class DataWithoutImages(Unprocessable):
 
 @dataclass(frozen=True)
 class Listed:
-    """A dataset or cohort as it stands. `digest` is its manifest's, once there is one."""
+    """A dataset or cohort as it stands. `digest` is its manifest's, once there is one.
+
+    `size_px` is None for images of a generator that is still being imported.
+    """
 
     ref: DataRef
     field: str
     job: JobView
-    size_px: int
+    size_px: int | None
     digest: str | None
     licence: Licence
     generator: UUID | None = None
@@ -113,8 +117,14 @@ class Catalogue:
             return self._generations.cohort_manifest(caller, ref.generation)
         return self._datasets.dataset_manifest(caller, ref.dataset)
 
-    def seen(self, caller: Caller, generator: UUID) -> Seen:
-        return self._generations.generator_seen(caller, generator)
+    def seen(self, caller: Caller, generator: UUID) -> Seen | None:
+        """None where nobody knows: it was imported, and nobody has named its training set."""
+        try:
+            return self._generations.generator_seen(caller, generator)
+        except ProblemError as error:
+            if error.problem.type != UNKNOWN:
+                raise
+            return None
 
     def _dataset(self, caller: Caller, ref: DatasetRef, field: str) -> Listed:
         view = self._datasets.dataset(caller, ref.dataset)

@@ -54,10 +54,13 @@ EvaluationSets = Mapping[str, tuple[DataRef, Rows]]
 """Validation and test sets by the field they stand in."""
 
 
-def one_size(listed: Sequence[Listed]) -> int:
-    """The size all data has; raises `SizesDiffer`."""
-    first = listed[0]
-    for other in listed[1:]:
+def one_size(listed: Sequence[Listed]) -> int | None:
+    """The size all data has, None while no size is known yet; raises `SizesDiffer`."""
+    known = [each for each in listed if each.size_px is not None]
+    if not known:
+        return None
+    first = known[0]
+    for other in known[1:]:
         if other.size_px != first.size_px:
             raise SizesDiffer(
                 f"Images are {other.size_px} px here and {first.size_px} px in {first.field}",
@@ -188,18 +191,20 @@ def shared_pictures(
 def seen_by_generators(
     samples: Mapping[DataRef, Samples],
     held: EvaluationSets,
-    seen: Mapping[UUID, Seen],
+    seen: Mapping[UUID, Seen | None],
 ) -> Iterator[tuple[str, str]]:
     """(field, what was seen) for every evaluation set with patients or pictures that a generator
-    saw.
+    saw. One of which nobody knows whom it saw may have seen everybody.
     """
-    known = {g: (frozenset(s.patients), frozenset(s.images)) for g, s in seen.items()}
+    known = {g: s and (frozenset(s.patients), frozenset(s.images)) for g, s in seen.items()}
     for field, (ref, rows) in held.items():
         patients, pictures = _patients(samples, ref, rows), _pictures(samples, ref, rows)
-        for generator, (saw_patients, saw_pictures) in known.items():
-            if shared := len(patients & saw_patients):
+        for generator, saw in known.items():
+            if saw is None:
+                yield field, f"generator {generator} saw nobody knows whom"
+            elif shared := len(patients & saw[0]):
                 yield field, f"generator {generator} saw {shared} of the {len(patients)} patients"
-            elif shared := len(pictures & saw_pictures):
+            elif shared := len(pictures & saw[1]):
                 yield field, f"generator {generator} saw {shared} of the {len(pictures)} pictures"
 
 

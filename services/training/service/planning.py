@@ -48,7 +48,7 @@ class Planner:
         steps = steps_by_arm(arms, primary_of(request, arms), images, request.classifier)
         return Blueprint(
             labels=labels,
-            size_px=checks.one_size(list(listed.values())),
+            size_px=_known_size(listed),
             yardstick=unit,
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
             arms={
@@ -78,6 +78,12 @@ class Planner:
             field, what = found[0]
             raise LeakageFound(f"Of this set, {what}", field=field)
         return [f"leakage: of {field}, {what}" for field, what in found]
+
+
+def _known_size(listed: Mapping[DataRef, Listed]) -> int:
+    size_px = checks.one_size(list(listed.values()))
+    assert size_px is not None  # noqa: S101 - all data is ready
+    return size_px
 
 
 def _training_rows(

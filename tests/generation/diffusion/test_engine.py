@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from api_schemas.findings import FINDINGS, Finding, Race, Sex
-from api_schemas.generation import Condition, Sampler
+from api_schemas.generation import Condition, GeneratorRequest, Sampler
 from services.generation.diffusion import checkpoints, engine, training
 from services.generation.diffusion.checkpoints import (
     PARTS,
@@ -18,9 +19,22 @@ from services.generation.diffusion.checkpoints import (
     CheckpointDamaged,
     load_weights,
 )
-from services.generation.diffusion.engine import DiffusionEngine, noise
+from services.generation.diffusion.encoders import ENCODERS, ConditionIncomplete, Encoder
+from services.generation.diffusion.engine import (
+    DiffusionEngine,
+    guidance_of,
+    noise,
+    rounded,
+    truncated,
+)
 from services.generation.diffusion.presets import PRESETS
-from services.generation.ports.engine import PRESET_FACTS, RenderTask, Stretch, TrainTask
+from services.generation.ports.engine import (
+    NEEDS_ALL,
+    PRESET_FACTS,
+    RenderTask,
+    Stretch,
+    TrainTask,
+)
 
 STEPS = 100
 FORTH = Sampler(name="dpmsolver++", steps=3)
@@ -29,7 +43,9 @@ FORTH = Sampler(name="dpmsolver++", steps=3)
 @pytest.fixture(autouse=True)
 def _small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     preset = PRESETS["tiny-32"]
-    shape = replace(preset.architecture, channels=(8, 16), attention=(False, True), groups=4)
+    shape = replace(
+        preset.architecture, channels=(8, 16), attention=(False, True), groups=4, middle=True
+    )
     small = replace(preset, architecture=shape, recipe=replace(preset.recipe, batch=4))
     for module in (checkpoints, engine, training):
         monkeypatch.setattr(module, "PRESETS", {"small": small})
@@ -141,21 +157,58 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path: Path, weights: Path) -> 
             load_weights(bad)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch", [1, 8, 64])
 @pytest.mark.parametrize(
     "sampler",
-    [FORTH, Sampler(name="ddim", steps=2), Sampler(steps=2, guidance=3.0, rescale=0.7)],
-    ids=["dpm", "ddim", "guided"],
+    [
+        FORTH,
+        Sampler(name="ddim", steps=2),
+        Sampler(steps=2, guidance=3.0, rescale=0.7),
+        Sampler(compatibility="mediffusion", steps=2),
+    ],
+    ids=["dpm", "ddim", "guided", "published"],
 )
-def test_pixels_do_not_depend_on_neighbours(weights: Path, batch: int, sampler: Sampler) -> None:
-    """The same image alone, and elsewhere among others, in the same batch shape."""
-    many = conditions(batch + 3)
+def test_pixels_do_not_depend_on_neighbours(
+    weights: Path, batch: int, sampler: Sampler, precision: str
+) -> None:
+    """The same image alone, and in every place among others, in the same batch shape."""
+    sampler = sampler.model_copy(update={"precision": precision})
+    many, engine = conditions(batch + 3), DiffusionEngine("cpu", 1)
     order = RenderTask(weights, "w", many, list(range(100, 103 + batch)), sampler, batch)
-    among = render(weights, order)
+    among = engine.render(order)
     assert among.shape == (batch + 3, 32, 32)
     for i in {0, batch // 2, batch - 1, batch + 2}:
         lone = replace(order, conditions=[many[i]], seeds=[100 + i])
-        assert np.array_equal(render(weights, lone)[0], among[i]), i
+        assert np.array_equal(engine.render(lone)[0], among[i]), i
+    backwards = replace(order, conditions=many[::-1], seeds=order.seeds[::-1])
+    assert np.array_equal(engine.render(backwards)[::-1], among)
+
+
+def test_precision_changes_little_but_something(weights: Path) -> None:
+    order = RenderTask(weights, "w", conditions(8), list(range(8)), FORTH, 8)
+    half = replace(order, sampler=FORTH.model_copy(update={"precision": "bfloat16"}))
+    warm = DiffusionEngine("cpu", 1)
+    full, rough, again = (warm.render(o).astype(int) for o in (order, half, order))
+    assert np.array_equal(full, again)  # nothing is left of the other precision
+    assert not np.array_equal(full, rough)
+    assert np.abs(full - rough).mean() < 2
+
+
+def test_the_published_guidance_makes_an_image_depend_on_its_neighbours(weights: Path) -> None:
+    """That is why it is only there to repeat what the authors made."""
+    published = Sampler(compatibility="mediffusion", steps=2, guidance=4.0)
+    order = RenderTask(weights, "w", conditions(8), list(range(8)), published, 8)
+    lone = replace(order, conditions=order.conditions[:1], seeds=order.seeds[:1])
+    assert not np.array_equal(render(weights, lone)[0], render(weights, order)[0])
+
+
+def test_padding_has_no_say_in_the_published_guidance(weights: Path) -> None:
+    published = Sampler(compatibility="mediffusion", steps=2, guidance=4.0)
+    order = RenderTask(weights, "w", conditions(3), [1, 2, 3], published, 8)
+    wide = replace(order, batch=64)
+    difference = render(weights, order).astype(int) - render(weights, wide)
+    assert np.abs(difference).max() <= 1  # the shape alone: another order of additions
 
 
 def test_seed_and_condition_both_decide(weights: Path) -> None:
@@ -193,8 +246,35 @@ def test_the_environment_is_told() -> None:
 
 
 def test_the_web_knows_the_presets_rightly() -> None:
-    sizes = {name: preset.architecture.size_px for name, preset in PRESETS.items()}
-    assert {name: facts.size_px for name, facts in PRESET_FACTS.items()} == sizes
+    told = {name: (facts.size_px, facts.encoder) for name, facts in PRESET_FACTS.items()}
+    true = {name: (p.architecture.size_px, p.encoder) for name, p in PRESETS.items()}
+    assert told == true
+    assert set(get_args(GeneratorRequest.model_fields["preset"].annotation)) == set(PRESETS)
+
+
+def test_the_web_knows_which_encoders_need_everything() -> None:
+    def needs_all(encoder: Encoder) -> bool:
+        try:
+            encoder.encode([Condition()])
+        except ConditionIncomplete:
+            return True
+        return False
+
+    assert {name for name, encoder in ENCODERS.items() if needs_all(encoder)} == NEEDS_ALL
+
+
+def test_the_published_scale_of_zero_is_plain() -> None:
+    assert guidance_of(Sampler(compatibility="mediffusion")).w == 1.0
+    assert not guidance_of(Sampler(compatibility="mediffusion")).active(0.5)
+    assert guidance_of(Sampler(compatibility="mediffusion", guidance=4.0)).w == 4.0
+    assert guidance_of(Sampler(guidance=4.0)).batch_wide is False
+
+
+def test_grey_levels_are_rounded_or_as_published_cut_off() -> None:
+    levels = torch.tensor([-1.0, -0.996, -0.001, 0.001, 0.9999, 1.0])
+    x = levels.reshape(1, 1, 2, 3)
+    assert rounded(x).flatten().tolist() == [0, 1, 127, 128, 255, 255]
+    assert truncated(x).flatten().tolist() == [0, 0, 127, 127, 254, 255]
 
 
 def test_unknown_attributes_are_fine(weights: Path) -> None:

@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 
+from services.generation.diffusion.encoders import ENCODERS
 from services.generation.diffusion.network import Network
 from services.generation.diffusion.presets import PRESETS, Architecture
+from services.generation.diffusion.unet import UNet
 
 WIDTH = 6
 
@@ -10,7 +15,9 @@ WIDTH = 6
 @pytest.fixture
 def network() -> Network:
     torch.manual_seed(0)
-    return Network(Architecture(16, 2, (8, 8), (False, True), groups=4, head_width=8), WIDTH).eval()
+    return Network(
+        Architecture(16, 2, (8, 8), (False, True), groups=4, head_width=8, middle=True), WIDTH
+    ).eval()
 
 
 @pytest.fixture
@@ -51,10 +58,44 @@ def test_gradients_reach_everything_a_condition_passes_through(
 
 def test_every_preset_makes_a_network_of_its_size() -> None:
     for name, preset in PRESETS.items():
-        shape = preset.architecture
-        network = Network(shape, WIDTH).eval()
-        with torch.no_grad():
-            v = network(
-                torch.zeros(1, 1, shape.size_px, shape.size_px), T[:1], torch.zeros(1, WIDTH)
-            )
-        assert v.shape[-1] == shape.size_px, name
+        shape, width = preset.architecture, ENCODERS[preset.encoder].width
+        with torch.device("meta"), torch.no_grad():
+            x = torch.zeros(1, 1, shape.size_px, shape.size_px)
+            v = Network(shape, width)(x, torch.zeros(1, dtype=torch.long), torch.zeros(1, width))
+        assert v.shape == (1, shape.outputs, shape.size_px, shape.size_px), name
+
+
+def test_the_published_network_to_the_last_parameter() -> None:
+    with torch.device("meta"):
+        network = Network(PRESETS["paper-256"].architecture, ENCODERS["paper22"].width)
+    assert sum(p.numel() for p in network.parameters()) == 125_643_138
+    attentions = [m for m in network.modules() if isinstance(m, Attention)]
+    assert len(attentions) == 3 * 2 + 1 + 3 * 3
+    assert {m.heads for m in attentions} == {4}
+    assert {m.scale for m in attentions} == {64**-0.5, 128**-0.5}
+    assert all(m.group_norm is not None for m in attentions)
+
+
+@torch.no_grad()
+def test_the_number_of_heads_survives_saving(tmp_path: Path) -> None:
+    shape = Architecture(
+        16, 1, (32, 64), (False, True), maps=0, groups=32, heads=4, middle=True, outputs=2
+    )
+    network = Network(shape, WIDTH).eval()
+    network.unet.save_pretrained(tmp_path)
+    again = UNet.from_pretrained(tmp_path)
+    assert again.config["heads"] == 4
+    x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    embedding = torch.zeros(2, 128)
+    expected = network.unet(x, 500, embedding).sample
+    assert torch.equal(again(x, 500, embedding).sample, expected)
+    for module in again.modules():  # what a forgotten number would have done
+        if isinstance(module, Attention):
+            module.heads = 1
+    assert (again(x, 500, embedding).sample - expected).abs().max() > 1e-4
+
+
+def test_heads_have_a_number_or_a_width() -> None:
+    for both in ({}, {"heads": 2, "attention_head_dim": 8}):
+        with pytest.raises(ValueError, match="either"):
+            UNet(16, 1, 1, (32,), 1, ("DownBlock2D",), ("UpBlock2D",), True, 32, **both)
