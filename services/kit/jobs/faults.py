@@ -13,6 +13,7 @@ from services.kit.objects import DigestMismatch
 STORE_BUSY = frozenset(
     {"SlowDown", "SlowDownWrite", "ServiceUnavailable", "InternalError", "RequestTimeout"}
 )
+CLOCK_OFF = "RequestTimeTooSkewed"
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 AWAY = (
@@ -42,6 +43,8 @@ def absence(error: Exception) -> str | None:
     if isinstance(error, (OperationalError, InterfaceError)):
         return "the database was away"
     if isinstance(error, S3Error):
+        if error.code == CLOCK_OFF:
+            return "this host's clock is off: the object store refuses its signatures"
         return "the object store was busy" if error.code in STORE_BUSY else None
     if isinstance(error, urllib3.exceptions.HTTPError):
         return "the object store was away"
