@@ -51,6 +51,7 @@ from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareReque
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.overlaps import OverlapRequest, OverlapView
 from api_schemas.paper import PaperFile
+from api_schemas.screening import FlaggedImage
 from api_schemas.selection import Filter, ViewRequest
 from api_schemas.shifts import Shift, ShiftQuery
 from api_schemas.terms import Licence
@@ -375,10 +376,21 @@ class Client(AbstractContextManager["Client"]):
     def generation_image_png(self, generation: UUID, index: int) -> bytes:
         return self._ask("GET", f"/generations/{generation}/images/{index}.png").content
 
-    def cohort_manifest(self, generation: UUID) -> pa.Table:
-        """The cohort's manifest table (`api_schemas.manifest.MANIFEST`)."""
-        path = f"/generations/{generation}/manifest"
+    def cohort_manifest(self, generation: UUID, *, flagged: bool = False) -> pa.Table:
+        """The cohort's manifest table (`api_schemas.manifest.MANIFEST`).
+
+        `flagged`: with the images that are withheld as near copies of training images.
+        """
+        path = f"/generations/{generation}/manifest" + ("?flagged=include" if flagged else "")
         return from_parquet(self._ask("GET", path).content, MANIFEST)
+
+    def screen_generation(self, generation: UUID) -> GenerationView:
+        """Look for near copies of training images in a finished cohort."""
+        return self._post(GenerationView, f"/generations/{generation}/screening")
+
+    def flagged_images(self, generation: UUID) -> Iterator[FlaggedImage]:
+        """The images that are withheld, with the training images they are nearest to."""
+        return self._all(FlaggedImage, f"/generations/{generation}/flagged")
 
     def cancel_generation(self, generation: UUID) -> GenerationView:
         return self._post(GenerationView, f"/generations/{generation}/cancel")

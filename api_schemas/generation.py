@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from api_schemas.base import Digest, JobView, Name, Seed, Wire
 from api_schemas.findings import AGE_LIMIT, Finding, Race, Sex, contradictions
+from api_schemas.screening import Screening
 from api_schemas.terms import Licence
 
 Age = Annotated[int, Field(ge=0, le=AGE_LIMIT)]
@@ -279,6 +280,11 @@ class GenerateRequest(Wire):
     nearest: bool = Field(
         default=False, description="draw from the nearest population when nobody matches"
     )
+    screen: bool = Field(
+        default=True,
+        description="before it is finished, look for near copies of training images and withhold "
+        "them",
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> "GenerateRequest":
@@ -306,10 +312,10 @@ class Environment(Wire):
 
 
 class GenerationView(Wire):
-    """A cohort in the making or made. `screening` is the state of its near-copy screening.
+    """A cohort in the making or made.
 
-    `licence` is the strictest of the data it comes from. `flags` may hold `withdrawn-patients`;
-    null in lists, where nobody looks.
+    `licence` is the strictest of the data it comes from. `flags` may hold `withdrawn-patients`,
+    `unscreened` and `uncalibrated`; null in lists, where nobody looks.
     """
 
     id: UUID
@@ -323,7 +329,7 @@ class GenerationView(Wire):
     mirror: UUID | None
     mirror_manifest: UUID | None = None
     replicas: int
-    screening: Literal["unscreened"] = "unscreened"
+    screening: Screening = Screening()
     phantom: bool | None = None
     terms: str = ""
     licence: Licence = Licence()
@@ -334,6 +340,8 @@ class GenerationView(Wire):
 
 
 class CohortManifest(Wire):
+    """`images` are those that are not withheld."""
+
     id: UUID
     digest: Digest
     images: int
@@ -359,7 +367,10 @@ class ImageView(Wire):
 
 
 class Provenance(BaseModel):
-    """What every synthetic PNG says of itself (an iTXt chunk named `synthorax`)."""
+    """What every synthetic PNG says of itself (an iTXt chunk named `synthorax`).
+
+    It is written before the cohort is screened, and never again: `GenerationView` knows more.
+    """
 
     model_config = ConfigDict(frozen=True)
 

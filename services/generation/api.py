@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ from api_schemas.generation import (
     Seen,
     TrainingSetRequest,
 )
+from api_schemas.screening import FlaggedImage
 from services.generation.service import Generations, Generators, Imports
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
@@ -31,6 +32,10 @@ from services.kit.uploads import invalid, received
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
+FlaggedQuery = Annotated[
+    Literal["withhold", "include"],
+    Query(description="what is done with near copies of training images"),
+]
 
 
 def routes(generators: Generators, generations: Generations, db: Database, jobs: Jobs) -> APIRouter:
@@ -39,6 +44,7 @@ def routes(generators: Generators, generations: Generations, db: Database, jobs:
     _generator_events(router, generators, db, jobs)
     _generations(router, generations)
     _content(router, generations)
+    _screening(router, generations)
     _generation_events(router, generations, db, jobs)
     return router
 
@@ -237,9 +243,30 @@ def _content(router: APIRouter, generations: Generations) -> None:
         response_class=Response,
         responses={200: {"content": {PARQUET: {}}}},
     )
-    def get_manifest(generation: UUID, caller: Reader) -> Response:
+    def get_manifest(
+        generation: UUID, caller: Reader, flagged: FlaggedQuery = "withhold"
+    ) -> Response:
         """The cohort as a Parquet manifest; 409 before it is finished."""
-        return Response(generations.manifest_bytes(caller, generation), media_type=PARQUET)
+        content = generations.manifest_bytes(caller, generation, flagged=flagged == "include")
+        return Response(content, media_type=PARQUET)
+
+
+def _screening(router: APIRouter, generations: Generations) -> None:
+    @router.post("/generations/{generation}/screening", status_code=202)
+    def post_screening(generation: UUID, caller: Writer, response: Response) -> GenerationView:
+        """Look for near copies of training images in a finished cohort, and withhold them.
+
+        A cohort is screened before it is finished; this is for one that was not, or again.
+        """
+        response.headers["Location"] = f"/generations/{generation}"
+        return generations.screen(caller, generation)
+
+    @router.get("/generations/{generation}/flagged")
+    def list_flagged(
+        generation: UUID, caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[FlaggedImage]:
+        """The images that are withheld, with the training images they are nearest to."""
+        return generations.flagged(caller, generation, cursor, limit)
 
 
 def _generation_events(

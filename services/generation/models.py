@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, MetaData, text
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, MetaData, false, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -104,9 +104,16 @@ class Generation(Base):
     manifest_key: Mapped[str | None]
     manifest_sha256: Mapped[str | None]
 
+    screening: Mapped[dict[str, Any] | None]
+    screening_job: Mapped[UUID | None]
+
 
 class Image(Base):
-    """One synthetic patient: planned with condition and seed, rendered once it has a key."""
+    """One synthetic patient: planned with condition and seed, rendered once it has a key.
+
+    `nearest` is the sample of the generator's training set that it is likest to, once screened;
+    a `flagged` one is withheld from the manifest.
+    """
 
     __tablename__ = "images"
 
@@ -120,3 +127,16 @@ class Image(Base):
     image_key: Mapped[str | None]
     image_sha256: Mapped[str | None]
     pixel_sha256: Mapped[str | None]
+
+    likeness: Mapped[float | None]
+    nearest: Mapped[str | None]
+    flagged: Mapped[bool] = mapped_column(server_default=false())
+
+
+class Calibrated(Base):
+    """How like to a training image is too like, of a generator: an `api_schemas` Calibration."""
+
+    __tablename__ = "calibrations"
+
+    generator: Mapped[UUID] = mapped_column(ForeignKey(Generator.id), primary_key=True)
+    calibration: Mapped[dict[str, Any]]

@@ -20,6 +20,7 @@ from api_schemas.generation import (
     Recipe,
 )
 from api_schemas.manifest import MANIFEST
+from api_schemas.screening import FlaggedImage, Screening
 from api_schemas.terms import Licence, strictest
 from services.generation.models import Generation, Generator, Image, Loss
 
@@ -76,12 +77,18 @@ def request_of(row: Generation) -> GenerateRequest:
     return GenerateRequest.model_validate(row.request)
 
 
-def generation_view(row: Generation, generator: Generator, job: JobView) -> GenerationView:
+def generation_view(
+    row: Generation, generator: Generator, job: JobView, screening_job: JobView | None = None
+) -> GenerationView:
     request = request_of(row)
+    screening = screening_of(row).model_copy(update={"job": screening_job})
     manifest = None
     if row.manifest and row.manifest_digest and row.manifest_key:
         manifest = CohortManifest(
-            id=row.manifest, digest=row.manifest_digest, images=row.images, key=row.manifest_key
+            id=row.manifest,
+            digest=row.manifest_digest,
+            images=row.images - screening.flagged,
+            key=row.manifest_key,
         )
     return GenerationView(
         id=row.id,
@@ -95,6 +102,7 @@ def generation_view(row: Generation, generator: Generator, job: JobView) -> Gene
         mirror=request.mirror,
         mirror_manifest=row.mirror_manifest,
         replicas=request.replicas,
+        screening=screening,
         phantom=generator.phantom,
         terms=generator.terms or "",
         licence=_strictest(row, generator),
@@ -106,6 +114,25 @@ def generation_view(row: Generation, generator: Generator, job: JobView) -> Gene
 
 def _environment(row: Generation | Image) -> Environment | None:
     return None if row.environment is None else Environment.model_validate(row.environment)
+
+
+def screening_of(row: Generation) -> Screening:
+    return Screening() if row.screening is None else Screening.model_validate(row.screening)
+
+
+def flagged_view(row: Image) -> FlaggedImage:
+    """Of an image that is flagged."""
+    return FlaggedImage(
+        index=row.index,
+        sample_id=sample_id(row),
+        likeness=row.likeness or 0.0,
+        nearest=row.nearest or "",
+        url=image_url(row),
+    )
+
+
+def image_url(row: Image) -> str:
+    return f"/generations/{row.generation}/images/{row.index}.png"
 
 
 def recipe_of(row: Image) -> Recipe:
@@ -132,13 +159,13 @@ def image_view(row: Image, generation: Generation, generator: Generator) -> Imag
             "parent_sample_id": row.parent_sample_id,
             "image_sha256": row.image_sha256,
             "pixel_sha256": row.pixel_sha256,
-            "url": f"/generations/{row.generation}/images/{row.index}.png",
+            "url": image_url(row),
         }
     )
 
 
 def cohort_table(rows: Sequence[Image], generator: Generator) -> pa.Table:
-    """The manifest of a cohort. Its patients are synthetic and named after their image."""
+    """The manifest of a cohort of `rows`. Its patients are synthetic, named after their image."""
     records = [_manifest_row(row, generator) for row in rows]
     return pa.Table.from_pylist(records, schema=MANIFEST)
 

@@ -6,6 +6,7 @@ from services.generation.service import (
     IMPORT,
     KEPT,
     RENDER,
+    SCREEN,
     TRAIN,
     Importing,
     Rendering,
@@ -36,6 +37,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         IMPORT: tidying(scratch.tidy, importing),
         TRAIN: tidying(scratch.tidy, train),
         RENDER: tidying(scratch.tidy, render),
+        SCREEN: tidying(scratch.tidy, render),
         DELETE: Delete(adapters.store, KEPT, scratch.tidy),
     }
 

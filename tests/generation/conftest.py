@@ -28,7 +28,15 @@ from services.generation.ports.engine import (
     Weights,
     WeightsNotFinite,
 )
-from services.generation.service import IMPORT, RENDER, TRAIN, Importing, Rendering, Training
+from services.generation.service import (
+    IMPORT,
+    RENDER,
+    SCREEN,
+    TRAIN,
+    Importing,
+    Rendering,
+    Training,
+)
 from services.kit.errors import NotFound
 from services.kit.jobs import NewJob
 from services.kit.objects import sha256
@@ -129,7 +137,8 @@ def put_dataset(adapters, ada, shelf) -> Callable[..., UUID]:
         dataset = uuid4()
         records = []
         for n, row in enumerate(rows):
-            content = grey_png(np.random.default_rng(n).integers(0, 256, (size_px,) * 2, np.uint8))
+            pixels = np.random.default_rng(n).integers(0, 256, (size_px,) * 2, np.uint8)
+            content = grey_png(pixels)
             key = f"projects/{ada.caller.project}/datasets/{dataset}/images/{n}.png"
             adapters.store.put(key, content)
             blank = dict.fromkeys((str(f) for f in FINDINGS), None)
@@ -138,7 +147,7 @@ def put_dataset(adapters, ada, shelf) -> Callable[..., UUID]:
                     "sample_id": f"s{n}",
                     "image_key": key,
                     "image_sha256": sha256(content),
-                    "pixel_sha256": "0" * 64,
+                    "pixel_sha256": sha256(pixels.tobytes()),
                     "patient_id": f"p{n}",
                     "site": "here",
                     "split": "train",
@@ -200,6 +209,7 @@ def run(adapters, work, shelf, engine, tmp_path: Path) -> Callable[..., int]:
         handlers = {
             TRAIN: Training(*parts, stretch_s=1),
             RENDER: Rendering(*parts),
+            SCREEN: Rendering(*parts),
             IMPORT: Importing(adapters.db, adapters.store, engine, tmp_path),
         }
         return work("generation", "generation", handlers, most)

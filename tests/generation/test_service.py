@@ -205,7 +205,7 @@ def test_a_mirror_copies_every_training_row(http, run, generator, dataset) -> No
     run()
     view = http.get(f"/generations/{made['id']}").json()
     assert view["job"]["state"] == "succeeded"
-    assert view["screening"] == "unscreened"
+    assert view["screening"]["state"] == "uncalibrated"
     assert view["phantom"] is True
     assert view["terms"] == "for tests only"
     content = http.get(f"/generations/{made['id']}/manifest").content

@@ -189,7 +189,9 @@ def verified(stock: Stock, caller: Caller, row: models.Export) -> tuple[Item, pl
     item = stock.look(caller, request.set.data, FIELD)
     allow(item)
     if item.manifest != row.manifest:
-        raise DataChanged("A patient was withdrawn since; export it again", field=f"{FIELD}.data")
+        raise DataChanged(
+            "Images have been withdrawn or withheld since; export it again", field=f"{FIELD}.data"
+        )
     return item, stock.rows(caller, request.set, FIELD)
 
 

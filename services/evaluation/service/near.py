@@ -1,23 +1,22 @@
 """The search for near-identical pictures of two sets: reads every image, tells how far it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from api_schemas.overlaps import NearCopies, SharedPair
-from services.evaluation.service.stock import AT_ONCE, Stock, pixels
-from services.evaluation.statistics.copies import (
-    THRESHOLD,
-    UNMOVED,
-    Descriptors,
-    likeness,
-    middle,
-    windows,
-)
+from services.copies.calibration import above
+from services.copies.pictures import Pictures, picture
+from services.copies.search import Nearest, Queries, search
+from services.evaluation.service.stock import Stock, pixels
 from services.kit.jobs import Lease
 
+THRESHOLD = 0.965
+"""Two sets have no calibration of their own; the likest of other patients' radiographs lie below
+.958 (99th percentile, measured on three sets), and `chance` tells how it is in these.
+"""
 CHANCE_OF = 1000
 UNIT = "images"
 
@@ -37,57 +36,58 @@ class NearSearch:
         the same pixel for pixel does not count.
         """
         self._total = first.height + second.height
-        index = np.concatenate(list(self._described(second, middle)))
-        own: list[Descriptors] = []
-        kept: list[Descriptors] = []  # queries to try on the first set itself
-        pairs: list[SharedPair] = []
-        for queries in self._described(first, windows):
-            start = sum(map(len, own))
-            part = first.slice(start, len(queries))
-            like = likeness(queries, index)
-            like[_equal(part["pixel_sha256"], second["pixel_sha256"])] = 0.0
-            pairs += _pairs(part, second, like)
-            own.append(queries[:, UNMOVED])
-            if start < CHANCE_OF:
-                kept.append(queries[: CHANCE_OF - start])
-        chance, of = _chance(first, np.concatenate(own), np.concatenate(kept))
-        pairs.sort(key=lambda pair: -pair.likeness)
-        told = NearCopies(found=len(pairs), threshold=THRESHOLD, chance=chance, chance_of=of)
+        own = np.concatenate(list(self._pictures(first)))
+        others = np.concatenate(list(self._pictures(second)))
+        found = self._nearest(first, own, second, others, "pixel_sha256")
+        pairs = sorted(_pairs(first, second, found), key=lambda pair: -pair.likeness)
+        some = first.head(CHANCE_OF)
+        other_people = self._nearest(
+            some, own[: some.height], first, own, "patient_id", "pixel_sha256"
+        )
+        chance = float(above(other_people.likeness, THRESHOLD).mean())
+        told = NearCopies(
+            found=len(pairs), threshold=THRESHOLD, chance=chance, chance_of=some.height
+        )
         return told, pairs
 
-    def _described(
-        self, frame: pl.DataFrame, how: Callable[[NDArray[np.uint8]], Descriptors]
-    ) -> Iterator[Descriptors]:
-        """Descriptors of some images after the other."""
+    def _nearest(
+        self,
+        asked: pl.DataFrame,
+        pictures: Pictures,
+        among: pl.DataFrame,
+        others: Pictures,
+        *apart: str,
+    ) -> Nearest:
+        """The likest of `others` that has nothing in common with what is asked in `apart`."""
+
+        def excluded(first: int, last: int) -> NDArray[np.bool_]:
+            part = among.slice(first, last - first)
+            return np.logical_or.reduce([_equal(asked[name], part[name]) for name in apart])
+
+        def between(_: int) -> None:
+            self._lease.stop_now()
+
+        return search(Queries.of([pictures]), others, excluded, between)
+
+    def _pictures(self, frame: pl.DataFrame) -> Iterator[Pictures]:
+        """What is compared of some images after the other."""
         for pngs in self._stock.images(frame):
             self._lease.stop_now()
-            yield np.stack([how(pixels(png)) for png in pngs])
+            yield np.stack([picture(pixels(png)) for png in pngs])
             self._read += len(pngs)
             self._lease.progress(self._read, self._total, UNIT)
 
 
-def _pairs(part: pl.DataFrame, second: pl.DataFrame, like: Descriptors) -> Iterator[SharedPair]:
-    for i in np.flatnonzero(like.max(axis=1) > THRESHOLD):
-        best = int(like[i].argmax())
+def _pairs(first: pl.DataFrame, second: pl.DataFrame, found: Nearest) -> Iterator[SharedPair]:
+    for i in np.flatnonzero(above(found.likeness, THRESHOLD)):
+        best = int(found.place[i])
         yield SharedPair(
-            first=part["sample_id"][int(i)],
+            first=first["sample_id"][int(i)],
             second=second["sample_id"][best],
             kind="near",
-            likeness=min(1.0, float(like[i, best])),
-            same_patient=part["patient_id"][int(i)] == second["patient_id"][best],
+            likeness=float(found.likeness[i]),
+            same_patient=first["patient_id"][int(i)] == second["patient_id"][best],
         )
-
-
-def _chance(first: pl.DataFrame, index: Descriptors, queries: Descriptors) -> tuple[float, int]:
-    """How often a picture is taken for one of another patient of its own set."""
-    found = 0
-    for start in range(0, len(queries), AT_ONCE):
-        part = first.slice(start, min(AT_ONCE, len(queries) - start))
-        like = likeness(queries[start : start + AT_ONCE], index)
-        like[_equal(part["patient_id"], first["patient_id"])] = 0.0
-        like[_equal(part["pixel_sha256"], first["pixel_sha256"])] = 0.0
-        found += int((like.max(axis=1) > THRESHOLD).sum())
-    return found / len(queries), len(queries)
 
 
 def _equal(a: pl.Series, b: pl.Series) -> NDArray[np.bool_]:

@@ -203,7 +203,7 @@ def _flags(
         ("few_seeds", len(plan.seeds) < FEW_SEEDS),
         ("primary", kind == "primary"),
         ("exploratory", kind == "exploratory"),
-        ("leakage_waived", bool(plan.waived)),
+        ("leakage_waived", any(word.startswith("leakage") for word in plan.waived)),
         ("phantom", phantom),
     ]
     return [flag for flag, holds in facts if holds]

@@ -6,6 +6,7 @@ from services.generation.service.importing import IMPORT, Importing
 from services.generation.service.imports import Imports
 from services.generation.service.keeping import GENERATION, GENERATOR, KEPT, Scratch, naming
 from services.generation.service.rendering import RENDER, Rendering
+from services.generation.service.screening import SCREEN
 from services.generation.service.training import TRAIN, Training
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "IMPORT",
     "KEPT",
     "RENDER",
+    "SCREEN",
     "TRAIN",
     "Generations",
     "Generators",

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from api_schemas.base import JobState, Page
 from api_schemas.generation import GenerateRequest, GenerationView, ImageView
-from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.manifest import MANIFEST, from_parquet, to_parquet
+from api_schemas.screening import FlaggedImage
 from services.generation.models import Generation, Generator, Image
 from services.generation.ports.providers import Datasets
 from services.generation.service.generators import (
@@ -25,9 +26,18 @@ from services.generation.service.problems import (
     ImageUnknown,
     NotReady,
     SourceFailed,
+    TrainingSetUnknown,
 )
 from services.generation.service.rendering import RENDER, batch_shape, check_order
-from services.generation.views import generation_view, generator_view, image_view
+from services.generation.service.screening import CALIBRATE, SCREEN
+from services.generation.views import (
+    cohort_table,
+    flagged_view,
+    generation_view,
+    generator_view,
+    image_view,
+    screening_of,
+)
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import earlier, once, page
@@ -113,16 +123,48 @@ class Generations:
             raise ImageUnknown("This generation has no such image (yet)")
         return self._store.get(image.image_key, image.image_sha256)
 
-    def manifest_bytes(self, caller: Caller, generation: UUID) -> bytes:
+    def manifest_bytes(self, caller: Caller, generation: UUID, *, flagged: bool = False) -> bytes:
+        """Without the images that are withheld, or with them where `flagged` asks for them."""
         with self._db.transaction() as tx:
             row = _find(tx.session, caller, generation)
-        if row.manifest_key is None:
-            raise NotReady("The cohort is not finished", field="generation")
+            if row.manifest_key is None:
+                raise NotReady("The cohort is not finished", field="generation")
+            if flagged and screening_of(row).flagged:
+                generator = tx.session.get_one(Generator, row.generator)
+                all_of_them = select(Image).where(Image.generation == row.id)
+                images = tx.session.scalars(all_of_them.order_by(Image.index)).all()
+                return to_parquet(cohort_table(images, generator))
         return self._store.get(row.manifest_key, row.manifest_sha256)
 
     def cohort_manifest(self, caller: Caller, generation: UUID) -> pa.Table:
         """The cohort as a manifest; raises `NotReady` (409) before it is finished."""
         return from_parquet(self.manifest_bytes(caller, generation), MANIFEST)
+
+    def flagged(
+        self, caller: Caller, generation: UUID, cursor: str | None, limit: int
+    ) -> Page[FlaggedImage]:
+        """The images that are withheld, by index."""
+        with self._db.transaction() as tx:
+            row = _find(tx.session, caller, generation)
+            withheld = select(Image).where(Image.generation == row.id, Image.flagged)
+            return page(
+                tx.session,
+                withheld,
+                Image.index,
+                cursor,
+                limit,
+                lambda rows: [flagged_view(each) for each in rows],
+            )
+
+    def screen(self, caller: Caller, generation: UUID) -> GenerationView:
+        """Queue a screening of a finished cohort; one that is under way already will do."""
+        with self._db.transaction() as tx:
+            lineage.share(tx.session, caller.project)
+            row = _find(tx.session, caller, generation, lock=True)
+            self._check_screening(tx, row)
+            if row.screening_job is None or self._jobs.terminal(tx, row.screening_job):
+                row.screening_job = self._submit_screening(tx, caller, row)
+        return self.generation(caller, generation)
 
     def cancel(self, caller: Caller, generation: UUID) -> GenerationView:
         with self._db.transaction() as tx:
@@ -199,19 +241,57 @@ class Generations:
         )
         return row.id
 
+    def _check_screening(self, tx: Tx, row: Generation) -> None:
+        generator = tx.session.get_one(Generator, row.generator)
+        if generator.population_key is None:
+            raise TrainingSetUnknown(
+                "Nobody has named the dataset that its images would be compared with",
+                field="generation",
+                accepted=f"first PUT /generators/{generator.id}/training-set, by its owner",
+            )
+        if row.manifest is None:
+            raise NotReady("The cohort is not finished", field="generation")
+
+    def _submit_screening(self, tx: Tx, caller: Caller, row: Generation) -> UUID:
+        return self._jobs.submit(
+            tx,
+            NewJob(
+                service="generation",
+                kind=SCREEN,
+                queue="generation",
+                caller=caller,
+                resource=row.id,
+                inputs={"generation": str(row.id)},
+                slices=[CALIBRATE],
+                total=row.images,
+                unit="images",
+            ),
+        )
+
     def _view(self, tx: Tx, row: Generation) -> GenerationView:
         return self._views(tx, [row])[0]
 
     def _views(self, tx: Tx, rows: Sequence[Generation]) -> list[GenerationView]:
-        jobs = self._jobs.views(tx, [row.job for row in rows])
+        later = [row.screening_job for row in rows if row.screening_job is not None]
+        jobs = self._jobs.views(tx, [*(row.job for row in rows), *later])
         ids = {row.generator for row in rows}
         generators = tx.session.scalars(select(Generator).where(Generator.id.in_(ids))).all()
         by_id = {g.id: g for g in generators}
-        return [generation_view(row, by_id[row.generator], jobs[row.job]) for row in rows]
+        return [
+            generation_view(
+                row,
+                by_id[row.generator],
+                jobs[row.job],
+                None if row.screening_job is None else jobs[row.screening_job],
+            )
+            for row in rows
+        ]
 
 
-def _find(session: Session, caller: Caller, generation: UUID) -> Generation:
+def _find(session: Session, caller: Caller, generation: UUID, *, lock: bool = False) -> Generation:
     mine = select(Generation).filter_by(id=generation, project=caller.project)
+    if lock:
+        mine = mine.with_for_update()
     row = session.scalars(mine.where(lineage.visible(Generation.id))).one_or_none()
     if row is None:
         raise GenerationUnknown("You have no such generation", field="generation")

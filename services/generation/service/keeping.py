@@ -9,7 +9,14 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from services.generation.models import Checkpoint, Generation, Generator, Image, Loss
+from services.generation.models import (
+    Calibrated,
+    Checkpoint,
+    Generation,
+    Generator,
+    Image,
+    Loss,
+)
 from services.generation.service.keys import generation_folder, generator_folder, index_of
 from services.kit.collector import Named
 from services.kit.db import Database, Tx
@@ -25,6 +32,7 @@ MAY_RUN = frozenset({"queued", "running", "quarantined"})
 def _forget_generator(session: Session, generator: UUID) -> None:
     session.execute(delete(Checkpoint).where(Checkpoint.generator == generator))
     session.execute(delete(Loss).where(Loss.generator == generator))
+    session.execute(delete(Calibrated).where(Calibrated.generator == generator))
     session.execute(delete(Generator).where(Generator.id == generator))
 
 

@@ -42,11 +42,17 @@ class Origins:
     def of_generation(
         self, caller: Caller, view: GenerationView, generator: GeneratorView
     ) -> GenerationView:
-        """With the strictest licence of the generator's dataset and a mirrored one, and flags."""
+        """With the strictest licence of the generator's dataset and a mirrored one, and flags:
+        of the data, and that a finished cohort is unscreened or uncalibrated.
+        """
         sources = [_of(generator)]
         if view.mirror is not None:
             sources.append(_Source(view.mirror, view.mirror_manifest, view.licence))
-        return self._with(caller, view, sources)
+        known = self._with(caller, view, sources)
+        state = view.screening.state
+        if view.manifest is None or state == "screened":
+            return known
+        return known.model_copy(update={"flags": sorted({*(known.flags or ()), state})})
 
     def _with(self, caller: Caller, view: View, sources: Sequence[_Source]) -> View:
         flags: set[str] = set()

@@ -24,11 +24,11 @@ from api_schemas.generation import (
     GenerateRequest,
     Provenance,
 )
-from api_schemas.manifest import content_digest, from_parquet, to_parquet
+from api_schemas.manifest import from_parquet
 from services.generation.models import Generation, Generator, Image
 from services.generation.ports.engine import Engine, RenderTask
 from services.generation.ports.providers import Datasets
-from services.generation.service.keys import generation_folder, image_key
+from services.generation.service.keys import image_key
 from services.generation.service.population import (
     POPULATION,
     Population,
@@ -44,8 +44,10 @@ from services.generation.service.problems import (
     TooManyImages,
     TrainingSetUnknown,
 )
-from services.generation.views import cohort_table, recipe_of, request_of
-from services.kit.db import Database, Tx, new_id
+from services.generation.service.publishing import Publish
+from services.generation.service.screening import CALIBRATE, PUBLISH, Screen, reason_against
+from services.generation.views import recipe_of, request_of
+from services.kit.db import Database, Tx
 from services.kit.jobs import Lease
 from services.kit.objects import ObjectStore, sha256
 
@@ -111,7 +113,10 @@ class _Stored:
 
 
 class Rendering:
-    """Handles slices of kind `generate`. Does not know diffusion; the engine does."""
+    """Handles slices of kinds `generate` and `screen-generation`, which ends as the other does.
+
+    Does not know diffusion; the engine does.
+    """
 
     def __init__(
         self,
@@ -126,6 +131,8 @@ class Rendering:
         self._datasets = datasets
         self._engine = engine
         self._scratch = scratch
+        self._screen = Screen(db, store, datasets, scratch)
+        self._publish = Publish(db, store)
 
     def __call__(self, lease: Lease) -> None:
         match lease.payload["step"]:
@@ -133,8 +140,12 @@ class Rendering:
                 self._plan(lease)
             case "render":
                 self._render(lease)
+            case "calibrate":
+                self._screen.calibrate(lease, *self._rows(lease))
+            case "compare":
+                self._screen.compare(lease, *self._rows(lease))
             case _:
-                self._publish(lease)
+                self._publish(lease, *self._rows(lease))
 
     # ------------------------------------------------------------ plan
 
@@ -243,7 +254,8 @@ class Rendering:
         with lease.finishing(more) as tx:
             self._record(tx, row, stored)
             if not _unrendered(tx, row):
-                more.append({"step": "publish"})
+                unscreened = reason_against(row, task.generator) is not None
+                more.append(PUBLISH if unscreened else CALIBRATE)
 
     def _missing(self, lease: Lease, row: Generation) -> tuple[list[Image], int]:
         """The images of this slice that are not there yet, and how many of all are."""
@@ -304,28 +316,6 @@ class Rendering:
                 ],
             )
         tx.session.get_one(Generation, row.id).environment = environment
-
-    # ------------------------------------------------------------ publish
-
-    def _publish(self, lease: Lease) -> None:
-        """Write the cohort's manifest: from here on it is a dataset."""
-        row, generator = self._rows(lease)
-        with self._db.transaction() as tx:
-            images = tx.session.scalars(
-                select(Image).where(Image.generation == row.id).order_by(Image.index)
-            ).all()
-        table = cohort_table(images, generator)
-        digest = content_digest(table)
-        content = to_parquet(table)
-        key = f"{generation_folder(row.project, row.id)}manifest-{digest[:16]}.parquet"
-        self._store.put(key, content)
-        lease.progress(row.images, row.images, "images")
-        with lease.finishing() as tx:
-            row = tx.session.get_one(Generation, row.id)
-            row.manifest = new_id()
-            row.manifest_digest = digest
-            row.manifest_key = key
-            row.manifest_sha256 = sha256(content)
 
     def _rows(self, lease: Lease) -> tuple[Generation, Generator]:
         with self._db.transaction() as tx:

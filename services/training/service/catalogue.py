@@ -39,7 +39,8 @@ class DataWithoutImages(Unprocessable):
 class Listed:
     """A dataset or cohort as it stands. `digest` is its manifest's, once there is one.
 
-    `size_px` is None for images of a generator that is still being imported.
+    `size_px` is None for images of a generator that is still being imported. `withheld` counts
+    images of a cohort that its manifest leaves out, as copies of training images.
     """
 
     ref: DataRef
@@ -50,6 +51,7 @@ class Listed:
     licence: Licence
     generator: UUID | None = None
     flags: tuple[str, ...] = ()
+    withheld: int = 0
 
     @property
     def ready(self) -> bool:
@@ -146,6 +148,7 @@ class Catalogue:
             view.licence,
             view.generator,
             tuple(view.flags or ()),
+            view.screening.flagged,
         )
 
 

@@ -3,7 +3,7 @@
 Knows samples as arrays; asks nobody for anything.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from api_schemas.base import DataRef
 from api_schemas.findings import FINDINGS, Finding
 from api_schemas.generation import Seen
+from api_schemas.screening import UNSCREENED
 from api_schemas.training import ExperimentRequest
 from services.kit.errors import Conflict, Unprocessable
 from services.training.service.catalogue import Listed
@@ -206,6 +207,13 @@ def seen_by_generators(
                 yield field, f"generator {generator} saw {shared} of the {len(patients)} patients"
             elif shared := len(pictures & saw[1]):
                 yield field, f"generator {generator} saw {shared} of the {len(pictures)} pictures"
+
+
+def unscreened(listed: Iterable[Listed]) -> Iterator[str]:
+    """Words for a report on every cohort in which nobody has looked for copies."""
+    for each in listed:
+        if UNSCREENED in each.flags:
+            yield f"screening: {each.field} was not searched for copies of training images"
 
 
 def _patients(samples: Mapping[DataRef, Samples], ref: DataRef, rows: Rows) -> frozenset[str]:

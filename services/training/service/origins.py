@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from api_schemas.screening import WITHHELD
 from api_schemas.terms import UNCHECKED, WITHDRAWN, Licence, strictest
 from api_schemas.training import ClassifierView, ExperimentView
 from services.kit.auth import Caller
@@ -42,5 +43,5 @@ class Origins:
             licences.append(listed.licence)
             flags.update(listed.flags)
             if listed.digest != planned:
-                flags.add(WITHDRAWN)
+                flags.add(WITHDRAWN if listed.generator is None else WITHHELD)
         return strictest(licences), sorted(flags)

@@ -44,7 +44,10 @@ class Planner:
         unit = len(training[yardstick(request, arms)])
         images = _images(arms, training, unit, listed)
         checks.no_shared_patients(samples, training, held)
-        waived = self._leakage(caller, request, samples, training, held, listed)
+        waived = [
+            *self._leakage(caller, request, samples, training, held, listed),
+            *checks.unscreened(listed.values()),
+        ]
         steps = steps_by_arm(arms, primary_of(request, arms), images, request.classifier)
         return Blueprint(
             labels=labels,
@@ -105,11 +108,16 @@ def _images(
     unit: int,
     listed: Mapping[DataRef, Listed],
 ) -> dict[str, list[int]]:
-    """Images by arm and stage; raises `CohortTooSmall`."""
+    """Images by arm and stage; raises `CohortTooSmall`.
+
+    What a cohort lacks because it was withheld is no reason to refuse: the images that come first
+    are listed twice instead.
+    """
     for arm in arms:
         for source in sources([arm]):
             held, asked = len(training[source.data]), images_of(source, unit)
-            if isinstance(source.data, GenerationRef) and asked > held:
+            made = held + listed[source.data].withheld
+            if isinstance(source.data, GenerationRef) and asked > made:
                 raise CohortTooSmall(
                     f"'{arm.name}' asks for {asked} images ({source.multiple:g} times {unit}), the "
                     f"cohort holds {held}",
