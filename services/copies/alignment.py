@@ -22,7 +22,7 @@ from services.copies.pictures import (
 
 LIMITS = np.array([2.6, 2.6, np.deg2rad(5.0), 0.07], np.float32)
 """How far a move may go, so that the patch stays inside the picture."""
-STEPS = 4
+STEPS = 3
 
 
 def aligned(patch: Floats, pictures: Pictures, moves: Moves) -> Floats:
@@ -57,7 +57,7 @@ def _jacobian(gy: Floats, gx: Floats, y: Floats, x: Floats, p: Moves) -> Floats:
     middle = (FINE - 1) / 2
     v, u = y - middle - p[:, :1] * STEP, x - middle - p[:, 1:2] * STEP
     J = np.stack([gy * STEP, gx * STEP, gx * v - gy * u, gy * v + gx * u], axis=1)
-    return faded(J)
+    return faded(J.astype(np.float32, copy=False))
 
 
 def _advance(J: Floats, patch: Floats, w: Floats, norm: Floats, fit: Floats) -> Moves:

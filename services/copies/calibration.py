@@ -83,11 +83,12 @@ def _flipped(px: NDArray[np.float32], _: np.random.Generator) -> NDArray[np.floa
 
 def _shifted(px: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     way = rng.choice((-SHIFT, SHIFT), 2) * px.shape
-    return shift(px, way, order=1, mode="constant")
+    return np.asarray(shift(px, way, order=1, mode="constant"), np.float32)
 
 
 def _rotated(px: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    return rotate(px, rng.choice((-ANGLE, ANGLE)), reshape=False, order=1, mode="constant")
+    turned = rotate(px, rng.choice((-ANGLE, ANGLE)), reshape=False, order=1, mode="constant")
+    return np.asarray(turned, np.float32)
 
 
 def _noisy(px: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -108,11 +108,11 @@ def _highest(product: Floats) -> Floats:
     """(Q, M, N) -> (Q, N), and `product` is spent. Halving takes long runs of memory at once, and
     a third of the time of `max(axis=1)`.
     """
-    M = product.shape[1]
-    while M > 1:
-        half = M // 2
-        np.maximum(product[:, :half], product[:, M - half : M], out=product[:, :half])
-        M -= half
+    left = product.shape[1]
+    while left > 1:
+        half = left // 2
+        np.maximum(product[:, :half], product[:, left - half : left], out=product[:, :half])
+        left -= half
     return product[:, 0]
 
 

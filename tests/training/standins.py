@@ -23,6 +23,7 @@ from api_schemas.generation import (
     Seen,
 )
 from api_schemas.manifest import content_digest
+from api_schemas.screening import Screening
 from services.kit.adapters import Adapters
 from services.kit.auth import Caller
 from services.kit.errors import Conflict, NotFound, Unavailable
@@ -101,6 +102,7 @@ class Shelf:
         saw: Sequence[str] | None = (),
         size_px: int = 32,
         job: UUID | JobView | None = None,
+        screening: Screening = Screening(state="screened"),
     ) -> GenerationRef:
         """`saw` None: nobody knows whom its generator saw."""
         made, generator = uuid4(), uuid4()
@@ -117,7 +119,9 @@ class Shelf:
                 name="cohort",
                 generator=generator,
                 created_at=NOW,
-                images=len(table),
+                images=len(table) + screening.flagged,
+                screening=screening,
+                flags=[] if screening.state == "screened" else [screening.state],
                 seed=1,
                 sampler=Sampler(),
                 batch=8,

@@ -6,6 +6,7 @@ own. Knows pictures and rows; `services.copies` knows how like two pictures are.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator as Yields
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -226,7 +227,7 @@ class Screen:
             yield np.stack([picture(pixels) for pixels in part])
 
     @contextmanager
-    def _on_disk(self, lease: Lease, rows: Sequence[Row]) -> Iterator[Pictures]:
+    def _on_disk(self, lease: Lease, rows: Sequence[Row]) -> Yields[Pictures]:
         """The pictures of many images in a file of this worker, gone when no longer needed."""
         self._scratch.mkdir(parents=True, exist_ok=True)
         shape = (len(rows), FINE, FINE)
