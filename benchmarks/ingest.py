@@ -29,10 +29,10 @@ from services.datasets.importers.preparing import prepare
 from services.datasets.importers.source import Preparation, Unreadable
 from services.local.launcher import Launcher
 
-DISTINCT, IMAGES = 128, 1024
+DISTINCT, IMAGES = 128, 4096
 WIDTH, HEIGHT = 2320, 2828
 SIZE_PX = 256
-ROUNDS = 3
+ROUNDS = 2
 ROWS, FRONTAL = 223_414, 191_027
 PATIENTS = 64_540
 LIMIT_S = 1800.0
