@@ -31,8 +31,8 @@ from api_schemas.training import (
 )
 from services.generation.diffusion.checkpoints import load_weights
 from services.generation.diffusion.denoising import Denoiser
-from services.generation.diffusion.engine import noise
 from services.generation.diffusion.samplers import SAMPLERS
+from services.generation.diffusion.sampling import noise
 from services.local.launcher import Launcher
 
 LIMIT_S = 3600.0

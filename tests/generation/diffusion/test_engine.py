@@ -11,7 +11,7 @@ import torch
 
 from api_schemas.findings import FINDINGS, Finding, Race, Sex
 from api_schemas.generation import Condition, GeneratorRequest, Sampler
-from services.generation.diffusion import checkpoints, engine, training
+from services.generation.diffusion import checkpoints, training
 from services.generation.diffusion.checkpoints import (
     PARTS,
     STATE,
@@ -20,14 +20,9 @@ from services.generation.diffusion.checkpoints import (
     load_weights,
 )
 from services.generation.diffusion.encoders import ENCODERS, ConditionIncomplete, Encoder
-from services.generation.diffusion.engine import (
-    DiffusionEngine,
-    guidance_of,
-    noise,
-    rounded,
-    truncated,
-)
+from services.generation.diffusion.engine import DiffusionEngine
 from services.generation.diffusion.presets import PRESETS
+from services.generation.diffusion.sampling import guidance_of, noise, rounded, truncated
 from services.generation.ports.engine import (
     NEEDS_ALL,
     PRESET_FACTS,
@@ -47,7 +42,7 @@ def _small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
         preset.architecture, channels=(8, 16), attention=(False, True), groups=4, middle=True
     )
     small = replace(preset, architecture=shape, recipe=replace(preset.recipe, batch=4))
-    for module in (checkpoints, engine, training):
+    for module in (checkpoints, training):
         monkeypatch.setattr(module, "PRESETS", {"small": small})
 
 
