@@ -113,7 +113,7 @@ def train(
             said = json.loads(line)
             match said.pop("kind"):
                 case "progress":
-                    progress(**said)
+                    progress(said["step"], said["loss"])
                 case "look":
                     show(_look(said))
                 case "not finite":

@@ -199,7 +199,7 @@ class Training:
         return total
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, bool]]:
-        """This process's images, as many at once as its memory holds, and whether that is all."""
+        """Images of this process, as many at once as its memory holds, and whether that is all."""
         mine = batch[self.peers.rank :: self.peers.world]
         size = self.recipe.micro_batch or len(mine)
         for first in range(0, len(mine), size):
