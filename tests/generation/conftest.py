@@ -21,6 +21,8 @@ from services.generation.ports.engine import (
     CheckpointUnsafe,
     Imported,
     KeysDiffer,
+    Look,
+    LossNotFinite,
     NetworkUnsupported,
     RenderTask,
     Stretch,
@@ -62,8 +64,11 @@ class StubEngine:
         self.resumed_at: list[int] = []
         self.trained_on: list[np.ndarray] = []
         self.rendered: list[int] = []
+        self.tasks: list[TrainTask] = []
+        self.good_steps: int | None = None
 
-    def train(self, task: TrainTask, *, seconds, should_stop, progress) -> Stretch:
+    def train(self, task: TrainTask, *, seconds, should_stop, progress, show) -> Stretch:
+        self.tasks.append(task)
         self.trained_on.append(np.load(task.images))
         assert len(self.trained_on[-1]) == len(task.conditions)
         state = task.folder / "state.json"
@@ -71,6 +76,11 @@ class StubEngine:
         self.resumed_at.append(first)
         step = min(first + self.steps_a_stretch, task.steps)
         progress(step, 0.5)
+        if self.good_steps is not None and step > self.good_steps:
+            raise LossNotFinite(self.good_steps)
+        if task.previews is not None and step % task.previews.every == 0:
+            greys = [np.full((32, 32), seed, np.uint8) for seed in task.previews.seeds]
+            show(Look(step, [(step, 0.5)], np.stack(greys)))
         state.write_text(str(step))
         if step == task.steps:
             (task.folder / "weights.safetensors").write_bytes(b"weights of the stub")

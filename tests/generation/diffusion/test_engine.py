@@ -241,8 +241,11 @@ def test_the_environment_is_told() -> None:
 
 
 def test_the_web_knows_the_presets_rightly() -> None:
-    told = {name: (facts.size_px, facts.encoder) for name, facts in PRESET_FACTS.items()}
-    true = {name: (p.architecture.size_px, p.encoder) for name, p in PRESETS.items()}
+    told = {n: (f.size_px, f.encoder, f.learns_variance) for n, f in PRESET_FACTS.items()}
+    true = {
+        n: (p.architecture.size_px, p.encoder, p.architecture.outputs == 2)
+        for n, p in PRESETS.items()
+    }
     assert told == true
     assert set(get_args(GeneratorRequest.model_fields["preset"].annotation)) == set(PRESETS)
 
