@@ -75,7 +75,9 @@ class Sampler(Wire):
     `guidance` 1 is plain conditional sampling; w > 1 extrapolates from the unconditional
     prediction (`uncond + w (cond - uncond)`) at times t/T inside `interval` (a fraction of the
     schedule, 0 = clean, 1 = noise), then rescales each image by `rescale` (phi). `precision` is
-    the network's; the sampler itself always computes in float32.
+    the network's; the sampler itself always computes in float32. `spacing` says at which
+    timesteps: `dpmsolver++` takes equal strides of the logarithm of the signal-to-noise ratio
+    (`log-snr`) or of time (`trailing`), `ddim` those of the paper (`leading`).
 
     `compatibility: mediffusion` samples as the paper's package does, with what the paper used
     where nothing else is given (DDIM, 200 steps, guidance 0, rescale 0.7): guidance 0 is plain
@@ -84,6 +86,7 @@ class Sampler(Wire):
     """
 
     name: Literal["dpmsolver++", "ddim"] = "dpmsolver++"
+    spacing: Literal["log-snr", "trailing", "leading"] = "log-snr"
     steps: int = Field(default=20, ge=2, le=1000)
     guidance: float = Field(default=1.0, ge=0.0, le=20.0)
     interval: tuple[float, float] = (0.0, 1.0)
@@ -94,9 +97,11 @@ class Sampler(Wire):
     @model_validator(mode="before")
     @classmethod
     def _as_published(cls, given: object) -> object:
-        if isinstance(given, dict) and given.get("compatibility"):
-            return PUBLISHED_SAMPLER | given
-        return given
+        if not isinstance(given, dict):
+            return given
+        if given.get("compatibility"):
+            given = PUBLISHED_SAMPLER | given
+        return {"spacing": "leading"} | given if given.get("name") == "ddim" else given
 
     @field_validator("interval")
     @classmethod
@@ -117,6 +122,9 @@ class Sampler(Wire):
             raise ValueError(msg)
         if self.compatibility is not None and self.name != "ddim":
             msg = "name: the published sampler is ddim"
+            raise ValueError(msg)
+        if (self.name == "ddim") != (self.spacing == "leading"):
+            msg = "spacing: leading for ddim, log-snr or trailing for dpmsolver++"
             raise ValueError(msg)
         return self
 

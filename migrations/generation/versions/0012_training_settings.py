@@ -1,4 +1,4 @@
-"""What a training does otherwise than its preset, and its previews."""
+"""What a training does otherwise than its preset, its previews, and how samplers spaced steps."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,9 +24,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("generator", "step"),
         schema=SCHEMA,
     )
+    # what was asked for before there was a choice is made again as it was
+    op.execute(
+        "UPDATE generation.generations SET request = jsonb_set(request, '{sampler,spacing}', "
+        """CASE request #>> '{sampler,name}' WHEN 'ddim' THEN '"leading"' ELSE '"trailing"' END"""
+        "::jsonb)"
+    )
 
 
 def downgrade() -> None:
+    op.execute("UPDATE generation.generations SET request = request #- '{sampler,spacing}'")
     op.drop_table("previews", schema=SCHEMA)
     op.drop_column("generators", "preview_every", schema=SCHEMA)
     op.drop_column("generators", "settings", schema=SCHEMA)

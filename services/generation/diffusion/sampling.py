@@ -29,7 +29,8 @@ def sample(
     c = torch.from_numpy(vectors).to(device)
     x = torch.from_numpy(noise([*seeds, *[0] * padding], model.size_px)).to(device)
     denoiser = Denoiser(model.network, model.schedule, c, guidance_of(settings), real)
-    x_0 = SAMPLERS[settings.name](denoiser, x, model.schedule, settings.steps)[:real]
+    solve = SAMPLERS[settings.name, settings.spacing]
+    x_0 = solve(denoiser, x, model.schedule, settings.steps)[:real]
     if model.transposed:
         x_0 = x_0.mT
     return truncated(x_0) if settings.compatibility else rounded(x_0)

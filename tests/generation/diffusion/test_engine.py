@@ -158,11 +158,12 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path: Path, weights: Path) -> 
     "sampler",
     [
         FORTH,
+        FORTH.model_copy(update={"spacing": "trailing"}),
         Sampler(name="ddim", steps=2),
         Sampler(steps=2, guidance=3.0, rescale=0.7),
         Sampler(compatibility="mediffusion", steps=2),
     ],
-    ids=["dpm", "ddim", "guided", "published"],
+    ids=["dpm", "trailing", "ddim", "guided", "published"],
 )
 def test_pixels_do_not_depend_on_neighbours(
     weights: Path, batch: int, sampler: Sampler, precision: str
