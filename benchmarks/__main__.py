@@ -17,7 +17,7 @@ from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorR
 from api_schemas.imports import PhantomImport, PhantomSite
 from services.local.launcher import Launcher
 
-IMAGES = 512
+IMAGES = 1000
 STEPS = 16
 ROUNDS = 2
 LIMIT_S = 900.0

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +27,7 @@ from api_schemas.manifest import content_digest, from_parquet, to_parquet
 from services.generation.models import Generation, Generator, Image
 from services.generation.ports.engine import Engine, RenderTask
 from services.generation.ports.providers import Datasets
+from services.generation.service.behind import Behind
 from services.generation.service.keys import generation_folder, image_key
 from services.generation.service.population import (
     POPULATION,
@@ -52,7 +52,6 @@ from services.kit.objects import ObjectStore, sha256
 RENDER = "generate"
 SLICE_IMAGES = 256
 SHAPES: tuple[BatchShape, ...] = (1, 8, 64)
-WRITERS = 8
 
 
 def batch_shape(images: int | None) -> BatchShape:
@@ -228,17 +227,17 @@ class Rendering:
         task = _Task(row, generator, request_of(row), self._weights(generator))
         environment = self._engine.environment
         stored: list[_Stored] = []
-        with ThreadPoolExecutor(WRITERS) as writers:
+        with Behind[_Stored](row.batch) as behind:
             for first in range(0, len(missing), row.batch):
                 lease.stop_now()
                 part = missing[first : first + row.batch]
                 pixels = self._engine.render(task.part(part))
-                stored += writers.map(
-                    lambda image, px: self._store_image(task, environment, image, px),
-                    part,
-                    pixels,
-                )
-                lease.progress(before + first + len(part), row.images, "images")
+                for image, px in zip(part, pixels, strict=True):
+                    behind.do(self._store_image, task, environment, image, px)
+                stored += behind.done()
+                lease.progress(before + len(stored), row.images, "images")
+            stored += behind.rest()
+        lease.stop_now()
         more: list[dict[str, Any]] = []
         with lease.finishing(more) as tx:
             self._record(tx, row, stored)
