@@ -91,7 +91,7 @@ class Sampler(Wire):
     guidance: float = Field(default=1.0, ge=0.0, le=20.0)
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = Field(default=0.0, ge=0.0, le=1.0)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compatibility: Literal["mediffusion"] | None = None
 
     @model_validator(mode="before")
@@ -348,6 +348,9 @@ class Environment(Wire):
     diffusers: str
     numpy: str = Field(description="draws the starting noise")
     threads: int
+    kernels: list[Literal["channels_last", "compiled", "graphs"]] = Field(
+        default=[], description="how the network was run, where not plainly"
+    )
 
 
 class GenerationView(Wire):

@@ -31,6 +31,7 @@ from services.generation.ports.engine import (
     WeightsNotFinite,
 )
 from services.generation.service import IMPORT, RENDER, TRAIN, Importing, Rendering, Training
+from services.generation.settings import GenerationSettings
 from services.kit.errors import NotFound
 from services.kit.jobs import NewJob
 from services.kit.objects import sha256
@@ -192,8 +193,14 @@ def engine() -> StubEngine:
 
 
 @pytest.fixture
-def http(adapters, browse, ada, shelf):
-    return browse(compose(adapters, datasets=shelf).router, member=ada)
+def own() -> GenerationSettings:
+    """Generation's own settings; a test module may have others."""
+    return GenerationSettings()
+
+
+@pytest.fixture
+def http(adapters, browse, ada, shelf, own):
+    return browse(compose(adapters, datasets=shelf, own=own).router, member=ada)
 
 
 @pytest.fixture
@@ -202,14 +209,14 @@ def strangers_http(adapters, browse, stranger, shelf):
 
 
 @pytest.fixture
-def run(adapters, work, shelf, engine, tmp_path: Path) -> Callable[..., int]:
+def run(adapters, work, shelf, engine, own, tmp_path: Path) -> Callable[..., int]:
     """Run what generation's worker would run."""
 
     def go(most: int = 1000) -> int:
         parts = (adapters.db, adapters.store, shelf, engine, tmp_path)
         handlers = {
             TRAIN: Training(*parts, stretch_s=1),
-            RENDER: Rendering(*parts),
+            RENDER: Rendering(*parts, own.image_quota),
             IMPORT: Importing(adapters.db, adapters.store, engine, tmp_path),
         }
         return work("generation", "generation", handlers, most)

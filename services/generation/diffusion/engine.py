@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from api_schemas.generation import Environment
 from services.generation.diffusion import loop, mediffusion, ranks
 from services.generation.diffusion.checkpoints import Model, load_weights
+from services.generation.diffusion.network import Network
 from services.generation.diffusion.ranks import Crew
 from services.generation.diffusion.sampling import sample
 from services.generation.ports.engine import (
@@ -24,7 +27,35 @@ from services.generation.ports.engine import (
     Weights,
 )
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """How the network is run for sampling; other kernels may give other last bits.
+
+    `compile` is `off`, `on`, or `graphs`: also captured as CUDA graphs.
+    """
+
+    channels_last: bool = False
+    compile: str = "off"
+
+    @property
+    def names(self) -> list[str]:
+        """What an environment says of them; nothing of the plain ones."""
+        compiled = {"off": [], "on": ["compiled"], "graphs": ["compiled", "graphs"]}
+        return ["channels_last"] * self.channels_last + compiled[self.compile]
+
+    def set_up(self, network: Network) -> None:
+        if self.channels_last:
+            nn.Module.to(network.unet, memory_format=torch.channels_last)
+        if self.compile != "off":
+            mode = "reduce-overhead" if self.compile == "graphs" else None
+            network.unet.compile(dynamic=False, mode=mode)  # a batch has one of few shapes
 
 
 class DiffusionEngine:
@@ -34,7 +65,11 @@ class DiffusionEngine:
     """
 
     def __init__(
-        self, device: str = "auto", threads: int | None = None, crew: Crew | None = None
+        self,
+        device: str = "auto",
+        threads: int | None = None,
+        crew: Crew | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
         """`auto` takes a GPU where there is one; `threads` limits the CPU (None: all cores).
 
@@ -47,6 +82,7 @@ class DiffusionEngine:
         torch.backends.cudnn.deterministic = True
         self._device = torch.device(device)
         self._crew = crew
+        self._kernels = kernels or Kernels()
         self._warm: tuple[tuple[str, str], Model] | None = None
 
     @property
@@ -58,6 +94,7 @@ class DiffusionEngine:
             diffusers=version("diffusers"),
             numpy=np.__version__,
             threads=torch.get_num_threads(),
+            kernels=self._kernels.names,
         )
 
     def train(
@@ -113,5 +150,7 @@ class DiffusionEngine:
         if self._warm is None or self._warm[0] != wanted:
             self._warm = None  # two at once may be more than the device holds
             model = load_weights(task.weights)
-            self._warm = wanted, model.to(self._device, PRECISIONS[task.sampler.precision])
+            model = model.to(self._device, PRECISIONS[task.sampler.precision])
+            self._kernels.set_up(model.network)
+            self._warm = wanted, model
         return self._warm[1]

@@ -44,6 +44,7 @@ from services.generation.service.problems import (
     TooManyImages,
     TrainingSetUnknown,
 )
+from services.generation.service.quota import check_quota
 from services.generation.views import cohort_table, recipe_of, request_of
 from services.kit.db import Database, Tx, new_id
 from services.kit.jobs import Lease
@@ -119,12 +120,14 @@ class Rendering:
         datasets: Datasets,
         engine: Engine,
         scratch: Path,
+        image_quota: int = GENERATION_LIMIT,
     ) -> None:
         self._db = db
         self._store = store
         self._datasets = datasets
         self._engine = engine
         self._scratch = scratch
+        self._image_quota = image_quota
 
     def __call__(self, lease: Lease) -> None:
         match lease.payload["step"]:
@@ -150,6 +153,8 @@ class Rendering:
         ]
         lease.progress(0, len(patients), "images")
         with lease.finishing(more) as tx:
+            if mirrored:  # how many images that is nobody knew when it was ordered
+                check_quota(tx, row.owner, len(patients), self._image_quota, "mirror")
             tx.session.execute(
                 insert(Image),
                 [
