@@ -340,6 +340,9 @@ class GenerateRequest(Wire):
         return self
 
 
+Kernel = Literal["channels_last", "compiled", "graphs"]
+
+
 class Environment(Wire):
     """Where pixels are bound to: the same seed gives the same image only in the same one."""
 
@@ -348,7 +351,7 @@ class Environment(Wire):
     diffusers: str
     numpy: str = Field(description="draws the starting noise")
     threads: int
-    kernels: list[Literal["channels_last", "compiled", "graphs"]] = Field(
+    kernels: list[Kernel] = Field(
         default=[], description="how the network was run, where not plainly"
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from api_schemas.generation import Environment
+from api_schemas.generation import Environment, Kernel
 from services.generation.diffusion import loop, mediffusion, ranks
 from services.generation.diffusion.checkpoints import Model, load_weights
 from services.generation.diffusion.network import Network
@@ -45,14 +46,18 @@ class Kernels:
     compile: str = "off"
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> list[Kernel]:
         """What an environment says of them; nothing of the plain ones."""
-        compiled = {"off": [], "on": ["compiled"], "graphs": ["compiled", "graphs"]}
-        return ["channels_last"] * self.channels_last + compiled[self.compile]
+        used: dict[Kernel, bool] = {
+            "channels_last": self.channels_last,
+            "compiled": self.compile != "off",
+            "graphs": self.compile == "graphs",
+        }
+        return [name for name, is_used in used.items() if is_used]
 
     def set_up(self, network: Network) -> None:
         if self.channels_last:
-            nn.Module.to(network.unet, memory_format=torch.channels_last)
+            nn.Module.to(network.unet, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's overloads want it among others
         if self.compile != "off":
             mode = "reduce-overhead" if self.compile == "graphs" else None
             network.unet.compile(dynamic=False, mode=mode)  # a batch has one of few shapes
@@ -107,12 +112,19 @@ class DiffusionEngine:
         show: Callable[[Look], None] = lambda _: None,
     ) -> Stretch:
         """Train until the steps are done, `seconds` are over or `should_stop`; save the state."""
-        told = {"should_stop": should_stop, "progress": progress, "show": show}
+        run = loop.train
+        if self._crew is not None:
+            self._warm = None  # the crew needs the memory
+            run = partial(ranks.train, crew=self._crew)
         with self._memory():
-            if self._crew is not None:
-                self._warm = None  # the crew needs the memory
-                return ranks.train(task, self._device, self._crew, seconds=seconds, **told)
-            return loop.train(task, self._device, seconds=seconds, **told)
+            return run(
+                task,
+                self._device,
+                seconds=seconds,
+                should_stop=should_stop,
+                progress=progress,
+                show=show,
+            )
 
     def import_checkpoint(self, source: Path, destination: Path, wanted: Weights) -> Imported:
         """Turn a checkpoint of the authors' package into a weights file of ours."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ GAP_PX = 2
 PAPER = 255
 
 
-def contact_sheet(images: NDArray[np.uint8], about: dict[str, object]) -> bytes:
+def contact_sheet(images: NDArray[np.uint8], about: Mapping[str, object]) -> bytes:
     """Images (N, size, size) in rows of four; `about` goes into an iTXt chunk `synthorax`."""
     size = images.shape[1]
     rows = -(-len(images) // COLUMNS)
@@ -24,7 +25,7 @@ def contact_sheet(images: NDArray[np.uint8], about: dict[str, object]) -> bytes:
         y, x = GAP_PX + row * cell, GAP_PX + column * cell
         paper[y : y + size, x : x + size] = image
     chunk = PngInfo()
-    chunk.add_itxt("synthorax", json.dumps(about | {"synthetic": True}))
+    chunk.add_itxt("synthorax", json.dumps({**about, "synthetic": True}))
     sink = io.BytesIO()
     Image.fromarray(paper).save(sink, "PNG", pnginfo=chunk)
     return sink.getvalue()
