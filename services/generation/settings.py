@@ -12,6 +12,10 @@ class GenerationSettings(BaseSettings):
     image_quota: int = Field(default=5_000_000, ge=1)
     """Images that one person's cohorts may hold together, until some are deleted."""
 
+    threads: int = Field(default=0, ge=0)
+    """Of a CPU, for sampling and training; 0 is torch's own choice. A core that is left free
+    stores images while the others make the next ones."""
+
     processes: int = Field(default=1, ge=1)
     """Processes that train a generator on this host: one a GPU."""
     world: int = Field(default=0, ge=0)

@@ -32,6 +32,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     crew = Crew(own.processes, own.world or own.processes, own.address)
     engine = DiffusionEngine(
         settings.device,
+        own.threads or None,
         crew=crew if crew.world > 1 else None,
         kernels=Kernels(own.channels_last, own.compile),
     )
