@@ -17,8 +17,8 @@ import torch
 
 from api_schemas.base import DatasetRef, GenerationRef
 from api_schemas.client import Client, wait
-from api_schemas.datasets import PhantomImport, PhantomSite
 from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorRequest, Sampler
+from api_schemas.imports import PhantomImport, PhantomSite
 from api_schemas.training import (
     Arm,
     ClassifierSettings,
