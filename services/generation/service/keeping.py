@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from services.generation.models import Checkpoint, Generation, Generator, Image, Loss
+from services.generation.models import Checkpoint, Generation, Generator, Image, Loss, Preview
 from services.generation.service.keys import generation_folder, generator_folder, index_of
 from services.kit.collector import Named
 from services.kit.db import Database, Tx
@@ -25,6 +25,7 @@ MAY_RUN = frozenset({"queued", "running", "quarantined"})
 def _forget_generator(session: Session, generator: UUID) -> None:
     session.execute(delete(Checkpoint).where(Checkpoint.generator == generator))
     session.execute(delete(Loss).where(Loss.generator == generator))
+    session.execute(delete(Preview).where(Preview.generator == generator))
     session.execute(delete(Generator).where(Generator.id == generator))
 
 
@@ -50,6 +51,8 @@ def naming(jobs: Jobs) -> Mapping[str, Named]:
             select(Checkpoint.files).where(Checkpoint.generator == generator)
         )
         keys = {key for files in checkpoints for key, _ in files.values()}
+        previews = select(Preview.image_key).where(Preview.generator == generator)
+        keys.update(tx.session.scalars(previews))
         for payload, state in jobs.slice_states(tx, row.job):
             if state in MAY_RUN:  # it reads the rows to train on, or the file that was sent
                 keys.update(payload[name] for name in ("rows", "upload") if name in payload)
