@@ -343,6 +343,14 @@ class Client(AbstractContextManager["Client"]):
     def get_generator(self, generator: UUID) -> GeneratorView:
         return self._get(GeneratorView, f"/generators/{generator}")
 
+    def generator_losses_svg(self, generator: UUID) -> str:
+        """The loss curve as a figure."""
+        return self._ask("GET", f"/generators/{generator}/losses.svg").text
+
+    def generator_preview(self, generator: UUID, step: int) -> bytes:
+        """A contact sheet (PNG) of what the training had learnt at a step."""
+        return self._ask("GET", f"/generators/{generator}/previews/{step}.png").content
+
     def generator_seen(self, generator: UUID) -> Seen:
         """The patients and images that the generator was trained on."""
         return self._get(Seen, f"/generators/{generator}/seen")

@@ -14,6 +14,7 @@ from api_schemas.terms import Licence
 Age = Annotated[int, Field(ge=0, le=AGE_LIMIT)]
 COUNT_LIMIT = 10_000
 GENERATION_LIMIT = 1_000_000
+STEPS_LIMIT = 10_000_000
 
 
 def _check_findings(findings: dict[Finding, int]) -> dict[Finding, int]:
@@ -75,7 +76,9 @@ class Sampler(Wire):
     `guidance` 1 is plain conditional sampling; w > 1 extrapolates from the unconditional
     prediction (`uncond + w (cond - uncond)`) at times t/T inside `interval` (a fraction of the
     schedule, 0 = clean, 1 = noise), then rescales each image by `rescale` (phi). `precision` is
-    the network's; the sampler itself always computes in float32.
+    the network's; the sampler itself always computes in float32. `spacing` says at which
+    timesteps: `dpmsolver++` takes equal strides of the logarithm of the signal-to-noise ratio
+    (`log-snr`) or of time (`trailing`), `ddim` those of the paper (`leading`).
 
     `compatibility: mediffusion` samples as the paper's package does, with what the paper used
     where nothing else is given (DDIM, 200 steps, guidance 0, rescale 0.7): guidance 0 is plain
@@ -84,19 +87,22 @@ class Sampler(Wire):
     """
 
     name: Literal["dpmsolver++", "ddim"] = "dpmsolver++"
+    spacing: Literal["log-snr", "trailing", "leading"] = "log-snr"
     steps: int = Field(default=20, ge=2, le=1000)
     guidance: float = Field(default=1.0, ge=0.0, le=20.0)
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = Field(default=0.0, ge=0.0, le=1.0)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compatibility: Literal["mediffusion"] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _as_published(cls, given: object) -> object:
-        if isinstance(given, dict) and given.get("compatibility"):
-            return PUBLISHED_SAMPLER | given
-        return given
+        if not isinstance(given, dict):
+            return given
+        if given.get("compatibility"):
+            given = PUBLISHED_SAMPLER | given
+        return {"spacing": "leading"} | given if given.get("name") == "ddim" else given
 
     @field_validator("interval")
     @classmethod
@@ -118,11 +124,42 @@ class Sampler(Wire):
         if self.compatibility is not None and self.name != "ddim":
             msg = "name: the published sampler is ddim"
             raise ValueError(msg)
+        if (self.name == "ddim") != (self.spacing == "leading"):
+            msg = "spacing: leading for ddim, log-snr or trailing for dpmsolver++"
+            raise ValueError(msg)
         return self
 
 
+class TrainingSettings(Wire):
+    """What a training does otherwise than its preset; null is the preset's own.
+
+    `batch` is the number of images of a step, however many processes share them. Of a process's
+    part at most `micro_batch` go through the network at once: that is for the memory, the step is
+    the same. The learning rate rises over `warmup` steps and falls to 0. `ema` is the moving
+    average's decay, which is smaller in the beginning. `drop` is how often a step hides the whole
+    condition, for guidance. `loss`: `clean-image` weighs the error of v so that it is that of the
+    clean image; `hybrid` is the published one, which also teaches the variance. `precision` is
+    that of products; weights and sums are float32.
+    """
+
+    optimiser: Literal["adamw", "lion"] | None = None
+    learning_rate: float | None = Field(default=None, gt=0.0, le=0.1)
+    warmup: int | None = Field(default=None, ge=1, le=1_000_000)
+    batch: int | None = Field(default=None, ge=1, le=4096)
+    micro_batch: int | None = Field(default=None, ge=1, le=4096)
+    weight_decay: float | None = Field(default=None, ge=0.0, le=10.0)
+    clip: float | None = Field(default=None, gt=0.0, le=1000.0)
+    ema: float | None = Field(default=None, ge=0.0, lt=1.0)
+    drop: float | None = Field(default=None, ge=0.0, lt=1.0)
+    loss: Literal["clean-image", "hybrid"] | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
+
+
 class GeneratorRequest(Wire):
-    """Train a conditional DDPM on split `train` of a dataset. `steps` null: the preset's own."""
+    """Train a conditional DDPM on split `train` of a dataset. `steps` null: the preset's own.
+
+    With `preview_every`, images of the same conditions and seeds are made every so many steps.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -133,6 +170,8 @@ class GeneratorRequest(Wire):
                     "preset": "tiny-32",
                     "steps": 2000,
                     "seed": 1,
+                    "training": {"optimiser": "lion", "learning_rate": 3e-4},
+                    "preview_every": 500,
                 }
             ]
         }
@@ -141,15 +180,18 @@ class GeneratorRequest(Wire):
     name: Name
     dataset: UUID
     preset: Literal["tiny-32", "small-64", "paper-256"]
-    steps: int | None = Field(default=None, ge=1, le=10_000_000)
+    steps: int | None = Field(default=None, ge=1, le=STEPS_LIMIT)
     seed: Seed = 0
+    training: TrainingSettings = TrainingSettings()
+    preview_every: int | None = Field(default=None, ge=1)
 
 
 class GeneratorView(Wire):
     """A trained (or still training) generator. `digest` is the SHA-256 of its weights.
 
-    `training` says what it saw: the dataset, the manifest's version and digest, images and
-    patients; `null` until the training has read them. An imported one has an `origin` instead of
+    `settings` is what was asked for otherwise than the preset's. `training` says what it saw: the
+    dataset, the manifest's version and digest, images and patients; `null` until the training has
+    read them. An imported one has an `origin` instead of
     preset, steps and seed, and `training` stays null until its owner names the dataset: nobody
     knows whom it saw, and experiments treat it as possible leakage. `size_px` and `encoder` are
     null until the import has found them out. `licence` is its dataset's. `flags` may hold
@@ -162,6 +204,8 @@ class GeneratorView(Wire):
     dataset: UUID | None
     steps: int | None
     seed: int | None
+    settings: TrainingSettings | None = None
+    preview_every: int | None = None
     size_px: int | None
     encoder: str | None = None
     created_at: datetime
@@ -183,6 +227,7 @@ class GeneratorTraining(Wire):
     terms: str
     phantom: bool
     losses: list[tuple[int, float]] = Field(default=[], description="(step, mean loss since last)")
+    previews: list[int] = Field(default=[], description="steps of which there is a preview")
     stated: bool = False
 
 
@@ -301,6 +346,9 @@ class GenerateRequest(Wire):
         return self
 
 
+Kernel = Literal["channels_last", "compiled", "graphs"]
+
+
 class Environment(Wire):
     """Where pixels are bound to: the same seed gives the same image only in the same one."""
 
@@ -309,6 +357,9 @@ class Environment(Wire):
     diffusers: str
     numpy: str = Field(description="draws the starting noise")
     threads: int
+    kernels: list[Kernel] = Field(
+        default=[], description="how the network was run, where not plainly"
+    )
 
 
 class GenerationView(Wire):

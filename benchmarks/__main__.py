@@ -3,6 +3,7 @@
 Starts an installation of its own in a temporary folder and takes it down again.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,17 +16,32 @@ from uuid import UUID
 from api_schemas.client import Client, wait
 from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorRequest, Sampler
 from api_schemas.imports import PhantomImport, PhantomSite
+from benchmarks.processor import used_s
+from services.local.installation import TORCH
 from services.local.launcher import Launcher
 
-IMAGES = 512
+THREADS = "SYNTHORAX_GENERATION_THREADS"
+"""Set to 1 on two cores, the other one is free for all that is not sampling."""
+IMAGES = 1000
 STEPS = 16
 ROUNDS = 2
+SMALL = 64
 LIMIT_S = 900.0
 
 
-def bare() -> float:
+def bare() -> tuple[float, float]:
+    """Images per second, and milliseconds of the processor an image; threads as the worker's."""
     command = [sys.executable, "-m", "benchmarks.bare_sampling", str(IMAGES), str(STEPS)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    threads = {"OMP_NUM_THREADS": os.environ[THREADS]} if os.environ.get(THREADS) else {}
+    printed = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | TORCH | threads,
+    ).stdout
+    rate, used_ms = printed.split()
+    return float(rate), float(used_ms)
 
 
 def order(client: Client, generator: UUID, count: int, seed: int = 0) -> UUID:
@@ -38,15 +54,18 @@ def order(client: Client, generator: UUID, count: int, seed: int = 0) -> UUID:
     return client.post_generate(request).id
 
 
-def finish(client: Client, generation: UUID) -> None:
-    wait(lambda: client.get_generation(generation).job, limit_s=LIMIT_S, poll_s=0.05)
+def finish(client: Client, generation: UUID, poll_s: float = 0.05) -> None:
+    wait(lambda: client.get_generation(generation).job, limit_s=LIMIT_S, poll_s=poll_s)
 
 
-def through_the_service(client: Client, generator: UUID) -> float:
-    """Images per second from the request to the finished manifest."""
-    began = time.perf_counter()
-    finish(client, order(client, generator, IMAGES))
-    return IMAGES / (time.perf_counter() - began)
+def through_the_service(
+    client: Client, launcher: Launcher, generator: UUID
+) -> tuple[float, dict[str, float]]:
+    """Likewise, from the request to the finished manifest; the milliseconds by process."""
+    before, began = used_s(launcher), time.perf_counter()
+    finish(client, order(client, generator, IMAGES), poll_s=0.5)  # asking takes time from it
+    rate, after = IMAGES / (time.perf_counter() - began), used_s(launcher)
+    return rate, {name: 1000 * (after[name] - before[name]) / IMAGES for name in after}
 
 
 def a_generator(client: Client) -> UUID:
@@ -77,15 +96,34 @@ def latencies(client: Client, generator: UUID, clients: int, posts: int) -> list
     return times
 
 
-def show_throughput(client: Client, generator: UUID) -> None:
-    print(f"\nimages/s, tiny-32, {IMAGES} images, dpmsolver++ {STEPS} steps, batches of 64")
+def show_throughput(client: Client, launcher: Launcher, generator: UUID) -> None:
+    print(f"\n{IMAGES} images, tiny-32, dpmsolver++ {STEPS} steps, batches of 64: images/s, and")
+    print("milliseconds of the processor an image")
     for round_ in range(1, ROUNDS + 1):
-        alone = bare()
-        served = through_the_service(client, generator)
+        alone, alone_ms = bare()
+        served, served_ms = through_the_service(client, launcher, generator)
+        names = sorted(served_ms, key=lambda name: -served_ms[name])
+        parts = ", ".join(f"{name} {served_ms[name]:.1f}" for name in names[:4])
         print(
-            f"  round {round_}: bare loop {alone:7.1f}   through the service {served:7.1f}   "
+            f"  round {round_}: bare loop {alone:.1f}/s, {alone_ms:.1f} ms; through the service "
+            f"{served:.1f}/s, {sum(served_ms.values()):.1f} ms ({parts}); "
             f"ratio {served / alone:.2f}"
         )
+
+
+def show_small_orders(client: Client, generator: UUID) -> None:
+    """What one image an order costs: as many orders and slices, and a batch of one."""
+    print(f"\n{SMALL} images: one order, as many orders of one image sent together")
+    began = time.perf_counter()
+    finish(client, order(client, generator, SMALL))
+    together = time.perf_counter() - began
+    began = time.perf_counter()
+    with ThreadPoolExecutor(SMALL) as pool:
+        made = list(pool.map(lambda seed: order(client, generator, 1, seed), range(SMALL)))
+    for generation in made:
+        finish(client, generation)
+    apart = time.perf_counter() - began
+    print(f"  {SMALL / together:.1f} images/s; {SMALL / apart:.1f} images/s")
 
 
 def show_latencies(client: Client, generator: UUID) -> None:
@@ -118,7 +156,8 @@ def main() -> None:
         try:
             with Client(access.url, access.key) as client:
                 generator = a_generator(client)
-                show_throughput(client, generator)
+                show_throughput(client, launcher, generator)
+                show_small_orders(client, generator)
                 show_latencies(client, generator)
             show_start(launcher, generator)
         finally:

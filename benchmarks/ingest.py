@@ -17,11 +17,11 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
-import psutil
 from PIL import Image
 
 from api_schemas.client import Client, wait
 from api_schemas.imports import ChexpertImport, CsvImport, FilesRequest, PhantomSite
+from benchmarks.processor import used_s
 from services.datasets.importers.chexpert import OFFICIAL
 from services.datasets.importers.images import picture
 from services.datasets.importers.phantom import draw, population
@@ -29,10 +29,10 @@ from services.datasets.importers.preparing import prepare
 from services.datasets.importers.source import Preparation, Unreadable
 from services.local.launcher import Launcher
 
-DISTINCT, IMAGES = 128, 1024
+DISTINCT, IMAGES = 128, 4096
 WIDTH, HEIGHT = 2320, 2828
 SIZE_PX = 256
-ROUNDS = 3
+ROUNDS = 2
 ROWS, FRONTAL = 223_414, 191_027
 PATIENTS = 64_540
 LIMIT_S = 1800.0
@@ -108,17 +108,9 @@ def through_the_service(client: Client, launcher: Launcher, table: Path) -> tupl
     request = CsvImport(
         format="chexpert_csv", name="bench", path=str(table), site="bench", size_px=SIZE_PX
     )
-    before = _cpu_s(launcher)
+    before = sum(used_s(launcher).values())
     seconds = _imported(client, request, poll_s=1.0)[1]
-    return IMAGES / seconds, 1000 * (_cpu_s(launcher) - before) / IMAGES
-
-
-def _cpu_s(launcher: Launcher) -> float:
-    """What all processes have used so far, the decoders and the servers' helpers included."""
-    roots = [psutil.Process(row.pid) for row in launcher.status() if row.pid is not None]
-    everyone = {p for root in roots for p in (root, *root.children(recursive=True))}
-    times = [process.cpu_times() for process in everyone]
-    return sum(each.user + each.system for each in times)
+    return IMAGES / seconds, 1000 * (sum(used_s(launcher).values()) - before) / IMAGES
 
 
 # ---------------------------------------------------------------- the table

@@ -1,4 +1,5 @@
-"""`python -m benchmarks.recovery`: how soon work goes on after a kill -9 and after a lost bell.
+"""`python -m benchmarks.recovery`: how soon work goes on after a kill -9 and after a lost bell,
+and how long work takes to be accepted while the broker is away.
 
 Real Celery workers and the control process on servers of their own, with the settings of an
 installation except for a shorter lease. Times are the database's: from the kill (or the loss)
@@ -6,6 +7,7 @@ to the start of the next attempt.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,6 +119,13 @@ def after_a_lost_bell(bench: Bench) -> float:
     return bench.attempt(job, 1) - submitted
 
 
+def without_a_broker(bench: Bench) -> float:
+    """Seconds of a submission with its bell: what `POST` does beside reading its body."""
+    began = time.monotonic()
+    bench.submit(0)
+    return time.monotonic() - began
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         servers = Servers(Path(folder) / "state")
@@ -140,6 +149,13 @@ def main() -> None:
             + f" s (at most {max(bells):.1f})"
         )
         worker.kill()
+        os.kill(servers.running()["valkey"], signal.SIGKILL)
+        posts = [without_a_broker(bench) for _ in range(ROUNDS)]
+        print(
+            "work submitted while the broker is down: accepted after "
+            + ", ".join(f"{1000 * each:.0f}" for each in posts)
+            + f" ms (at most {1000 * max(posts):.0f})"
+        )
 
 
 if __name__ == "__main__":

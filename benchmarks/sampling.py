@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from cyclopts import App
@@ -24,7 +25,7 @@ from api_schemas.findings import FINDINGS, Race, Sex
 from api_schemas.generation import Condition, Sampler
 from services.generation.diffusion.checkpoints import write_weights
 from services.generation.diffusion.encoders import ENCODERS
-from services.generation.diffusion.engine import PRECISIONS, DiffusionEngine
+from services.generation.diffusion.engine import PRECISIONS, DiffusionEngine, Kernels
 from services.generation.diffusion.network import Network
 from services.generation.diffusion.presets import PRESETS, Preset
 from services.generation.ports.engine import RenderTask
@@ -47,9 +48,9 @@ class Settings:
         return self.sampler.steps * (1 if plain else 2)
 
 
-def settings(precision: str) -> list[Settings]:
+def settings(precision: str, published: str) -> list[Settings]:
     def paper(guidance: float) -> Sampler:
-        return Sampler(compatibility="mediffusion", guidance=guidance, precision=precision)
+        return Sampler(compatibility="mediffusion", guidance=guidance, precision=published)
 
     def ours(steps: int, guidance: float) -> Sampler:
         return Sampler(steps=steps, guidance=guidance, precision=precision)
@@ -102,6 +103,8 @@ def main(
     precision: str | None = None,
     batches: int = 1,
     threads: int = 1,
+    channels_last: bool = False,
+    compile: Literal["off", "on", "graphs"] = "off",  # noqa: A002 - the option's name
 ) -> None:
     """`batches` are timed of every settings, after one that is not.
 
@@ -112,6 +115,7 @@ def main(
     on_gpu = place.type == "cuda"
     preset = preset or ("paper-256" if on_gpu else "tiny-32")
     precision = precision or ("bfloat16" if on_gpu else "float32")
+    published = "float16" if on_gpu else precision
     batch = batch or (64 if on_gpu else 8)
     name = torch.cuda.get_device_name(place) if on_gpu else f"{platform.machine()} CPU"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
@@ -119,15 +123,15 @@ def main(
         with torch.device("meta"):
             parameters = sum(p.numel() for p in network(known).parameters())
         print(f"  {each:<9} {parameters:>11,} parameters {flops(known) / 1e9:8.2f} GFLOP a forward")
-    print(f"\n{preset}, batches of {batch}, {precision}: images/s")
+    print(f"\n{preset}, batches of {batch}, {precision} (paper: {published}): images/s")
     print(f"  {'':<33}{'forwards':>9}{'TFLOP/s':>9}{'bound':>9}{'measured':>10}{'of bound':>10}")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
         shape, encoder = PRESETS[preset].architecture, PRESETS[preset].encoder
         write_weights(weights, network(PRESETS[preset]).state_dict(), shape, encoder, {})
-        engine = DiffusionEngine(device, threads)
-        for each in settings(precision):
-            rate = matmul_rate(place, PRECISIONS[precision])
+        engine = DiffusionEngine(device, threads, kernels=Kernels(channels_last, compile))
+        for each in settings(precision, published):
+            rate = matmul_rate(place, PRECISIONS[each.sampler.precision])
             images = measured(engine, place, weights, each.sampler, batch, batches)
             bound = rate / (flops(PRESETS[preset]) * each.forwards)
             print(

@@ -32,6 +32,7 @@ from services.kit.uploads import invalid, received
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
+SVG = "image/svg+xml"
 FlaggedQuery = Annotated[
     Literal["withhold", "include"],
     Query(description="what is done with near copies of training images"),
@@ -170,6 +171,24 @@ def _generators(router: APIRouter, generators: Generators) -> None:
     def get_seen(generator: UUID, caller: Reader) -> Seen:
         """Pseudonyms of everyone whose images it was trained on, and the images' digests."""
         return generators.generator_seen(caller, generator)
+
+    @router.get(
+        "/generators/{generator}/losses.svg",
+        response_class=Response,
+        responses={200: {"content": {SVG: {}}}},
+    )
+    def get_losses(generator: UUID, caller: Reader) -> Response:
+        """The loss curve as a figure; grows while the training runs."""
+        return Response(generators.losses_svg(caller, generator), media_type=SVG)
+
+    @router.get(
+        "/generators/{generator}/previews/{step}.png",
+        response_class=Response,
+        responses={200: {"content": {PNG: {}}}},
+    )
+    def get_preview(generator: UUID, step: int, caller: Reader) -> Response:
+        """What the training had learnt at a step: always the same conditions and noise."""
+        return Response(generators.preview(caller, generator, step), media_type=PNG)
 
     @router.post("/generators/{generator}/cancel")
     def cancel_generator(generator: UUID, caller: Writer) -> GeneratorView:

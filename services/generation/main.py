@@ -16,6 +16,7 @@ from services.generation.service import (
     Imports,
     naming,
 )
+from services.generation.settings import GenerationSettings
 from services.kit.adapters import Adapters
 from services.kit.collector import Named
 from services.kit.deletion import Deletions
@@ -40,9 +41,15 @@ class Part:
     provider: Provider
 
 
-def compose(adapters: Adapters, *, datasets: Datasets) -> Part:
+def compose(
+    adapters: Adapters, *, datasets: Datasets, own: GenerationSettings | None = None
+) -> Part:
+    """`own` are generation's settings; read here where nobody has."""
+    own = own or GenerationSettings()
     generators = Generators(adapters.db, adapters.jobs, adapters.store, datasets)
-    generations = Generations(adapters.db, adapters.jobs, adapters.store, datasets, generators)
+    generations = Generations(
+        adapters.db, adapters.jobs, adapters.store, datasets, generators, own.image_quota
+    )
     imports = Imports(adapters.db, adapters.jobs, adapters.store, datasets, generators)
     router = routes(generators, generations, adapters.db, adapters.jobs)
     settings = adapters.settings

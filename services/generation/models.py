@@ -40,6 +40,8 @@ class Generator(Base):
     seed: Mapped[int | None] = mapped_column(BigInteger)
     size_px: Mapped[int | None]
     encoder: Mapped[str | None]
+    settings: Mapped[dict[str, Any] | None]
+    preview_every: Mapped[int | None]
     imported: Mapped[bool]
     origin: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
@@ -77,6 +79,17 @@ class Loss(Base):
     generator: Mapped[UUID] = mapped_column(ForeignKey(Generator.id), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     loss: Mapped[float]
+
+
+class Preview(Base):
+    """A contact sheet of what a training had learnt at a step."""
+
+    __tablename__ = "previews"
+
+    generator: Mapped[UUID] = mapped_column(ForeignKey(Generator.id), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    image_key: Mapped[str]
+    image_sha256: Mapped[str]
 
 
 class Generation(Base):

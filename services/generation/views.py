@@ -18,6 +18,7 @@ from api_schemas.generation import (
     GeneratorView,
     ImageView,
     Recipe,
+    TrainingSettings,
 )
 from api_schemas.manifest import MANIFEST
 from api_schemas.screening import FlaggedImage, Screening
@@ -28,8 +29,10 @@ UNKNOWN_SITE = "unknown"
 """Of images of an imported generator whose training set nobody has named."""
 
 
-def generator_view(row: Generator, job: JobView, losses: Sequence[Loss] = ()) -> GeneratorView:
-    """`losses` may be left out where many generators are listed."""
+def generator_view(
+    row: Generator, job: JobView, losses: Sequence[Loss] = (), previews: Sequence[int] = ()
+) -> GeneratorView:
+    """`losses` and `previews` (their steps) may be left out where many generators are listed."""
     return GeneratorView(
         id=row.id,
         name=row.name,
@@ -37,12 +40,14 @@ def generator_view(row: Generator, job: JobView, losses: Sequence[Loss] = ()) ->
         dataset=row.dataset,
         steps=row.steps,
         seed=row.seed,
+        settings=None if row.settings is None else TrainingSettings.model_validate(row.settings),
+        preview_every=row.preview_every,
         size_px=row.size_px,
         encoder=row.encoder,
         created_at=row.created_at,
         job=job,
         digest=row.weights_sha256,
-        training=_training(row, losses),
+        training=_training(row, losses, previews),
         origin=None if row.origin is None else GeneratorOrigin.model_validate(row.origin),
         licence=_licence(row.licence),
     )
@@ -58,7 +63,9 @@ def _licence(stored: dict[str, Any] | None) -> Licence:
     return Licence() if stored is None else Licence.model_validate(stored)
 
 
-def _training(row: Generator, losses: Sequence[Loss]) -> GeneratorTraining | None:
+def _training(
+    row: Generator, losses: Sequence[Loss], previews: Sequence[int]
+) -> GeneratorTraining | None:
     if row.manifest is None or row.manifest_digest is None:
         return None
     return GeneratorTraining(
@@ -69,6 +76,7 @@ def _training(row: Generator, losses: Sequence[Loss]) -> GeneratorTraining | Non
         terms=row.terms or "",
         phantom=bool(row.phantom),
         losses=[(point.step, point.loss) for point in losses],
+        previews=list(previews),
         stated=row.imported,
     )
 

@@ -1,7 +1,8 @@
 """The worker of queue `generation`: trains generators, renders synthetic patients."""
 
 from services.generation.clients import HttpDatasets
-from services.generation.diffusion.engine import DiffusionEngine
+from services.generation.diffusion.engine import DiffusionEngine, Kernels
+from services.generation.diffusion.ranks import Crew
 from services.generation.service import (
     IMPORT,
     KEPT,
@@ -13,6 +14,7 @@ from services.generation.service import (
     Scratch,
     Training,
 )
+from services.generation.settings import GenerationSettings
 from services.kit.adapters import Adapters
 from services.kit.deletion import Delete, tidying
 from services.kit.jobs.lineage import DELETE
@@ -24,14 +26,22 @@ PACKAGES = ("torch", "diffusers", "numpy")
 
 
 def handlers(adapters: Adapters) -> dict[str, Handler]:
-    settings = adapters.settings
+    settings, own = adapters.settings, GenerationSettings()
     datasets = HttpDatasets(
         Remote(settings.datasets_url, settings.service_secret.get_secret_value())
     )
-    engine = DiffusionEngine(settings.device)
+    crew = Crew(own.processes, own.world or own.processes, own.address)
+    engine = DiffusionEngine(
+        settings.device,
+        own.threads or None,
+        crew=crew if crew.world > 1 else None,
+        kernels=Kernels(own.channels_last, own.compile),
+    )
     scratch = Scratch(adapters.db, adapters.jobs, settings.scratch)
     train = Training(adapters.db, adapters.store, datasets, engine, settings.scratch)
-    render = Rendering(adapters.db, adapters.store, datasets, engine, settings.scratch)
+    render = Rendering(
+        adapters.db, adapters.store, datasets, engine, settings.scratch, own.image_quota
+    )
     importing = Importing(adapters.db, adapters.store, engine, settings.scratch)
     return {
         IMPORT: tidying(scratch.tidy, importing),

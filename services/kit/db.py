@@ -7,8 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Engine, create_engine
+import psycopg
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 
 @dataclass
@@ -23,6 +27,37 @@ class Tx:
         self.effects.append(effect)
 
 
+PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""libpq's limits, in seconds (the last in ms): a host that vanished is noticed in half a minute."""
+
+QUIET_S = 1.0
+"""A pooled connection that nobody used for so long is asked whether it lives."""
+
+
+def _ask_the_quiet(engine: Engine) -> None:
+    """Never hand out a connection that died in the pool; one just used is not asked."""
+
+    @event.listens_for(engine, "checkin")
+    def put_back(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def take_out(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        used: float | None = record.info.get("used")
+        if used is None or time.monotonic() - used < QUIET_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
+
+
 class Database:
     """The door to Postgres. Does not know any table."""
 
@@ -31,10 +66,10 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=30,
-            pool_pre_ping=True,
             hide_parameters=True,  # values never reach a log or an error
-            connect_args={"connect_timeout": 5},
+            connect_args=PATIENCE,
         )
+        _ask_the_quiet(self.engine)
 
     @contextmanager
     def transaction(self) -> Generator[Tx]:

@@ -31,6 +31,11 @@ TUNABLE = tuple(
         "QUEUED_CAP",
         "COLLECT_GRACE_S",
         "COLLECT_EVERY_S",
+        "GENERATION_THREADS",
+        "GENERATION_PROCESSES",
+        "GENERATION_IMAGE_QUOTA",
+        "GENERATION_CHANNELS_LAST",
+        "GENERATION_COMPILE",
     )
 )
 """Settings that whoever runs `up` may give in the environment."""

@@ -42,7 +42,7 @@ class Recorder(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         path = re.sub(
-            rf"{NIL}|(?<=(?:paper|files)/)[^/]+|(?<=samples/)[^/.]+|(?<=images/)\d+",
+            rf"{NIL}|(?<=(?:paper|files)/)[^/]+|(?<=samples/)[^/.]+|(?<=images/)\d+|(?<=previews/)\d+",
             "{}",
             request.url.path,
         )
@@ -118,7 +118,8 @@ def test_unknown_things_are_404_for_everyone(app: FastAPI, ada) -> None:
     http = TestClient(app, raise_server_exceptions=False, headers=ada.headers)
     for verb, path in operations(app):
         if verb == "GET" and "{}" in path:
-            unknown = path.replace("images/{}", "images/0").replace("paper/{}", "paper/cxp_tr.csv")
+            unknown = re.sub("(images|previews)/{}", r"\1/0", path)
+            unknown = unknown.replace("paper/{}", "paper/cxp_tr.csv")
             unknown = unknown.replace("{}", str(NIL))
             answer = http.get(unknown)
             assert answer.status_code == 404, unknown

@@ -23,7 +23,7 @@ NAN_SEED, MEMORY_SEED, SPOILT_STEP = 1_000_001, 1_000_002, 30
 class ShortStretches(DiffusionEngine):
     """Ends a stretch after a number of steps, so that a checkpoint lies where a test wants it."""
 
-    def train(self, task: TrainTask, *, seconds, should_stop, progress) -> Stretch:
+    def train(self, task: TrainTask, *, seconds, should_stop, progress, show) -> Stretch:
         taken = 0
 
         def told(step: int, loss: float) -> None:
@@ -37,7 +37,7 @@ class ShortStretches(DiffusionEngine):
             return should_stop() or taken >= int(os.environ[STRETCH])
 
         with _learning_rate(task.seed):
-            return super().train(task, seconds=seconds, should_stop=stop, progress=told)
+            return super().train(task, seconds=seconds, should_stop=stop, progress=told, show=show)
 
 
 class _learning_rate:  # noqa: N801 - a context, used like a function

@@ -280,11 +280,18 @@ class House:
         self.accepted.append(job)
         return job
 
-    def submit(self, *slices: Payload, caller: Caller | None = None, kind: str = "order") -> UUID:
+    def submit(
+        self,
+        *slices: Payload,
+        caller: Caller | None = None,
+        kind: str = "order",
+        waits_for: Sequence[UUID] = (),
+    ) -> UUID:
         """An order without the web: committed when this returns."""
         body = self.order(*slices)
         inputs = {"notes": body["notes"]}
-        job = NewJob("stub", kind, QUEUE, caller or self.caller, uuid4(), inputs, body["slices"])
+        whose, parts = caller or self.caller, body["slices"]
+        job = NewJob("stub", kind, QUEUE, whose, uuid4(), inputs, parts, waits_for)
         with self.adapters.db.transaction() as tx:
             self.adapters.jobs.submit(tx, job)
         self.accepted.append(job.id)

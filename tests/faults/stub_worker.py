@@ -13,6 +13,7 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from services.kit.adapters import Adapters
+from services.kit.bell import Bell
 from services.kit.db import Tx
 from services.kit.jobs import Lease, LeaseLost
 from services.kit.jobs.runner import Handler
@@ -20,6 +21,8 @@ from services.kit.objects import ObjectStore, sha256
 from services.kit.worker import slice_worker
 
 QUEUE = "stub"
+BELLS = "FAULTS_BELLS"
+"""How many bells a worker rings where it should ring one."""
 PAUSE = threading.Event()
 """Never set. libfaketime breaks `time.sleep`, which asks for an absolute monotonic time."""
 
@@ -109,7 +112,19 @@ def _misbehave(lease: Lease) -> None:
             pass
 
 
+def _ring_often(bell: Bell, times: int) -> None:
+    once = bell.ring
+
+    def ring(queue: str) -> None:
+        for _ in range(times):
+            once(queue)
+
+    bell.ring = ring
+
+
 def compose(adapters: Adapters) -> dict[str, Handler]:
+    if BELLS in os.environ:
+        _ring_often(adapters.bell, int(os.environ[BELLS]))
     return {"order": Orders(adapters)}
 
 

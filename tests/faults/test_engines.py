@@ -1,7 +1,8 @@
-"""Rows 16 to 20 and 30: real training and sampling on the CPU, interrupted and spoilt."""
+"""Rows 16 to 20, 22, 29 and 30: real training and sampling on the CPU, interrupted and spoilt."""
 
 import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,48 @@ def test_row_19_and_20_nan_and_out_of_memory(house, suite) -> None:
     house.finish(after)
     for job in (spoilt, too_large):
         assert [s.attempts for s in house.slices(job)] == [1, 1]
+
+
+def test_row_22_sigterm_in_mid_training(house, suite) -> None:
+    """A checkpoint and a release in ten seconds; what was trained is not trained again."""
+    job, generator = suite.train()
+    worker = suite.worker()
+    suite.reach(job, 20)
+    told = time.monotonic()
+    worker.terminate()
+    worker.wait()
+    assert time.monotonic() - told < 10
+    (left,) = house.query(
+        "SELECT step FROM generation.checkpoints WHERE generator = :id", {"id": generator}
+    )
+    assert left.step >= 20
+    assert [(s.state, s.crashes) for s in house.slices(job)] == [("done", 0), ("queued", 0)]
+    whole, whole_generator = suite.train()
+    suite.worker()
+    house.finish(job, whole)
+    losses = house.query(
+        "SELECT step FROM generation.losses WHERE generator = :id", {"id": generator}
+    )
+    assert len(losses) == len({row.step for row in losses})
+    assert suite.weights(generator) == suite.weights(whole_generator)
+
+
+def test_row_29_damaged_bytes_are_never_trained_on(house, suite) -> None:
+    """Images that are not those which were imported end the training; nothing is made of them."""
+    store = house.adapters.store
+    whole = {key: store.get(key) for key in store.keys("projects/") if key.endswith(".png")}
+    assert whole
+    for key, content in whole.items():
+        store.put(key, content[: len(content) // 2])
+    job, generator = suite.train(steps=10)
+    suite.worker()
+    assert suite.problem(job) == "digest-mismatch"
+    made = "SELECT weights_key FROM generation.generators WHERE id = :id"
+    (row,) = house.query(made, {"id": generator})
+    assert row.weights_key is None
+    assert house.query("SELECT * FROM generation.checkpoints") == []
+    for key, content in whole.items():
+        store.put(key, content)
 
 
 @pytest.fixture

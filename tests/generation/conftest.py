@@ -21,6 +21,8 @@ from services.generation.ports.engine import (
     CheckpointUnsafe,
     Imported,
     KeysDiffer,
+    Look,
+    LossNotFinite,
     NetworkUnsupported,
     RenderTask,
     Stretch,
@@ -37,6 +39,7 @@ from services.generation.service import (
     Rendering,
     Training,
 )
+from services.generation.settings import GenerationSettings
 from services.kit.errors import NotFound
 from services.kit.jobs import NewJob
 from services.kit.objects import sha256
@@ -70,8 +73,11 @@ class StubEngine:
         self.resumed_at: list[int] = []
         self.trained_on: list[np.ndarray] = []
         self.rendered: list[int] = []
+        self.tasks: list[TrainTask] = []
+        self.good_steps: int | None = None
 
-    def train(self, task: TrainTask, *, seconds, should_stop, progress) -> Stretch:
+    def train(self, task: TrainTask, *, seconds, should_stop, progress, show) -> Stretch:
+        self.tasks.append(task)
         self.trained_on.append(np.load(task.images))
         assert len(self.trained_on[-1]) == len(task.conditions)
         state = task.folder / "state.json"
@@ -79,6 +85,11 @@ class StubEngine:
         self.resumed_at.append(first)
         step = min(first + self.steps_a_stretch, task.steps)
         progress(step, 0.5)
+        if self.good_steps is not None and step > self.good_steps:
+            raise LossNotFinite(self.good_steps)
+        if task.previews is not None and step % task.previews.every == 0:
+            greys = [np.full((32, 32), seed, np.uint8) for seed in task.previews.seeds]
+            show(Look(step, [(step, 0.5)], np.stack(greys)))
         state.write_text(str(step))
         if step == task.steps:
             (task.folder / "weights.safetensors").write_bytes(b"weights of the stub")
@@ -191,8 +202,14 @@ def engine() -> StubEngine:
 
 
 @pytest.fixture
-def http(adapters, browse, ada, shelf):
-    return browse(compose(adapters, datasets=shelf).router, member=ada)
+def own() -> GenerationSettings:
+    """Generation's own settings; a test module may have others."""
+    return GenerationSettings()
+
+
+@pytest.fixture
+def http(adapters, browse, ada, shelf, own):
+    return browse(compose(adapters, datasets=shelf, own=own).router, member=ada)
 
 
 @pytest.fixture
@@ -201,15 +218,15 @@ def strangers_http(adapters, browse, stranger, shelf):
 
 
 @pytest.fixture
-def run(adapters, work, shelf, engine, tmp_path: Path) -> Callable[..., int]:
+def run(adapters, work, shelf, engine, own, tmp_path: Path) -> Callable[..., int]:
     """Run what generation's worker would run."""
 
     def go(most: int = 1000) -> int:
         parts = (adapters.db, adapters.store, shelf, engine, tmp_path)
         handlers = {
             TRAIN: Training(*parts, stretch_s=1),
-            RENDER: Rendering(*parts),
-            SCREEN: Rendering(*parts),
+            RENDER: Rendering(*parts, own.image_quota),
+            SCREEN: Rendering(*parts, own.image_quota),
             IMPORT: Importing(adapters.db, adapters.store, engine, tmp_path),
         }
         return work("generation", "generation", handlers, most)

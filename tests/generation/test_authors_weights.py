@@ -13,7 +13,8 @@ from PIL import Image
 
 from api_schemas.generation import Condition
 from services.generation.diffusion.encoders import ENCODERS
-from services.generation.diffusion.engine import DiffusionEngine, noise
+from services.generation.diffusion.engine import DiffusionEngine
+from services.generation.diffusion.sampling import noise
 from tests.generation.diffusion.published import CONFIG, Published, ddim, lightning
 from tests.generation.test_imports import PATIENT, send
 

@@ -238,6 +238,7 @@ def test_the_paper_s_settings_by_one_word(http, generator) -> None:
     )
     assert made["sampler"] == {
         "name": "ddim",
+        "spacing": "leading",
         "steps": 200,
         "guidance": 0.0,
         "interval": [0.0, 1.0],
@@ -253,7 +254,7 @@ def test_an_encoder_without_a_word_for_unknown_is_not_trained_on_the_unknown(
     rows = [{"age": 60, "sex": "Female", "race": "White"}, {"age": 60, "sex": "Male"}]
     body = {"name": "g", "preset": "paper-256", "dataset": str(put_dataset(rows, size_px=256))}
     made = http.post("/generators", json=body).json()
-    assert (made["size_px"], made["encoder"], made["steps"]) == (256, "paper22", 1_111_111)
+    assert (made["size_px"], made["encoder"], made["steps"]) == (256, "paper22", 277_778)
     run()
     problem = http.get(f"/generators/{made['id']}").json()["job"]["problem"]
     assert problem["type"] == "urn:synthorax:problem:condition-incomplete"
@@ -342,6 +343,7 @@ def test_cancel(http, run, generator) -> None:
 
 
 INTERVAL, PRECISION = "sampler.interval", "sampler.precision"
+DDIM_TRAILING = {"name": "ddim", "spacing": "trailing"}
 PUBLISHED_DPM = {"compatibility": "mediffusion", "name": "dpmsolver++"}
 
 
@@ -365,6 +367,9 @@ PUBLISHED_DPM = {"compatibility": "mediffusion", "name": "dpmsolver++"}
         ({"conditions": [{"count": 1}], "sampler": {"rescale": 1.1}}, 422, "sampler.rescale"),
         ({"conditions": [{"count": 1}], "sampler": {"precision": "int8"}}, 422, PRECISION),
         ({"conditions": [{"count": 1}], "sampler": PUBLISHED_DPM}, 422, "sampler"),
+        ({"conditions": [{"count": 1}], "sampler": {"spacing": "leading"}}, 422, "sampler"),
+        ({"conditions": [{"count": 1}], "sampler": {"spacing": "odd"}}, 422, "sampler.spacing"),
+        ({"conditions": [{"count": 1}], "sampler": DDIM_TRAILING}, 422, "sampler"),
         ({"conditions": [{"count": 10_000}] * 101}, 422, "body"),
     ],
 )

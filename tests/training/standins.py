@@ -30,6 +30,7 @@ from services.kit.errors import Conflict, NotFound, Unavailable
 from services.kit.objects import sha256
 from services.training.ports.engine import CurvePoint, NotFiniteError, Outcome, RunSpec
 
+SCREENED = Screening(state="screened")
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -102,7 +103,7 @@ class Shelf:
         saw: Sequence[str] | None = (),
         size_px: int = 32,
         job: UUID | JobView | None = None,
-        screening: Screening = Screening(state="screened"),
+        screening: Screening = SCREENED,
     ) -> GenerationRef:
         """`saw` None: nobody knows whom its generator saw."""
         made, generator = uuid4(), uuid4()

@@ -21,7 +21,8 @@ def test_images_that_were_withheld_are_no_reason_to_refuse(http, shelf, body, ve
     made = ask(http, body, cohort_of(shelf, TRAIN - 2, state="screened", flagged=2))
     assert made.status_code == 202, made.text
     assert made.json()["waived"] == []
-    arms = {arm["arm"]["name"]: arm for arm in http.get(f"/experiments/{made.json()['id']}/arms").json()}
+    listed = http.get(f"/experiments/{made.json()['id']}/arms").json()
+    arms = {arm["arm"]["name"]: arm for arm in listed}
     assert arms["real+100%"]["images"] == 2 * TRAIN
 
 

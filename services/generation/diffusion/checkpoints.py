@@ -59,7 +59,8 @@ def resume_training(training: Training, folder: Path) -> None:
     """
     try:
         state = json.loads((folder / STATE).read_text())
-        _expect({k: state[k] for k in _identity(training)} == _identity(training), "another's")
+        told = {k: v for k, v in state.items() if k not in {"step", "files"}}
+        _expect(told == _identity(training), "another's")
         for part in PARTS:
             _expect(_digest(_file(folder, part)) == state["files"][part], f"{part} has changed")
         tensors = {part: load_file(_file(folder, part)) for part in PARTS}
@@ -111,6 +112,13 @@ class Model:
         return self
 
 
+def model_of(training: Training) -> Model:
+    """The moving average of a training in progress, to look at what it has learnt so far."""
+    preset = PRESETS[training.preset]
+    encoder, schedule = ENCODERS[preset.encoder], SCHEDULES[PUBLISHED]()
+    return Model(training.average, encoder, schedule, preset.architecture.size_px)
+
+
 def load_weights(path: Path) -> Model:
     """The model of a weights file, on the CPU; the file alone says what it is.
 
@@ -147,8 +155,10 @@ def _save(tensors: Tensors, path: Path, header: dict[str, str] | None = None) ->
         raise OSError(int(refused[1]), os.strerror(int(refused[1]))) from error
 
 
-def _identity(training: Training) -> dict[str, str | int]:
-    return {"preset": training.preset, "seed": training.seed, "steps": training.steps}
+def _identity(training: Training) -> dict[str, Any]:
+    """What tells one training from another; a recipe that is its preset's needs no words."""
+    own = {"changes": dict(training.changes)} if training.changes else {}
+    return {"preset": training.preset, "seed": training.seed, "steps": training.steps, **own}
 
 
 def _file(folder: Path, part: str) -> Path:
@@ -166,7 +176,7 @@ def _expect(fact: bool, otherwise: str) -> None:
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """AdamW's state as flat tensors, `{parameter}.{entry}`; empty before the first step."""
+    """An optimiser's state as flat tensors, `{parameter}.{entry}`; empty before the first step."""
     state: dict[int, dict[str, torch.Tensor]] = optimiser.state_dict()["state"]
     return {f"{i}.{name}": t for i, entries in state.items() for name, t in entries.items()}
 

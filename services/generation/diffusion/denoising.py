@@ -74,6 +74,7 @@ class Denoiser:
         known = self.network(x, times, self.c)
         if not self.guidance.active(t / (len(self.schedule) - 1)):
             return known
+        known = known.clone()  # a captured graph has one place for its output
         nothing_known = torch.ones(len(x), dtype=torch.bool, device=x.device)
         unknown = self.network(x, times, self.c, dropped=nothing_known)
         w, phi = self.guidance.w, self.guidance.phi

@@ -34,6 +34,20 @@ class Schedule:
         """alpha_t and sigma_t; `None` is the end of sampling, the clean image."""
         return (1.0, 0.0) if t is None else (float(self.alpha[t]), float(self.sigma[t]))
 
+    @cached_property
+    def posterior(self) -> "Posterior":
+        """Of q(x_{t-1} | x_t, x_0), Ho et al. 2020, eq. 6 and 7."""
+        before = np.append(1.0, self.alpha_bar[:-1])
+        beta = 1.0 - self.alpha_bar / before
+        variance = beta * (1.0 - before) / (1.0 - self.alpha_bar)
+        variance[0] = variance[1]  # nothing is left unknown at t = 0: no logarithm of that
+        return Posterior(
+            of_x_0=np.sqrt(before) * beta / (1.0 - self.alpha_bar),
+            of_x_t=np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - self.alpha_bar),
+            log_least=np.log(variance),
+            log_most=np.log(beta),
+        )
+
     def log_snr(self, t: int | None) -> float:
         """lambda_t = log(alpha_t / sigma_t), half the log signal-to-noise ratio.
 
@@ -43,6 +57,20 @@ class Schedule:
         if sigma == 0.0:
             return math.inf
         return math.log(alpha / sigma) if alpha > 0.0 else -math.inf
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Tables by t: the mean of x_{t-1} is `of_x_0` x_0 + `of_x_t` x_t.
+
+    `log_least` and `log_most` bound the logarithm of its variance: the one of a known x_0, and
+    beta_t (Nichol and Dhariwal 2021, eq. 15).
+    """
+
+    of_x_0: Table
+    of_x_t: Table
+    log_least: Table
+    log_most: Table
 
 
 def cosine(timesteps: int = TIMESTEPS, s: float = 0.008, beta_max: float = 0.999) -> Table:

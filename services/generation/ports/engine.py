@@ -1,7 +1,7 @@
 """The engine that generation needs: diffusion, as its workers see it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -19,14 +19,15 @@ class PresetFacts:
     size_px: int
     steps: int
     encoder: str = "masked/1"
+    learns_variance: bool = False
 
 
 PRESET_FACTS: Mapping[str, PresetFacts] = MappingProxyType(
     {
         "tiny-32": PresetFacts(32, 1000),
         "small-64": PresetFacts(64, 2000),
-        # 40 million images, as published, in batches of 36
-        "paper-256": PresetFacts(256, 1_111_111, "paper22"),
+        # 40 million images in batches of 144, as published
+        "paper-256": PresetFacts(256, 277_778, "paper22", learns_variance=True),
     }
 )
 
@@ -36,6 +37,11 @@ NEEDS_ALL = frozenset({"paper22"})
 
 class LossNotFinite(Exception):
     """The training loss became NaN or infinite; the last good checkpoint stands."""
+
+    def __init__(self, step: int) -> None:
+        """`step` steps were good."""
+        super().__init__(f"step {step}")
+        self.step = step
 
 
 class CheckpointRefused(Exception):
@@ -72,6 +78,7 @@ class TrainTask:
 
     `folder` holds the state between stretches: it is resumed from when it is there. After the
     last step it also holds `weights.safetensors` (EMA weights, configuration in the metadata).
+    `changes` are what the recipe of the preset has otherwise, by the names of `TrainingSettings`.
     """
 
     preset: str
@@ -80,6 +87,30 @@ class TrainTask:
     images: Path
     conditions: Sequence[Condition]
     folder: Path
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    previews: "Previews | None" = None
+
+
+@dataclass(frozen=True)
+class Previews:
+    """Images to make every so many steps, always of the same conditions and seeds."""
+
+    every: int
+    conditions: Sequence[Condition]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a training shows of itself at a step.
+
+    `losses` are the points of the curve since the last look, `images` (N, size, size) the preview
+    that is due, if one is.
+    """
+
+    step: int
+    losses: list[tuple[int, float]]
+    images: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,11 +163,12 @@ class Engine(Protocol):
         seconds: float,
         should_stop: Callable[[], bool],
         progress: Callable[[int, float], None],
+        show: Callable[[Look], None],
     ) -> Stretch:
         """Train until the steps are done, `seconds` are over or `should_stop`; save the state.
 
-        `progress` gets the step and the latest loss. Raises `LossNotFinite` and
-        `OutOfDeviceMemory`.
+        `progress` gets the step and the latest loss, `show` now and then a look. Raises
+        `LossNotFinite` and `OutOfDeviceMemory`.
         """
         ...
 

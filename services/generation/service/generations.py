@@ -28,6 +28,7 @@ from services.generation.service.problems import (
     SourceFailed,
     TrainingSetUnknown,
 )
+from services.generation.service.quota import check_quota
 from services.generation.service.rendering import RENDER, batch_shape, check_order
 from services.generation.service.screening import CALIBRATE, SCREEN
 from services.generation.views import (
@@ -56,12 +57,14 @@ class Generations:
         store: ObjectStore,
         datasets: Datasets,
         generators: Generators,
+        image_quota: int,
     ) -> None:
         self._db = db
         self._jobs = jobs
         self._store = store
         self._datasets = datasets
         self._generators = generators
+        self._image_quota = image_quota
         self._origins = Origins(datasets)
 
     def order(self, caller: Caller, request: GenerateRequest, key: str | None) -> GenerationView:
@@ -205,6 +208,8 @@ class Generations:
 
     def _submit(self, tx: Tx, caller: Caller, request: GenerateRequest, waits: list[UUID]) -> UUID:
         images = len(request.recipes or []) + sum(c.count for c in request.conditions or [])
+        field = "recipes" if request.recipes else "conditions"
+        check_quota(tx, caller.person, images, self._image_quota, field)
         inputs = request.model_dump(mode="json")
         row = Generation(
             id=new_id(),

@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from api_schemas.base import JobState, Page
 from api_schemas.datasets import DatasetView
-from api_schemas.generation import GeneratorRequest, GeneratorView, Seen
+from api_schemas.generation import STEPS_LIMIT, GeneratorRequest, GeneratorView, Seen
 from api_schemas.manifest import from_parquet
-from services.generation.models import Generator, Loss
+from services.generation.models import Generator, Loss, Preview
 from services.generation.ports.engine import PRESET_FACTS
 from services.generation.ports.providers import Datasets
+from services.generation.reports import loss_curve
 from services.generation.service.keeping import GENERATOR
 from services.generation.service.origins import Origins
 from services.generation.service.population import POPULATION, Population
@@ -23,8 +24,11 @@ from services.generation.service.problems import (
     GeneratorUnknown,
     NothingToTrainOn,
     NotReady,
+    NoVariance,
+    PreviewUnknown,
     SizeDiffers,
     SourceFailed,
+    TooManyPreviews,
     TrainingSetUnknown,
 )
 from services.generation.service.rendering import encoder_of
@@ -39,6 +43,7 @@ from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
 
 POPULATIONS_KEPT = 8
+PREVIEWS_LIMIT = 1000
 
 
 class Generators:
@@ -92,6 +97,20 @@ class Generators:
             raise NotReady("The generator has not read its training set yet", field="generator")
         return self._read(row.population_key, row.population_sha256, encoder_of(row))
 
+    def losses_svg(self, caller: Caller, generator: UUID) -> str:
+        """The loss over the steps done so far, as a figure."""
+        view = self.generator(caller, generator)
+        return loss_curve(view.name, view.training.losses if view.training else [])
+
+    def preview(self, caller: Caller, generator: UUID, step: int) -> bytes:
+        """A contact sheet, verified. Raises `PreviewUnknown` for a step without one."""
+        with self._db.transaction() as tx:
+            row = find_generator(tx.session, caller, generator)
+            shown = tx.session.get(Preview, (row.id, step)) if step <= STEPS_LIMIT else None
+        if shown is None:
+            raise PreviewUnknown("There is no preview of this step (yet)")
+        return self._store.get(shown.image_key, shown.image_sha256)
+
     def cancel(self, caller: Caller, generator: UUID) -> GeneratorView:
         with self._db.transaction() as tx:
             row = find_generator(tx.session, caller, generator)
@@ -115,6 +134,7 @@ class Generators:
                 field="preset",
                 accepted=[n for n, f in PRESET_FACTS.items() if f.size_px == data.size_px],
             )
+        _check_settings(request)
         with self._db.transaction() as tx:
             return once(tx, caller, key, request, lambda: self._submit(tx, caller, request, data))
 
@@ -131,6 +151,8 @@ class Generators:
             preset=request.preset,
             steps=steps,
             seed=request.seed,
+            settings=request.training.model_dump(mode="json", exclude_none=True) or None,
+            preview_every=request.preview_every,
             size_px=facts.size_px,
             encoder=facts.encoder,
             imported=False,
@@ -160,7 +182,10 @@ class Generators:
         losses = tx.session.scalars(
             select(Loss).where(Loss.generator == row.id).order_by(Loss.step)
         ).all()
-        return generator_view(row, self._jobs.view(tx, row.job), losses)
+        previews = tx.session.scalars(
+            select(Preview.step).where(Preview.generator == row.id).order_by(Preview.step)
+        ).all()
+        return generator_view(row, self._jobs.view(tx, row.job), losses, previews)
 
     def _listed(self, tx: Tx, rows: Sequence[Generator]) -> list[GeneratorView]:
         jobs = self._jobs.views(tx, [row.job for row in rows])
@@ -168,6 +193,24 @@ class Generators:
 
     def _read_population(self, key: str, digest: str, encoder: str) -> Population:
         return Population.of(from_parquet(self._store.get(key, digest), POPULATION), encoder)
+
+
+def _check_settings(request: GeneratorRequest) -> None:
+    """What a preset cannot do, and more previews than anybody would look at."""
+    facts = PRESET_FACTS[request.preset]
+    if request.training.loss == "hybrid" and not facts.learns_variance:
+        raise NoVariance(
+            f"Preset {request.preset} has no channel for it",
+            field="training.loss",
+            accepted=["clean-image"],
+        )
+    least = -(-(request.steps or facts.steps) // PREVIEWS_LIMIT)
+    if request.preview_every is not None and request.preview_every < least:
+        raise TooManyPreviews(
+            f"At most {PREVIEWS_LIMIT} in one training",
+            field="preview_every",
+            accepted=f"{least} or more",
+        )
 
 
 def find_generator(session: Session, caller: Caller, generator: UUID) -> Generator:

@@ -16,6 +16,7 @@ from services.generation.models import (
     Generator,
     Image,
     Loss,
+    Preview,
 )
 from services.generation.service.keys import generation_folder, generator_folder, index_of
 from services.kit.collector import Named
@@ -33,6 +34,7 @@ def _forget_generator(session: Session, generator: UUID) -> None:
     session.execute(delete(Checkpoint).where(Checkpoint.generator == generator))
     session.execute(delete(Loss).where(Loss.generator == generator))
     session.execute(delete(Calibrated).where(Calibrated.generator == generator))
+    session.execute(delete(Preview).where(Preview.generator == generator))
     session.execute(delete(Generator).where(Generator.id == generator))
 
 
@@ -58,6 +60,8 @@ def naming(jobs: Jobs) -> Mapping[str, Named]:
             select(Checkpoint.files).where(Checkpoint.generator == generator)
         )
         keys = {key for files in checkpoints for key, _ in files.values()}
+        previews = select(Preview.image_key).where(Preview.generator == generator)
+        keys.update(tx.session.scalars(previews))
         for payload, state in jobs.slice_states(tx, row.job):
             if state in MAY_RUN:  # it reads the rows to train on, or the file that was sent
                 keys.update(payload[name] for name in ("rows", "upload") if name in payload)

@@ -22,6 +22,11 @@ def checkpoint_key(row: Generator, step: int, name: str, digest: str) -> str:
     return f"{folder}/{stem}-{digest[:16]}.{ending}"
 
 
+def preview_key(row: Generator, step: int, digest: str) -> str:
+    folder = f"{generator_folder(row.project, row.id)}previews"
+    return f"{folder}/{step:08d}-{digest[:16]}.png"
+
+
 def generation_folder(project: UUID, generation: UUID) -> str:
     return f"projects/{project}/generations/{generation}/"
 

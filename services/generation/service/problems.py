@@ -37,6 +37,25 @@ class SizeDiffers(Unprocessable):
     title = "The dataset has another image size than the preset"
 
 
+class NoVariance(Unprocessable):
+    slug = "no-variance"
+    title = "The preset's network says nothing of the variance"
+
+
+class TooManyPreviews(Unprocessable):
+    slug = "too-many-previews"
+    title = "A training shows only so many previews"
+
+
+class PreviewUnknown(NotFound):
+    pass
+
+
+class ImageQuota(Conflict):
+    slug = "image-quota"
+    title = "You may hold only so many images"
+
+
 class NothingToTrainOn(Unprocessable):
     slug = "nothing-to-train-on"
     title = "The dataset has no training images"

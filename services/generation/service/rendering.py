@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +27,7 @@ from api_schemas.manifest import from_parquet
 from services.generation.models import Generation, Generator, Image
 from services.generation.ports.engine import Engine, RenderTask
 from services.generation.ports.providers import Datasets
+from services.generation.service.behind import Behind
 from services.generation.service.keys import image_key
 from services.generation.service.population import (
     POPULATION,
@@ -45,6 +45,7 @@ from services.generation.service.problems import (
     TrainingSetUnknown,
 )
 from services.generation.service.publishing import Publish
+from services.generation.service.quota import check_quota
 from services.generation.service.screening import CALIBRATE, PUBLISH, Screen, reason_against
 from services.generation.views import recipe_of, request_of
 from services.kit.db import Database, Tx
@@ -54,7 +55,6 @@ from services.kit.objects import ObjectStore, sha256
 RENDER = "generate"
 SLICE_IMAGES = 256
 SHAPES: tuple[BatchShape, ...] = (1, 8, 64)
-WRITERS = 8
 
 
 def batch_shape(images: int | None) -> BatchShape:
@@ -125,6 +125,7 @@ class Rendering:
         datasets: Datasets,
         engine: Engine,
         scratch: Path,
+        image_quota: int = GENERATION_LIMIT,
     ) -> None:
         self._db = db
         self._store = store
@@ -133,6 +134,7 @@ class Rendering:
         self._scratch = scratch
         self._screen = Screen(db, store, datasets, scratch)
         self._publish = Publish(db, store)
+        self._image_quota = image_quota
 
     def __call__(self, lease: Lease) -> None:
         match lease.payload["step"]:
@@ -162,6 +164,8 @@ class Rendering:
         ]
         lease.progress(0, len(patients), "images")
         with lease.finishing(more) as tx:
+            if mirrored:  # how many images that is nobody knew when it was ordered
+                check_quota(tx, row.owner, len(patients), self._image_quota, "mirror")
             tx.session.execute(
                 insert(Image),
                 [
@@ -239,17 +243,17 @@ class Rendering:
         task = _Task(row, generator, request_of(row), self._weights(generator))
         environment = self._engine.environment
         stored: list[_Stored] = []
-        with ThreadPoolExecutor(WRITERS) as writers:
+        with Behind[_Stored](row.batch) as behind:
             for first in range(0, len(missing), row.batch):
                 lease.stop_now()
                 part = missing[first : first + row.batch]
                 pixels = self._engine.render(task.part(part))
-                stored += writers.map(
-                    lambda image, px: self._store_image(task, environment, image, px),
-                    part,
-                    pixels,
-                )
-                lease.progress(before + first + len(part), row.images, "images")
+                for image, px in zip(part, pixels, strict=True):
+                    behind.do(self._store_image, task, environment, image, px)
+                stored += behind.done()
+                lease.progress(before + len(stored), row.images, "images")
+            stored += behind.rest()
+        lease.stop_now()
         more: list[dict[str, Any]] = []
         with lease.finishing(more) as tx:
             self._record(tx, row, stored)

@@ -1,6 +1,7 @@
 """What a worker does to train a generator: plan, then stretch after stretch of steps."""
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -10,21 +11,25 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from PIL import Image as Pillow
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.manifest import MANIFEST, content_digest, from_parquet, to_parquet
-from services.generation.models import Checkpoint, Generator, Loss
+from services.generation.models import Checkpoint, Generator, Loss, Preview
 from services.generation.ports.engine import (
     PRESET_FACTS,
     Engine,
+    Look,
     LossNotFinite,
+    Previews,
     Stretch,
     TrainTask,
 )
 from services.generation.ports.providers import Datasets
-from services.generation.service.keys import checkpoint_key, generator_key
+from services.generation.reports import contact_sheet
+from services.generation.service.keys import checkpoint_key, generator_key, preview_key
 from services.generation.service.population import POPULATION, check_known, row_condition
 from services.generation.service.problems import NanLoss, NothingToTrainOn
 from services.kit.db import Database, Tx
@@ -35,7 +40,10 @@ from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha
 TRAIN = "train-generator"
 WEIGHTS = "weights.safetensors"
 CHECKPOINTS_KEPT = 2
+PREVIEW_IMAGES = 16
 READERS = 8
+SHOW_S = 5.0
+"""How long points of the loss curve may wait before they are written down."""
 
 log = get_logger(__name__)
 
@@ -65,6 +73,41 @@ def keep_population(
         row.population_sha256 = digest
 
     return note
+
+
+class Shown:
+    """Writes down what a training shows of itself, as long as the lease is ours.
+
+    Points of a stretch that is lost are made again, and then replaced.
+    """
+
+    def __init__(self, store: ObjectStore, lease: Lease, row: Generator) -> None:
+        self._store = store
+        self._lease = lease
+        self._row = row
+        self._waiting: list[tuple[int, float]] = []
+        self._written = time.monotonic()
+
+    def __call__(self, look: Look) -> None:
+        self._waiting += look.losses
+        if look.images is None and time.monotonic() - self._written < SHOW_S:
+            return
+        preview = None if look.images is None else self._sheet(look.step, look.images)
+        with self._lease.writing() as tx:
+            for step, loss in self._waiting:
+                tx.session.merge(Loss(generator=self._row.id, step=step, loss=loss))
+            if preview is not None:
+                tx.session.merge(preview)
+        self._waiting.clear()
+        self._written = time.monotonic()
+
+    def _sheet(self, step: int, images: NDArray[np.uint8]) -> Preview:
+        about = {"generator": str(self._row.id), "step": step, "phantom": bool(self._row.phantom)}
+        content = contact_sheet(images, about | {"terms": self._row.terms or ""})
+        digest = sha256(content)
+        key = preview_key(self._row, step, digest)
+        self._store.put(key, content, "image/png")
+        return Preview(generator=self._row.id, step=step, image_key=key, image_sha256=digest)
 
 
 class Training:
@@ -135,10 +178,14 @@ class Training:
 
         try:
             stretch = self._engine.train(
-                task, seconds=self._stretch_s, should_stop=lease.should_pause, progress=progress
+                task,
+                seconds=self._stretch_s,
+                should_stop=lease.should_pause,
+                progress=progress,
+                show=Shown(self._store, lease, row),
             )
         except LossNotFinite as error:
-            raise NanLoss("The loss became infinite or not a number; lower the rate") from error
+            raise self._diverged(row, error.step) from error
         if lease.lost.is_set():
             lease.stop_now()
         if stretch.finished:
@@ -152,6 +199,19 @@ class Training:
             lease.stop_now()
         with lease.finishing([lease.payload]) as tx:
             self._record(tx, row, stretch, files)
+
+    def _diverged(self, row: Generator, good: int) -> NanLoss:
+        """In words: which step, what is left of the training, and what to try."""
+        with self._db.transaction() as tx:
+            kept = tx.session.scalar(
+                select(func.max(Checkpoint.step)).where(Checkpoint.generator == row.id)
+            )
+        left = "nothing was kept yet" if kept is None else f"the state of step {kept} is kept"
+        return NanLoss(
+            f"The loss became infinite or not a number after {good} good steps; {left}. "
+            "Try a smaller learning rate, a longer warm-up, or precision float32",
+            field="training.learning_rate",
+        )
 
     def _task(self, lease: Lease, row: Generator, folder: Path) -> TrainTask:
         rows = from_parquet(
@@ -169,7 +229,12 @@ class Training:
         state = folder / "state"
         self._restore(lease, row, state)
         conditions = [row_condition(each, facts.encoder) for each in rows.to_pylist()]
-        return TrainTask(preset, steps, seed, images, conditions, state)
+        previews = None
+        if row.preview_every is not None:
+            shown = conditions[:: -(-len(conditions) // PREVIEW_IMAGES)]
+            previews = Previews(row.preview_every, shown, range(len(shown)))
+        changes = row.settings or {}
+        return TrainTask(preset, steps, seed, images, conditions, state, changes, previews)
 
     def _pack(self, lease: Lease, rows: pa.Table, size_px: int, path: Path) -> None:
         """All training images in one verified uint8 array (N, size, size), written once."""

@@ -8,10 +8,11 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from api_schemas.accounts import Scope
@@ -21,8 +22,8 @@ from services.kit.db import Database, Tx
 from services.kit.errors import ProblemError
 from services.kit.failpoints import failpoint
 from services.kit.jobs import fairness, moves, slices
-from services.kit.jobs.fairness import Ask, Candidate
-from services.kit.jobs.slices import Holding, Outcome
+from services.kit.jobs.fairness import Ask, Turn
+from services.kit.jobs.slices import Holding, Left, Outcome
 
 YIELD_AFTER_S = 60.0
 """A slice that has run for this long ends at its next checkpoint when somebody else waits."""
@@ -56,16 +57,16 @@ _BEAT = text("""
 """)
 
 _PROGRESS = text("""
-    UPDATE jobs.jobs SET done = :done, total = :total, unit = :unit, message = :message
-    WHERE id = :job AND state = 'running'
-      AND EXISTS (SELECT 1 FROM jobs.slices
-                  WHERE id = :id AND lease = :lease AND state = 'running')
-    RETURNING 1
+    WITH moved AS (
+        UPDATE jobs.jobs SET done = :done, total = :total, unit = :unit, message = :message
+        WHERE id = :job AND state = 'running'
+          AND EXISTS (SELECT 1 FROM jobs.slices
+                      WHERE id = :id AND lease = :lease AND state = 'running')
+        RETURNING id, state, done, total, unit, message
+    )
+    INSERT INTO jobs.events (job, kind, state, done, total, unit, message)
+    SELECT id, 'progress', state, done, total, unit, message FROM moved
 """)
-
-_UNFINISHED = text(
-    "SELECT 1 FROM jobs.slices WHERE job = :job AND state IN ('queued', 'running') LIMIT 1"
-)
 
 
 @dataclass
@@ -162,11 +163,12 @@ class Lease:
             yield tx
             slices.append(tx.session, self.job, more)
             self._flush(tx)
-            self._leave(tx, "done")
-            if last and tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
-                slices.append(tx.session, self.job, last)
-            if tx.session.scalar(_UNFINISHED, {"job": self.job}) is None:
-                moves.end(tx, self._bell, self.job, "succeeded")
+            left = self._leave(tx, "done")
+            if left is not None and left.last:
+                if last:
+                    slices.append(tx.session, self.job, last)
+                else:
+                    moves.end(tx, self._bell, self.job, "succeeded")
         self.lost.set()  # what is finished can be written to no more
 
     # ------------------------------------------------------------ for the runner
@@ -193,10 +195,12 @@ class Lease:
         """Queue the slice again, saying why; after the third crash its job is set aside."""
         with self._db.transaction() as tx:
             self._lock_job(tx)
-            state = self._leave(tx, "crashed" if crashed else "released", reason, delay_s)
-            if state == "quarantined":
+            left = self._leave(tx, "crashed" if crashed else "released", reason, delay_s)
+            if left is None:
+                return
+            if left.state == "quarantined":
                 moves.quarantine(tx, self._bell, self.job, reason)
-            elif state is not None:
+            else:
                 moves.record(tx.session, self.job, "note", f"given back: {reason}")
 
     def fail(self, error: ProblemError) -> None:
@@ -223,22 +227,20 @@ class Lease:
 
     def _leave(
         self, tx: Tx, outcome: Outcome, reason: str = "", delay_s: float = 0.0
-    ) -> str | None:
+    ) -> Left | None:
         seconds = time.monotonic() - self.began
-        state = slices.leave(
+        left = slices.leave(
             tx.session, self._held, outcome, reason, delay_s=delay_s, seconds=seconds
         )
-        if state is None:
+        if left is None:
             self.lost.set()
-        return state
+        return left
 
     def _flush(self, tx: Tx) -> None:
         latest, self._progress = self._progress, None
         if latest is None:
             return
-        values = {**self._key, **vars(latest)}
-        if tx.session.scalar(_PROGRESS, values) is not None:
-            moves.record(tx.session, self.job, "progress")
+        tx.session.execute(_PROGRESS, {**self._key, **vars(latest)})
 
 
 def claim(
@@ -246,46 +248,54 @@ def claim(
 ) -> Lease | None:
     """Lease the fairest runnable slice, or None. `warm` is the job this worker ran last."""
 
-    def lease(tx: Tx, candidate: Candidate, *, wait: bool) -> Lease | None:
-        job = fairness.lock(tx.session, ask, candidate, wait=wait)
-        return None if job is None else _take(tx.session, db, bell, ask, job, draining)
+    def lease(tx: Tx, turn: Turn, *, wait: bool) -> Lease | None:
+        if not fairness.hold(tx.session, ask, turn, wait=wait):
+            return None
+        return _take(tx.session, db, bell, ask, turn.job, draining, wait=wait)
 
-    passed_over: list[Candidate] = []
     with db.transaction() as tx:
-        for candidate in fairness.candidates(tx.session, ask, warm):
-            taken = lease(tx, candidate, wait=False)
+        turns = fairness.turns(tx.session, ask, warm)
+        # Those before the one that is held were not to be had when it was chosen.
+        for turn in dropwhile(lambda each: not each.held, turns):
+            taken = lease(tx, turn, wait=False)
             if taken is not None:
                 return taken
-            passed_over.append(candidate)
     # Somebody was at all of them for a moment. Each in a transaction of its own: two claims that
     # wait for each other's owners would hold each other up.
-    for candidate in passed_over:
+    for turn in turns:
         with db.transaction() as tx:
-            taken = lease(tx, candidate, wait=True)
+            taken = lease(tx, turn, wait=True)
         if taken is not None:
             return taken
     return None
 
 
 def _take(
-    session: Session, db: Database, bell: Bell, ask: Ask, job: Row[Any], draining: threading.Event
+    session: Session,
+    db: Database,
+    bell: Bell,
+    ask: Ask,
+    job: UUID,
+    draining: threading.Event,
+    *,
+    wait: bool,
 ) -> Lease | None:
     token = uuid4()
-    taken = slices.take(session, job.id, token, ask.worker, ask.about)
+    taken = slices.take(session, ask, job, token, wait=wait)
     if taken is None:
         return None
-    if job.state == "queued":
-        moves.start(session, job.id)
+    if taken.state == "queued":
+        moves.start(session, job)
     return Lease(
         _db=db,
         _bell=bell,
         _ask=ask,
-        _held=Holding(taken.id, token),
-        job=job.id,
-        kind=job.kind,
-        resource=job.resource,
-        caller=Caller(job.owner, job.project, frozenset({Scope.READ, Scope.WRITE})),
-        inputs=job.inputs,
+        _held=Holding(taken.slice, token),
+        job=job,
+        kind=taken.kind,
+        resource=taken.resource,
+        caller=Caller(taken.owner, taken.project, frozenset({Scope.READ, Scope.WRITE})),
+        inputs=taken.inputs,
         payload=taken.payload,
         attempt=taken.attempts,
         draining=draining,

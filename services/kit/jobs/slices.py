@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row, insert, text
 from sqlalchemy.orm import Session
 
+from services.kit.jobs.fairness import Ask
 from services.kit.jobs.models import Slice
 
 CRASH_LIMIT = 3
@@ -27,20 +28,33 @@ _STATE_AFTER: dict[Outcome, str] = {
     "cancelled": "cancelled",
 }
 
-_TAKE = text("""
-    WITH taken AS (
+# Whoever takes holds the owner already: this statement's snapshot is younger, and the cap holds
+# although many workers choose at once.
+_TAKE = """
+    WITH job AS (
+        SELECT j.id, j.kind, j.resource, j.owner, j.project, j.inputs, j.state
+        FROM jobs.jobs j
+        WHERE j.id = :job AND j.state IN ('queued', 'running')
+          AND (SELECT count(*) FROM jobs.slices s JOIN jobs.jobs k ON k.id = s.job
+               WHERE s.state = 'running' AND k.queue = j.queue AND k.owner = j.owner)
+              < coalesce((SELECT running_cap FROM jobs.shares WHERE owner = j.owner), :running_cap)
+        FOR NO KEY UPDATE OF j {skip}
+    ), taken AS (
         UPDATE jobs.slices
         SET state = 'running', lease = :lease, attempts = attempts + 1, started_at = now()
         WHERE id = (SELECT id FROM jobs.slices
-                    WHERE job = :job AND state = 'queued' AND not_before <= now()
+                    WHERE job = (SELECT id FROM job) AND state = 'queued' AND not_before <= now()
                     ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING id, payload, attempts
     ), noted AS (
         INSERT INTO jobs.attempts (slice, number, job, worker, about)
         SELECT id, attempts, :job, :worker, CAST(:about AS jsonb) FROM taken
     )
-    SELECT id, payload, attempts FROM taken
-""")
+    SELECT job.*, taken.id AS slice, taken.payload, taken.attempts
+    FROM job, taken, set_config('synchronous_commit', 'off', true)
+"""
+_AWAIT_AND_TAKE = text(_TAKE.format(skip=""))
+_TRY_TO_TAKE = text(_TAKE.format(skip="SKIP LOCKED"))
 
 _LEAVE = text("""
     WITH gone AS (
@@ -67,7 +81,11 @@ _LEAVE = text("""
         SET seconds = jobs.decayed(u.seconds, u.as_of) + EXCLUDED.seconds,
             as_of = greatest(u.as_of, EXCLUDED.as_of)
     )
-    SELECT state FROM gone
+    SELECT state, NOT EXISTS (
+        SELECT 1 FROM jobs.slices s
+        WHERE s.job = gone.job AND s.id <> gone.id AND s.state IN ('queued', 'running')
+    ) AS last
+    FROM gone
 """)
 
 _RUNNING = text(
@@ -93,10 +111,30 @@ class Holding:
     lease: UUID
 
 
-def take(session: Session, job: UUID, lease: UUID, worker: str, about: str) -> Row[Any] | None:
-    """Lease the job's first runnable slice: (id, payload, attempts), or None."""
-    values = {"job": job, "lease": lease, "worker": worker, "about": about}
-    return session.execute(_TAKE, values).one_or_none()
+@dataclass(frozen=True)
+class Left:
+    """What became of a slice that was left."""
+
+    state: str
+    last: bool
+    """Whether the job has no other slice to do."""
+
+
+def take(session: Session, ask: Ask, job: UUID, lease: UUID, *, wait: bool) -> Row[Any] | None:
+    """Lock the job and lease its first runnable slice: the job's columns, slice, payload, attempts.
+
+    None when there is none to be had: without `wait`, when somebody else is at the job; else when
+    its turn has passed. Should the server lose this commit in a crash, the slice is queued as it
+    was, and the holder's writes find no lease: the commit need not wait for the disk.
+    """
+    values = {
+        "job": job,
+        "lease": lease,
+        "worker": ask.worker,
+        "about": ask.about,
+        "running_cap": ask.running_cap,
+    }
+    return session.execute(_AWAIT_AND_TAKE if wait else _TRY_TO_TAKE, values).one_or_none()
 
 
 def leave(
@@ -107,8 +145,8 @@ def leave(
     *,
     delay_s: float = 0.0,
     seconds: float | None = None,
-) -> str | None:
-    """End an attempt; the slice's new state, None when it was not `held` any more.
+) -> Left | None:
+    """End an attempt; None when the slice was not `held` any more.
 
     A crash or loss too many sets the slice aside: the state is then `quarantined`. The owner is
     charged `seconds`, or by the database's clock where the caller does not know them.
@@ -124,7 +162,8 @@ def leave(
         "delay_s": delay_s,
         "seconds": seconds,
     }
-    return session.scalar(_LEAVE, values)
+    row = session.execute(_LEAVE, values).one_or_none()
+    return None if row is None else Left(row.state, row.last)
 
 
 def leave_all(session: Session, job: UUID, outcome: Outcome, reason: str) -> None:

@@ -116,11 +116,13 @@ class Sweeper:
             if tx.session.scalar(_STILL, values) is None:
                 return
             reason = f"its worker was not heard of for {self._lease_s:.0f} s"
-            state = slices.leave(tx.session, holding, "lost", reason)
-            log.warning("lease lost", job=str(job), slice=holding.slice, state=state)
-            if state == "quarantined":
+            left = slices.leave(tx.session, holding, "lost", reason)
+            if left is None:
+                return
+            log.warning("lease lost", job=str(job), slice=holding.slice, state=left.state)
+            if left.state == "quarantined":
                 moves.quarantine(tx, self._bell, job, reason)
-            elif state is not None:
+            else:
                 moves.record(tx.session, job, "note", f"given back: {reason}")
 
     def settle_blocked(self) -> None:

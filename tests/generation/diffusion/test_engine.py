@@ -1,5 +1,7 @@
 """The engine on a network of a few thousand weights: exact resume, and pixels that stand alone."""
 
+import random
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 
 from api_schemas.findings import FINDINGS, Finding, Race, Sex
 from api_schemas.generation import Condition, GeneratorRequest, Sampler
-from services.generation.diffusion import checkpoints, engine, training
+from services.generation.diffusion import checkpoints, training
 from services.generation.diffusion.checkpoints import (
     PARTS,
     STATE,
@@ -20,22 +22,26 @@ from services.generation.diffusion.checkpoints import (
     load_weights,
 )
 from services.generation.diffusion.encoders import ENCODERS, ConditionIncomplete, Encoder
-from services.generation.diffusion.engine import (
-    DiffusionEngine,
-    guidance_of,
-    noise,
-    rounded,
-    truncated,
-)
+from services.generation.diffusion.engine import DiffusionEngine, Kernels
 from services.generation.diffusion.presets import PRESETS
+from services.generation.diffusion.sampling import guidance_of, noise, rounded, truncated
 from services.generation.ports.engine import (
     NEEDS_ALL,
     PRESET_FACTS,
+    LossNotFinite,
+    Previews,
     RenderTask,
     Stretch,
     TrainTask,
 )
 
+COMPILED = pytest.param(
+    Kernels(compile="on"),
+    marks=[
+        pytest.mark.skipif(not shutil.which("g++"), reason="needs a compiler of C++"),
+        pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own
+    ],
+)
 STEPS = 100
 FORTH = Sampler(name="dpmsolver++", steps=3)
 
@@ -44,10 +50,15 @@ FORTH = Sampler(name="dpmsolver++", steps=3)
 def _small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     preset = PRESETS["tiny-32"]
     shape = replace(
-        preset.architecture, channels=(8, 16), attention=(False, True), groups=4, middle=True
+        preset.architecture,
+        channels=(8, 16),
+        attention=(False, True),
+        groups=4,
+        middle=True,
+        outputs=2,
     )
     small = replace(preset, architecture=shape, recipe=replace(preset.recipe, batch=4))
-    for module in (checkpoints, engine, training):
+    for module in (checkpoints, training):
         monkeypatch.setattr(module, "PRESETS", {"small": small})
 
 
@@ -97,13 +108,31 @@ def render(path: Path, order: RenderTask) -> np.ndarray:
     return DiffusionEngine("cpu", 1).render(replace(order, weights=path))
 
 
-def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
+PUBLISHED = {
+    "optimiser": "lion",
+    "loss": "hybrid",
+    "learning_rate": 1e-4,
+    "weight_decay": 5e-4,
+    "precision": "bfloat16",
+    "micro_batch": 3,
+}
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimiser": "lion"}, PUBLISHED], ids=str)
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """Stopped at a random step, at another, and gone on; with previews, and without."""
     straight, halves = tmp_path / "straight", tmp_path / "halves"
-    assert train(task(straight)).finished
-    half = train(task(halves), stop_after(50))
-    assert (half.step, half.finished) == (50, False)
+    assert train(replace(task(straight), changes=changes)).finished
+    looks = Previews(7, conditions(9), range(9))
+    interrupted = replace(task(halves), changes=changes, previews=looks)
+    first = random.SystemRandom().randint(1, STEPS - 10)
+    half = train(interrupted, stop_after(first))
+    assert (half.step, half.finished) == (first, False)
     assert not (halves / WEIGHTS).exists()
-    rest = train(task(halves))
+    assert train(interrupted, stop_after(3)).step == first + 3
+    rest = train(interrupted)
     assert (rest.step, rest.finished) == (STEPS, True)
     for name in (WEIGHTS, *(f"{part}.safetensors" for part in PARTS), STATE):
         assert (straight / name).read_bytes() == (halves / name).read_bytes(), name
@@ -144,9 +173,38 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
-    train(task(tmp_path / "run"), stop_after(2))
-    with pytest.raises(CheckpointDamaged):
-        train(task(tmp_path / "run", seed=4))
+    mine = task(tmp_path / "run")
+    train(mine, stop_after(2))
+    for other in (task(tmp_path / "run", seed=4), replace(mine, changes={"optimiser": "lion"})):
+        with pytest.raises(CheckpointDamaged):
+            train(other)
+
+
+def test_a_divergence_tells_how_many_steps_were_good(tmp_path: Path) -> None:
+    """And the checkpoint before it is left as it was."""
+    sound = task(tmp_path / "run")
+    train(sound, stop_after(5))
+    before = {path.name: path.read_bytes() for path in sound.folder.iterdir()}
+    with pytest.MonkeyPatch.context() as patch:
+        own = training.learning_rate
+        patch.setattr(
+            training,
+            "learning_rate",
+            lambda recipe, step, steps: float("inf") if step == 8 else own(recipe, step, steps),
+        )
+        with pytest.raises(LossNotFinite) as spoilt:
+            train(sound)
+    assert spoilt.value.step == 9  # the step that spoils them is still good itself
+    assert {path.name: path.read_bytes() for path in sound.folder.iterdir()} == before
+
+
+def test_the_weights_of_a_preset_s_own_recipe_say_nothing_of_it(tmp_path: Path) -> None:
+    """So the same request gives the same bytes whether or not there is a choice."""
+    plain, asked = tmp_path / "plain", tmp_path / "asked"
+    train(task(plain, steps=2))
+    train(replace(task(asked, steps=2), changes={"clip": 0.5}))
+    assert b"changes" not in (plain / WEIGHTS).read_bytes()[:4096]
+    assert b'\\"changes\\": {\\"clip\\": 0.5}' in (asked / WEIGHTS).read_bytes()[:4096]
 
 
 def test_a_file_that_is_no_weights_is_refused(tmp_path: Path, weights: Path) -> None:
@@ -163,11 +221,12 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path: Path, weights: Path) -> 
     "sampler",
     [
         FORTH,
+        FORTH.model_copy(update={"spacing": "trailing"}),
         Sampler(name="ddim", steps=2),
         Sampler(steps=2, guidance=3.0, rescale=0.7),
         Sampler(compatibility="mediffusion", steps=2),
     ],
-    ids=["dpm", "ddim", "guided", "published"],
+    ids=["dpm", "trailing", "ddim", "guided", "published"],
 )
 def test_pixels_do_not_depend_on_neighbours(
     weights: Path, batch: int, sampler: Sampler, precision: str
@@ -185,14 +244,29 @@ def test_pixels_do_not_depend_on_neighbours(
     assert np.array_equal(engine.render(backwards)[::-1], among)
 
 
-def test_precision_changes_little_but_something(weights: Path) -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_precision_changes_little_but_something(weights: Path, precision: str) -> None:
     order = RenderTask(weights, "w", conditions(8), list(range(8)), FORTH, 8)
-    half = replace(order, sampler=FORTH.model_copy(update={"precision": "bfloat16"}))
+    half = replace(order, sampler=FORTH.model_copy(update={"precision": precision}))
     warm = DiffusionEngine("cpu", 1)
     full, rough, again = (warm.render(o).astype(int) for o in (order, half, order))
     assert np.array_equal(full, again)  # nothing is left of the other precision
     assert not np.array_equal(full, rough)
     assert np.abs(full - rough).mean() < 2
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("kernels", [Kernels(channels_last=True), COMPILED], ids=str)
+def test_other_kernels_make_the_same_picture(
+    weights: Path, kernels: Kernels, guidance: float
+) -> None:
+    """To a grey level; the environment says which they were."""
+    sampler = FORTH.model_copy(update={"guidance": guidance})
+    order = RenderTask(weights, "w", conditions(8), list(range(8)), sampler, 8)
+    engine = DiffusionEngine("cpu", 1, kernels=kernels)
+    assert engine.environment.kernels == kernels.names != []
+    difference = engine.render(order).astype(int) - render(weights, order)
+    assert np.abs(difference).max() <= 1
 
 
 def test_the_published_guidance_makes_an_image_depend_on_its_neighbours(weights: Path) -> None:
@@ -246,8 +320,11 @@ def test_the_environment_is_told() -> None:
 
 
 def test_the_web_knows_the_presets_rightly() -> None:
-    told = {name: (facts.size_px, facts.encoder) for name, facts in PRESET_FACTS.items()}
-    true = {name: (p.architecture.size_px, p.encoder) for name, p in PRESETS.items()}
+    told = {n: (f.size_px, f.encoder, f.learns_variance) for n, f in PRESET_FACTS.items()}
+    true = {
+        n: (p.architecture.size_px, p.encoder, p.architecture.outputs == 2)
+        for n, p in PRESETS.items()
+    }
     assert told == true
     assert set(get_args(GeneratorRequest.model_fields["preset"].annotation)) == set(PRESETS)
 

@@ -14,10 +14,11 @@ from api_schemas.generation import Condition, Sampler
 from services.generation.diffusion.checkpoints import load_weights
 from services.generation.diffusion.denoising import Denoiser
 from services.generation.diffusion.encoders import ENCODERS
-from services.generation.diffusion.engine import DiffusionEngine, guidance_of, noise
+from services.generation.diffusion.engine import DiffusionEngine
 from services.generation.diffusion.mediffusion import import_checkpoint
 from services.generation.diffusion.network import Network
 from services.generation.diffusion.samplers import ddim as our_ddim
+from services.generation.diffusion.sampling import guidance_of, noise
 from services.generation.ports.engine import (
     KeysDiffer,
     NetworkUnsupported,

@@ -10,7 +10,14 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from services.generation.diffusion.denoising import Denoiser, Guidance, guided
 from services.generation.diffusion.network import Network
 from services.generation.diffusion.presets import Architecture
-from services.generation.diffusion.samplers import ddim, dpm_solver_pp_2m, leading, trailing
+from services.generation.diffusion.samplers import (
+    SAMPLERS,
+    ddim,
+    dpm_solver_pp_2m,
+    even_in_log_snr,
+    leading,
+    trailing,
+)
 from services.generation.diffusion.schedule import PUBLISHED, SCHEDULES, Schedule
 
 SCHEDULE = SCHEDULES[PUBLISHED]()
@@ -116,6 +123,40 @@ def test_timesteps() -> None:
     assert trailing(1000, 4) == [999, 749, 499, 249]
     assert leading(1000, 600)[0] > 990  # not 599: strides need not divide T
     assert len(set(trailing(1000, 300))) == 300
+
+
+@pytest.mark.parametrize("steps", [2, 3, 12, 20, 30, 500, 984, 1000])
+def test_timesteps_that_are_even_in_log_snr(steps: int) -> None:
+    times = even_in_log_snr(SCHEDULE, steps)
+    assert len(times) == steps
+    assert times == sorted(set(times), reverse=True)
+    assert (times[0], times[-1] >= 0) == (999, True)
+
+
+def test_strides_of_log_snr_are_equal_as_far_as_whole_timesteps_can_be() -> None:
+    times = even_in_log_snr(SCHEDULE, 20)
+    assert times[:2] == [999, 985]
+    assert times[-1] == 3
+    strides = np.diff([SCHEDULE.log_snr(t) for t in times[1:]])
+    assert strides == pytest.approx(strides.mean(), rel=0.06)
+
+
+def test_even_in_log_snr_ends_nearest_where_the_solution_is_known() -> None:
+    """Independent pixels of mean 0 and standard deviation s: noise eps becomes s eps, exactly."""
+    s = torch.linspace(0.02, 0.5, 256, dtype=torch.float64).reshape(1, 1, 16, 16)
+    eps = torch.randn(s.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def ideal(x: torch.Tensor, t: int) -> torch.Tensor:
+        alpha, sigma = SCHEDULE.at(t)
+        return alpha * s**2 / (alpha**2 * s**2 + sigma**2) * x
+
+    def error(name: str, spacing: str, steps: int) -> float:
+        image = SAMPLERS[name, spacing](ideal, eps, SCHEDULE, steps)
+        return (image - s * eps).square().mean().sqrt().item()
+
+    ours = error("dpmsolver++", "log-snr", 20)
+    assert ours < error("ddim", "leading", 200)
+    assert 3 * ours < error("dpmsolver++", "trailing", 20)
 
 
 def test_guidance_one_is_plain(network: Network, c: torch.Tensor, x: torch.Tensor) -> None:

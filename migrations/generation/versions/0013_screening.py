@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "generation_0011"
-down_revision = "generation_0010"
+revision = "generation_0013"
+down_revision = "generation_0012"
 branch_labels = None
 depends_on = None
 

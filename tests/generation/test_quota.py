@@ -1,0 +1,62 @@
+"""How many images a person may hold: refused by name, and nothing stored."""
+
+import pytest
+
+from services.generation.settings import GenerationSettings
+
+
+@pytest.fixture
+def own() -> GenerationSettings:
+    return GenerationSettings(image_quota=50)
+
+
+@pytest.fixture
+def dataset(put_dataset) -> str:
+    return str(put_dataset([{"sex": "Female", "age": 20 + n} for n in range(30)]))
+
+
+@pytest.fixture
+def generator(http, run, dataset) -> str:
+    body = {"name": "g", "dataset": dataset, "preset": "tiny-32", "steps": 10}
+    made = http.post("/generators", json=body).json()["id"]
+    run()
+    return made
+
+
+def test_more_images_than_the_quota(http, generator) -> None:
+    def order(count: int):
+        body = {"generator": generator, "conditions": [{"count": count}]}
+        return http.post("/generate", json=body)
+
+    first = order(40).json()["id"]
+    answer = order(11)
+    problem = answer.json()
+    assert answer.status_code == 409
+    assert problem["type"] == "urn:synthorax:problem:image-quota"
+    assert (problem["field"], problem["accepted"]) == ("conditions", "at most 10 images")
+    assert [g["id"] for g in http.get("/generations").json()["items"]] == [first]
+    assert order(10).status_code == 202
+    assert order(1).status_code == 409
+    http.post(f"/generations/{first}/cancel")
+    assert order(1).status_code == 409  # it still holds what it made
+    assert http.delete(f"/generations/{first}").status_code == 202
+    assert order(40).status_code == 202
+
+
+def test_a_mirror_of_more_images_than_the_quota(http, run, generator, dataset) -> None:
+    """How many that is turns out when it is planned."""
+
+    def order(replicas: int) -> str:
+        body = {"generator": generator, "mirror": dataset, "replicas": replicas}
+        return http.post("/generate", json=body).json()["id"]
+
+    def job(made: str) -> dict:
+        return http.get(f"/generations/{made}").json()["job"]
+
+    fits, too_many = order(1), order(1)
+    run()
+    assert job(fits)["state"] == "succeeded"
+    problem = job(too_many)["problem"]
+    assert problem["type"] == "urn:synthorax:problem:image-quota"
+    assert problem["field"] == "mirror"
+    assert http.get(f"/generations/{too_many}/images").json()["items"] == []
