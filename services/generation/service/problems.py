@@ -86,10 +86,6 @@ class TrainingSetUnknown(Conflict):
     title = "Nobody knows whom this generator was trained on"
 
 
-class TrainingImagesGone(Conflict):
-    slug = "training-images-gone"
-    title = "The images that this generator was trained on are not here"
-
 
 class TrainingSetKnown(Conflict):
     slug = "training-set-known"
