@@ -86,7 +86,6 @@ class TrainingSetUnknown(Conflict):
     title = "Nobody knows whom this generator was trained on"
 
 
-
 class TrainingSetKnown(Conflict):
     slug = "training-set-known"
     title = "It is known already whom this generator was trained on"
