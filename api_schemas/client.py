@@ -51,7 +51,8 @@ from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareReque
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.overlaps import OverlapRequest, OverlapView
 from api_schemas.paper import PaperFile
-from api_schemas.screening import FlaggedImage
+from api_schemas.qualities import QualityRequest, QualityView
+from api_schemas.screening import FlaggedImage, Neighbour
 from api_schemas.selection import Filter, ViewRequest
 from api_schemas.shifts import Shift, ShiftQuery
 from api_schemas.terms import Licence
@@ -400,6 +401,10 @@ class Client(AbstractContextManager["Client"]):
         """The images that are withheld, with the training images they are nearest to."""
         return self._all(FlaggedImage, f"/generations/{generation}/flagged")
 
+    def likest_images(self, generation: UUID, count: int = 12) -> list[Neighbour]:
+        """The released images that are likest to a training image, the likest first."""
+        return self._get(list[Neighbour], f"/generations/{generation}/likest", count=count)
+
     def cancel_generation(self, generation: UUID) -> GenerationView:
         return self._post(GenerationView, f"/generations/{generation}/cancel")
 
@@ -496,6 +501,22 @@ class Client(AbstractContextManager["Client"]):
 
     def get_overlap(self, overlap: UUID) -> OverlapView:
         return self._get(OverlapView, f"/overlaps/{overlap}")
+
+    def post_quality(
+        self, request: QualityRequest, *, idempotency_key: str | None = None
+    ) -> QualityView:
+        """Measure a cohort against real images."""
+        return self._post(QualityView, "/qualities", request, idempotency_key)
+
+    def list_qualities(self) -> Iterator[QualityView]:
+        return self._all(QualityView, "/qualities")
+
+    def get_quality(self, quality: UUID) -> QualityView:
+        return self._get(QualityView, f"/qualities/{quality}")
+
+    def quality_page(self, quality: UUID) -> str:
+        """The same with pictures, as one HTML page."""
+        return self._ask("GET", f"/qualities/{quality}/page").text
 
     def post_export(
         self, request: ExportRequest, *, idempotency_key: str | None = None

@@ -54,11 +54,15 @@ class Screening(Wire):
     job: JobView | None = Field(default=None, description="the latest later screening, if any")
 
 
-class FlaggedImage(Wire):
-    """A synthetic image that is withheld, and the training image that it is nearest to."""
+class Neighbour(Wire):
+    """A synthetic image, and the training image that it is nearest to."""
 
     index: int
     sample_id: str
     likeness: float = Field(description="correlation after alignment; 1 only pixel for pixel")
     nearest: str = Field(description="`sample_id` of the training image")
     url: str
+
+
+class FlaggedImage(Neighbour):
+    """A synthetic image that is withheld, and the training image that it is nearest to."""

@@ -18,10 +18,11 @@ from api_schemas.evaluation import (
 )
 from api_schemas.exports import ExportRequest, ExportView
 from api_schemas.overlaps import OverlapRequest, OverlapView
+from api_schemas.qualities import QualityRequest, QualityView
 from api_schemas.shifts import Shift, ShiftQuery
 from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
 from services.evaluation.reports.shift import figure
-from services.evaluation.service import Answers, Exports, Intake, Overlaps, Shifts
+from services.evaluation.service import Answers, Exports, Intake, Overlaps, Qualities, Shifts
 from services.evaluation.service.answers import Wanted
 from services.evaluation.service.problems import PredictionsTooLarge
 from services.kit.auth import Reader, Writer
@@ -57,6 +58,7 @@ class DataDesk:
 
     shifts: Shifts
     overlaps: Overlaps
+    qualities: Qualities
     exports: Exports
 
 
@@ -66,6 +68,7 @@ def routes(intake: Intake, answers: Answers, data: DataDesk) -> APIRouter:
     _outgoing(router, answers)
     _shifts(router, data.shifts)
     _overlaps(router, data.overlaps)
+    _qualities(router, data.qualities)
     _exports(router, data.exports)
     return router
 
@@ -165,6 +168,40 @@ def _overlaps(router: APIRouter, overlaps: Overlaps) -> None:
     def get_overlap(overlap: UUID, caller: Reader) -> OverlapView:
         """An overlap, its job and, once that is done, what is shared."""
         return overlaps.overlap(caller, overlap)
+
+
+def _qualities(router: APIRouter, qualities: Qualities) -> None:
+    @router.post("/qualities", status_code=202)
+    def post_quality(
+        body: QualityRequest,
+        caller: Writer,
+        response: Response,
+        idempotency_key: IdempotencyHeader = None,
+    ) -> QualityView:
+        """Measure how far a cohort lies from real images, and how diverse it is beside them."""
+        view = qualities.order(caller, body, idempotency_key)
+        response.headers["Location"] = f"/qualities/{view.id}"
+        return view
+
+    @router.get("/qualities")
+    def list_qualities(
+        caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
+    ) -> Page[QualityView]:
+        """The project's measured cohorts, newest first."""
+        return qualities.browse(caller, cursor, limit)
+
+    @router.get("/qualities/{quality}")
+    def get_quality(quality: UUID, caller: Reader) -> QualityView:
+        """What was asked, its job and, once that is done, what was measured."""
+        return qualities.quality(caller, quality)
+
+    @router.get("/qualities/{quality}/page", response_class=HTMLResponse, responses=_of(HTML))
+    def get_quality_page(quality: UUID, caller: Reader) -> Response:
+        """The same as one HTML page that stands alone, with the cohort's images that are likest
+        to training images. These are looked up now: what has been deleted or withdrawn is not
+        shown.
+        """
+        return HTMLResponse(qualities.page(caller, quality), headers=REPORT_HEADERS)
 
 
 def _exports(router: APIRouter, exports: Exports) -> None:

@@ -6,7 +6,8 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.generation import GenerationView
+from api_schemas.generation import GenerationView, GeneratorView
+from api_schemas.screening import Neighbour
 from services.kit.auth import Caller
 from services.kit.remote import Remote
 
@@ -35,3 +36,11 @@ class RemoteGenerations:
     def cohort_manifest(self, caller: Caller, generation: UUID) -> pa.Table:
         with self.remote.acting_for(caller) as client:
             return client.cohort_manifest(generation)
+
+    def generator(self, caller: Caller, generator: UUID) -> GeneratorView:
+        with self.remote.acting_for(caller) as client:
+            return client.get_generator(generator)
+
+    def likest(self, caller: Caller, generation: UUID, count: int) -> list[Neighbour]:
+        with self.remote.acting_for(caller) as client:
+            return client.likest_images(generation, count)

@@ -8,7 +8,16 @@ from fastapi import APIRouter, FastAPI
 from services.evaluation.api import DataDesk, routes
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
-from services.evaluation.service import NAMED, Answers, Exports, Intake, Overlaps, Shifts, Stock
+from services.evaluation.service import (
+    NAMED,
+    Answers,
+    Exports,
+    Intake,
+    Overlaps,
+    Qualities,
+    Shifts,
+    Stock,
+)
 from services.evaluation.service.sources import Sources
 from services.kit.adapters import Adapters
 from services.kit.collector import Named
@@ -31,6 +40,7 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
     data = DataDesk(
         Shifts(stock),
         Overlaps(adapters.db, adapters.jobs, stock),
+        Qualities(adapters.db, adapters.jobs, stock, generations),
         Exports(adapters.db, adapters.jobs, stock),
     )
     return Part(routes(intake, answers, data), intake)

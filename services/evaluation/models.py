@@ -194,6 +194,21 @@ class Overlap(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class Quality(Base):
+    """A cohort to be measured against real images, and what was measured once that is done."""
+
+    __tablename__ = "qualities"
+    __table_args__ = (Index("qualities_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    request: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Export(Base):
     """Data on its way out, in the version (`manifest`, `digest`) that was asked for."""
 

@@ -6,7 +6,8 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.generation import GenerationView
+from api_schemas.generation import GenerationView, GeneratorView
+from api_schemas.screening import Neighbour
 from services.kit.auth import Caller
 
 
@@ -19,8 +20,12 @@ class Datasets(Protocol):
 
 
 class Generations(Protocol):
-    """The same for cohorts."""
+    """The same for cohorts and what made them."""
+
+    def generator(self, caller: Caller, generator: UUID, /) -> GeneratorView: ...
 
     def generation(self, caller: Caller, generation: UUID, /) -> GenerationView: ...
 
     def cohort_manifest(self, caller: Caller, generation: UUID, /) -> pa.Table: ...
+
+    def likest(self, caller: Caller, generation: UUID, count: int, /) -> list[Neighbour]: ...

@@ -4,6 +4,7 @@ from api_schemas.base import JobState, JobView
 from api_schemas.evaluation import Comparison, PlanPost, PlanView, PredictionsView, ResultRow
 from api_schemas.exports import ExportFile, ExportRequest, ExportView
 from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView
+from api_schemas.qualities import Quality, QualityRequest, QualityView
 from api_schemas.terms import Licence
 from services.evaluation import models
 
@@ -43,6 +44,16 @@ def overlap_view(row: models.Overlap, job: JobView) -> OverlapView:
         created_at=row.created_at,
         job=job,
         result=None if row.result is None else Overlap.model_validate(row.result),
+    )
+
+
+def quality_view(row: models.Quality, job: JobView) -> QualityView:
+    return QualityView(
+        id=row.id,
+        request=QualityRequest.model_validate(row.request),
+        created_at=row.created_at,
+        job=job,
+        result=None if row.result is None else Quality.model_validate(row.result),
     )
 
 

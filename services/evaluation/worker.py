@@ -7,8 +7,10 @@ from services.evaluation.service import (
     EXPORT,
     KEPT,
     OVERLAP,
+    QUALITY,
     QUEUE,
     FindOverlap,
+    MeasureQuality,
     Stock,
     Verify,
 )
@@ -32,6 +34,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     return {
         EVALUATE: Evaluate(adapters.db, adapters.store, sources, render),
         OVERLAP: FindOverlap(stock),
+        QUALITY: MeasureQuality(stock),
         EXPORT: Verify(adapters.db, stock),
         DELETE: Delete(adapters.store, KEPT),
     }

@@ -21,7 +21,7 @@ from api_schemas.generation import (
     Seen,
     TrainingSetRequest,
 )
-from api_schemas.screening import FlaggedImage
+from api_schemas.screening import FlaggedImage, Neighbour
 from services.generation.service import Generations, Generators, Imports
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
@@ -286,6 +286,17 @@ def _screening(router: APIRouter, generations: Generations) -> None:
     ) -> Page[FlaggedImage]:
         """The images that are withheld, with the training images they are nearest to."""
         return generations.flagged(caller, generation, cursor, limit)
+
+    @router.get("/generations/{generation}/likest")
+    def list_likest(
+        generation: UUID,
+        caller: Reader,
+        count: Annotated[int, Query(ge=1, le=100)] = 12,
+    ) -> list[Neighbour]:
+        """Of the images that are not withheld those that are likest to a training image, the
+        likest first. Empty where nobody has looked for near copies.
+        """
+        return generations.likest(caller, generation, count)
 
 
 def _generation_events(

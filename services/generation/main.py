@@ -33,6 +33,7 @@ class Provider:
         self.generator_seen = generators.generator_seen
         self.generation = generations.generation
         self.cohort_manifest = generations.cohort_manifest
+        self.likest = generations.likest
 
 
 @dataclass(frozen=True)

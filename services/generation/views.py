@@ -21,7 +21,7 @@ from api_schemas.generation import (
     TrainingSettings,
 )
 from api_schemas.manifest import MANIFEST
-from api_schemas.screening import FlaggedImage, Screening
+from api_schemas.screening import FlaggedImage, Neighbour, Screening
 from api_schemas.terms import Licence, strictest
 from services.generation.models import Generation, Generator, Image, Loss
 
@@ -130,7 +130,12 @@ def screening_of(row: Generation) -> Screening:
 
 def flagged_view(row: Image) -> FlaggedImage:
     """Of an image that is flagged."""
-    return FlaggedImage(
+    return FlaggedImage(**dict(neighbour(row)))
+
+
+def neighbour(row: Image) -> Neighbour:
+    """Of an image that was compared."""
+    return Neighbour(
         index=row.index,
         sample_id=sample_id(row),
         likeness=row.likeness or 0.0,

@@ -10,7 +10,15 @@ from services.datasets.main import compose as compose_datasets
 from services.datasets.worker import handlers as dataset_handlers
 from services.evaluation.main import compose
 from services.evaluation.reports.facts import Report
-from services.evaluation.service import EXPORT, OVERLAP, FindOverlap, Stock, Verify
+from services.evaluation.service import (
+    EXPORT,
+    OVERLAP,
+    QUALITY,
+    FindOverlap,
+    MeasureQuality,
+    Stock,
+    Verify,
+)
 from services.evaluation.service.evaluate import Evaluate
 from services.evaluation.service.sources import Sources
 from tests.evaluation.study import ARMS, SEEDS, TESTS, Shelf, content, plan
@@ -119,7 +127,11 @@ def desk(adapters, shelf, browse, ada):
 
 @pytest.fixture
 def look(adapters, shelf, work) -> Callable[[], int]:
-    """Run the worker's overlaps and exports until none is left."""
+    """Run the worker's overlaps, qualities and exports until none is left."""
     stock = Stock(adapters.store, compose_datasets(adapters).provider, shelf)
-    handlers = {OVERLAP: FindOverlap(stock), EXPORT: Verify(adapters.db, stock)}
+    handlers = {
+        OVERLAP: FindOverlap(stock),
+        QUALITY: MeasureQuality(stock),
+        EXPORT: Verify(adapters.db, stock),
+    }
     return lambda: work("evaluation", "evaluation", handlers)

@@ -14,8 +14,9 @@ from PIL import Image
 from api_schemas.base import JobState, JobView
 from api_schemas.datasets import DatasetKind, DatasetView, ManifestView
 from api_schemas.findings import FINDINGS
-from api_schemas.generation import CohortManifest, GenerationView, Sampler
+from api_schemas.generation import CohortManifest, GenerationView, GeneratorView, Sampler
 from api_schemas.manifest import MANIFEST, PREDICTIONS, to_parquet
+from api_schemas.screening import Neighbour
 from services.kit.auth import Caller
 from services.kit.errors import NotFound
 from services.kit.objects import ObjectStore, sha256
@@ -90,6 +91,8 @@ class Shelf:
     store: ObjectStore
     datasets: dict[UUID, tuple[Caller, DatasetView, pa.Table]] = field(default_factory=dict)
     cohorts: dict[UUID, tuple[Caller, GenerationView, pa.Table]] = field(default_factory=dict)
+    generators: dict[UUID, GeneratorView] = field(default_factory=dict)
+    neighbours: dict[UUID, list[Neighbour]] = field(default_factory=dict)
 
     def add_dataset(self, caller: Caller, *, phantom: bool = True, samples: int = 16) -> UUID:
         made = uuid4()
@@ -135,6 +138,15 @@ class Shelf:
 
     def dataset_manifest(self, caller: Caller, dataset: UUID) -> pa.Table:
         return self._own(self.datasets, caller, dataset)[1]
+
+    def generator(self, caller: Caller, generator: UUID) -> GeneratorView:
+        if generator not in self.generators:
+            raise NotFound("There is no such thing")
+        return self.generators[generator]
+
+    def likest(self, caller: Caller, generation: UUID, count: int) -> list[Neighbour]:
+        self.generation(caller, generation)
+        return self.neighbours.get(generation, [])[:count]
 
     def generation(self, caller: Caller, generation: UUID) -> GenerationView:
         return self._own(self.cohorts, caller, generation)[0]

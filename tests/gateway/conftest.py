@@ -11,7 +11,16 @@ from fastapi.testclient import TestClient
 from services.datasets import main as datasets
 from services.datasets.worker import handlers as datasets_handlers
 from services.evaluation import main as evaluation
-from services.evaluation.service import EVALUATE, EXPORT, OVERLAP, FindOverlap, Stock, Verify
+from services.evaluation.service import (
+    EVALUATE,
+    EXPORT,
+    OVERLAP,
+    QUALITY,
+    FindOverlap,
+    MeasureQuality,
+    Stock,
+    Verify,
+)
 from services.evaluation.service import KEPT as KEPT_BY_EVALUATION
 from services.evaluation.service.evaluate import Evaluate
 from services.evaluation.service.sources import Sources
@@ -74,6 +83,7 @@ def run(adapters, work, tmp_path: Path) -> Callable[[], None]:
         ("evaluation", "evaluation"): {
             EVALUATE: Evaluate(db, store, sources, lambda _: "a report"),
             OVERLAP: FindOverlap(stock),
+            QUALITY: MeasureQuality(stock),
             EXPORT: Verify(db, stock),
             DELETE: Delete(store, KEPT_BY_EVALUATION),
         },

@@ -88,6 +88,40 @@ def test_the_strictest_licence_reaches_export_and_classifier(http, post, run, st
     assert http.post("/exports", json=allowed).status_code == 202
 
 
+def test_a_measured_cohort_goes_with_the_cohort(http, post, run, study) -> None:
+    cohort = {"generation": study.cohort}
+    asked = post("/qualities", cohort=cohort)
+    run()
+    told = http.get(f"/qualities/{asked}").json()
+    assert told["request"]["reference"]["data"] == {"dataset": study.dataset}
+    assert told["result"]["cohort"]["images"] > 0
+    page = http.get(f"/qualities/{asked}/page").text
+    likest = http.get(f"/generations/{study.cohort}/likest").json()
+    assert page.count("data:image/png") == 2 * len(likest) == 24
+    refused = http.delete(f"/generations/{study.cohort}").json()
+    assert refused["counts"]["quality"] == 1
+    http.delete(f"/generations/{study.cohort}", params={"derived": True})
+    assert http.get(f"/qualities/{asked}").status_code == 404
+    assert http.get(f"/qualities/{asked}/page").status_code == 404
+    run()
+    assert http.get(f"/generations/{study.cohort}/deletion").json()["job"]["state"] == "succeeded"
+
+
+def test_a_withdrawn_patient_is_on_no_page(http, post, run, study) -> None:
+    asked = post("/qualities", cohort={"generation": study.cohort})
+    run()
+    rows = table(http, study.dataset)
+    whose = dict(zip(rows["sample_id"], rows["patient_id"], strict=True))
+    likest = http.get(f"/generations/{study.cohort}/likest").json()
+    patient = whose[likest[0]["nearest"]]
+    shown = sum(whose[each["nearest"]] == patient for each in likest)
+    post("/withdrawals", patients=[patient])
+    run()
+    page = http.get(f"/qualities/{asked}/page").text
+    assert page.count("data:image/png") == 2 * len(likest) - shown
+    assert page.count(">gone<") == shown
+
+
 def test_views_overlaps_and_exports_go_with_their_data(http, post, run, study) -> None:
     view = post(f"/datasets/{study.other}/views", name="v")
     nested = post(f"/datasets/{view}/views", name="w")

@@ -242,3 +242,24 @@ def test_the_same_order_gives_the_same_verdict(http, run, train, dataset, copyin
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
     assert content(order(http, run, generator)) == content(order(http, run, generator))
+
+
+def test_the_likest_of_what_is_released_are_told_in_order(
+    http, run, train, dataset, copying, strangers_http
+) -> None:
+    view = order(http, run, train(dataset))
+    answer = http.get(f"/generations/{view['id']}/likest")
+    likest = answer.json()
+    assert {each["sample_id"] for each in likest} == set(manifest(http, view["id"]))
+    likeness = [each["likeness"] for each in likest]
+    assert likeness == sorted(likeness, reverse=True)
+    assert all(each["nearest"].startswith("s") for each in likest)
+    two = http.get(f"/generations/{view['id']}/likest", params={"count": 2}).json()
+    assert two == likest[:2]
+    assert '"p' not in answer.text  # nobody is named
+    assert strangers_http.get(f"/generations/{view['id']}/likest").status_code == 404
+
+
+def test_of_an_unscreened_cohort_nothing_is_known(http, run, train, dataset) -> None:
+    view = order(http, run, train(dataset), screen=False)
+    assert http.get(f"/generations/{view['id']}/likest").json() == []

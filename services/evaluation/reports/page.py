@@ -46,28 +46,39 @@ class LabelLine:
     pairs: Sequence[tuple[ResultRow, ResultRow]]
 
 
-def render(report: Report) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """What every page is rendered with: texts of others are escaped, the style is ours."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=words, data_uri=data_uri, kind_names=KIND_NAMES)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    return environment.get_template("page.html").render(
-        report=report,
-        plan=report.plan,
-        style=Markup(STYLE),  # noqa: S704 - our own file
-        figures=_figures(report),
-        answers=report.comparisons,
-        columns=[slice(i, i + TESTS_A_TABLE) for i in range(0, len(report.tests), TESTS_A_TABLE)],
-        arms=_arm_lines(report.plan, report.rows),
-        labels=_label_lines(report.plan, report.rows),
-        contact=report.contact if isinstance(report.contact, Contact) else None,
-        by_doubling=words.trend_sentences(report),
-        phantom=any(t.kind == "phantom" for t in report.tests),
-        shown_flags=_shown_flags(report.rows),
+    style = Markup(STYLE)  # noqa: S704 - our own file
+    made.globals.update(words=words, data_uri=data_uri, kind_names=KIND_NAMES, style=style)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return made
+
+
+def render(report: Report) -> str:
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            plan=report.plan,
+            figures=_figures(report),
+            answers=report.comparisons,
+            columns=[
+                slice(i, i + TESTS_A_TABLE) for i in range(0, len(report.tests), TESTS_A_TABLE)
+            ],
+            arms=_arm_lines(report.plan, report.rows),
+            labels=_label_lines(report.plan, report.rows),
+            contact=report.contact if isinstance(report.contact, Contact) else None,
+            by_doubling=words.trend_sentences(report),
+            phantom=any(t.kind == "phantom" for t in report.tests),
+            shown_flags=_shown_flags(report.rows),
+        )
     )
 
 

@@ -54,6 +54,15 @@ def signed(value: float | None) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
+def measured(value: float) -> str:
+    """A distance, to four digits, with a real minus."""
+    return f"{value:.4g}".replace("-", MINUS)
+
+
+def error(value: float | None) -> str:
+    return "no error" if value is None else f"\N{PLUS-MINUS SIGN} {value:.2g}".replace("-", MINUS)
+
+
 def interval(low: float | None, high: float | None, *, sign: bool = False) -> str:
     if low is None or high is None:
         return "no interval"

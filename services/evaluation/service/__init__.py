@@ -5,8 +5,10 @@ and what looks at any two sets of images or takes one out.
 from services.evaluation.service.answers import Answers
 from services.evaluation.service.exports import Exports, Verify
 from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
-from services.evaluation.service.keeping import EXPORT, KEPT, NAMED, OVERLAP
+from services.evaluation.service.keeping import EXPORT, KEPT, NAMED, OVERLAP, QUALITY
+from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
+from services.evaluation.service.qualities import Qualities
 from services.evaluation.service.shifts import Shifts
 from services.evaluation.service.stock import Stock
 
@@ -16,12 +18,15 @@ __all__ = [
     "KEPT",
     "NAMED",
     "OVERLAP",
+    "QUALITY",
     "QUEUE",
     "Answers",
     "Exports",
     "FindOverlap",
     "Intake",
+    "MeasureQuality",
     "Overlaps",
+    "Qualities",
     "Shifts",
     "Stock",
     "Verify",

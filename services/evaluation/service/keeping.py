@@ -6,12 +6,12 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from services.evaluation.models import Evaluation, Export, Overlap, Prediction, Redaction
+from services.evaluation.models import Evaluation, Export, Overlap, Prediction, Quality, Redaction
 from services.kit.collector import Named
 from services.kit.db import Tx
 from services.kit.deletion import Kept
 
-PLAN, OVERLAP, EXPORT = "plan", "overlap", "export"
+PLAN, OVERLAP, EXPORT, QUALITY = "plan", "overlap", "export", "quality"
 
 
 def plan_folder(project: UUID, plan: UUID) -> str:
@@ -33,12 +33,17 @@ def _forget_export(session: Session, export: UUID) -> None:
     session.execute(delete(Export).where(Export.id == export))
 
 
+def _forget_quality(session: Session, quality: UUID) -> None:
+    session.execute(delete(Quality).where(Quality.id == quality))
+
+
 KEPT: Mapping[str, Kept] = {
     PLAN: Kept(plan_folder, _forget),
     OVERLAP: Kept(lambda project, id_: f"projects/{project}/overlaps/{id_}/", _forget_overlap),
     EXPORT: Kept(lambda project, id_: f"projects/{project}/exports/{id_}/", _forget_export),
+    QUALITY: Kept(lambda project, id_: f"projects/{project}/qualities/{id_}/", _forget_quality),
 }
-"""Overlaps and exports keep no objects: their folders are empty."""
+"""Overlaps, exports and qualities keep no objects: their folders are empty."""
 
 
 def _named(tx: Tx, plan: UUID, _: Sequence[str]) -> set[str]:

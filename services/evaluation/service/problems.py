@@ -90,6 +90,25 @@ class TooManyToCompare(Unprocessable):
     title = "Too many images to compare each with each"
 
 
+class QualityUnknown(NotFound):
+    pass
+
+
+class QualityNotReady(Conflict):
+    slug = "quality-not-ready"
+    title = "The cohort has not been measured (yet)"
+
+
+class ReferenceMissing(Unprocessable):
+    slug = "reference-missing"
+    title = "Nobody knows which dataset the generator was trained on"
+
+
+class TooFewToMeasure(Unprocessable):
+    slug = "too-few-to-measure"
+    title = "Too few to measure a cohort by"
+
+
 class ExportUnknown(NotFound):
     pass
 

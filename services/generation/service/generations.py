@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api_schemas.base import JobState, Page
 from api_schemas.generation import GenerateRequest, GenerationView, ImageView
 from api_schemas.manifest import MANIFEST, from_parquet, to_parquet
-from api_schemas.screening import FlaggedImage
+from api_schemas.screening import FlaggedImage, Neighbour
 from services.generation.models import Generation, Generator, Image
 from services.generation.ports.providers import Datasets
 from services.generation.service.generators import (
@@ -37,6 +37,7 @@ from services.generation.views import (
     generation_view,
     generator_view,
     image_view,
+    neighbour,
     screening_of,
 )
 from services.kit.auth import Caller
@@ -158,6 +159,18 @@ class Generations:
                 limit,
                 lambda rows: [flagged_view(each) for each in rows],
             )
+
+    def likest(self, caller: Caller, generation: UUID, count: int) -> list[Neighbour]:
+        """The images that are likest to a training image and not withheld, the likest first;
+        none where nobody has looked.
+        """
+        with self._db.transaction() as tx:
+            row = _find(tx.session, caller, generation)
+            released = select(Image).where(
+                Image.generation == row.id, ~Image.flagged, Image.likeness.is_not(None)
+            )
+            likest = released.order_by(Image.likeness.desc(), Image.index).limit(count)
+            return [neighbour(each) for each in tx.session.scalars(likest)]
 
     def screen(self, caller: Caller, generation: UUID) -> GenerationView:
         """Queue a screening of a finished cohort; one that is under way already will do."""

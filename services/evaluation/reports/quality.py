@@ -1,0 +1,51 @@
+"""The page of a measured cohort."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from api_schemas.qualities import Quality
+from api_schemas.terms import Licence
+from services.evaluation.reports.facts import Pixels
+from services.evaluation.reports.page import environment
+
+
+@dataclass(frozen=True, eq=False)
+class NearPair:
+    """A synthetic image and its nearest training image; that is None once it is gone."""
+
+    index: int
+    likeness: float
+    synthetic: Pixels
+    real: Pixels | None
+
+
+@dataclass(frozen=True, eq=False)
+class Likest:
+    """The likest pairs, or in `missing` a sentence on why there are none."""
+
+    pairs: Sequence[NearPair] = ()
+    missing: str = ""
+    withheld: int = 0
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class QualityPage:
+    """Everything the page says. `changed`: the cohort is no longer the one that was measured."""
+
+    id: UUID
+    measured_at: datetime
+    quality: Quality
+    seed: int
+    likest: Likest
+    phantom: bool
+    licence: Licence
+    changed: bool
+
+
+def render(page: QualityPage) -> str:
+    """One HTML page that stands alone: nothing loaded, no script."""
+    template = environment().get_template("quality.html")
+    return template.render(page=page, q=page.quality, likest=page.likest)

@@ -1,0 +1,157 @@
+"""Measuring a cohort: reads images of it and of its reference, as one slice."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from PIL import Image
+
+from api_schemas.base import DataSplit
+from api_schemas.qualities import Distances, Diversity, Quality, QualityRequest, ReferenceSet
+from api_schemas.shifts import ComparedSet
+from services.evaluation import models
+from services.evaluation.service.stock import Stock, pixels
+from services.evaluation.statistics.cases import Floats, Ints
+from services.evaluation.statistics.features import OFFERED, Features, Pixels
+from services.evaluation.statistics.quality import (
+    Drawn,
+    Pair,
+    Set,
+    distances,
+    diversity,
+    draw_pairs,
+)
+from services.evaluation.statistics.ssim import TooSmall, ms_ssim, scales
+from services.kit.jobs import Lease
+
+UNIT = "images"
+MOST = (5_000, 10_000)
+"""Images of the cohort, and of the reference for its two halves."""
+
+
+class MeasureQuality:
+    """Handler of a quality's slice. `spaces` are what distances are measured in."""
+
+    def __init__(self, stock: Stock, spaces: Sequence[Features] = OFFERED) -> None:
+        self._stock = stock
+        self._spaces = spaces
+
+    def __call__(self, lease: Lease) -> None:
+        measured = _Measuring(self._stock, self._spaces, lease).quality()
+        with lease.finishing() as tx:
+            row = tx.session.get_one(models.Quality, lease.resource)
+            row.result = measured.model_dump(mode="json")
+
+
+class _Measuring:
+    """One measurement, for the holder of a lease."""
+
+    def __init__(self, stock: Stock, spaces: Sequence[Features], lease: Lease) -> None:
+        self._stock = stock
+        self._spaces = spaces
+        self._lease = lease
+        self._read, self._total = 0, 0
+
+    def quality(self) -> Quality:
+        request = QualityRequest.model_validate(self._lease.inputs)
+        assert request.reference is not None  # noqa: S101 - named when it was ordered
+        cohort, ours = self._set(DataSplit(data=request.cohort), "cohort")
+        reference, theirs = self._set(split_of(request.reference), "reference")
+        ours = _some(ours, "sample_id", MOST[0], request.seed)
+        theirs = _some(theirs, "patient_id", MOST[1], request.seed)
+        drawn = draw_pairs(ours, theirs, request.seed)
+        self._total = ours.height + theirs.height + 4 * len(drawn.condition)
+        return Quality(
+            cohort=cohort,
+            reference=reference,
+            images_measured=(ours.height, theirs.height),
+            distances=self._distances(ours, theirs, request.seed),
+            diversity=self._diversity(ours, theirs, drawn),
+        )
+
+    def _set(self, wanted: DataSplit, field: str) -> tuple[ComparedSet, pl.DataFrame]:
+        item = self._stock.look(self._lease.caller, wanted.data, field)
+        rows = self._stock.rows_with_images(self._lease.caller, wanted, field)
+        told = ComparedSet(
+            set=wanted,
+            name=item.name,
+            manifest=item.digest,
+            images=rows.height,
+            patients=rows["patient_id"].n_unique(),
+        )
+        return told, rows
+
+    def _distances(self, ours: pl.DataFrame, theirs: pl.DataFrame, seed: int) -> list[Distances]:
+        cohort, reference = self._features(ours), self._features(theirs)
+        of_ours, of_theirs = _patients(ours), _patients(theirs)
+        found: list[Distances] = []
+        for space, mine, real in zip(self._spaces, cohort, reference, strict=True):
+            self._lease.stop_now()
+            found.append(distances(space, Set(mine, of_ours), Set(real, of_theirs), seed))
+        return found
+
+    def _features(self, rows: pl.DataFrame) -> list[Floats]:
+        """Of every image in every space."""
+        parts: list[list[Floats]] = [[] for _ in self._spaces]
+        for pngs in self._stock.images(rows):
+            images = [pixels(png) for png in pngs]
+            for space, part in zip(self._spaces, parts, strict=True):
+                part.append(space(images))
+            self._tell(len(pngs))
+        return [np.concatenate(part) for part in parts]
+
+    def _diversity(
+        self, ours: pl.DataFrame, theirs: pl.DataFrame, drawn: Drawn
+    ) -> Diversity | None:
+        if not len(drawn.condition):
+            return None
+        first = next(self._stock.images(ours.head(1)))[0]
+        height, width = pixels(first).shape
+        try:
+            fit = scales(height, width)
+        except TooSmall:
+            return None
+        cohort = self._alike(ours, drawn.cohort, (height, width))
+        reference = self._alike(theirs, drawn.reference, (height, width))
+        return diversity(drawn, cohort, reference, fit, min(height, width))
+
+    def _alike(self, rows: pl.DataFrame, pairs: Sequence[Pair], shape: tuple[int, int]) -> Floats:
+        """MS-SSIM of each pair of rows; images of another shape than the cohort's are resized."""
+        found: list[float] = []
+        flat = rows[[row for pair in pairs for row in pair]]
+        for pngs in self._stock.images(flat):  # an even number at once
+            images = [_resized(pixels(png), shape) for png in pngs]
+            found += [ms_ssim(*two) for two in zip(images[::2], images[1::2], strict=True)]
+            self._tell(len(pngs))
+        return np.array(found)
+
+    def _tell(self, read: int) -> None:
+        self._lease.stop_now()
+        self._read += read
+        self._lease.progress(self._read, self._total, UNIT)
+
+
+def split_of(reference: ReferenceSet) -> DataSplit:
+    return DataSplit(data=reference.data, split=reference.split)
+
+
+def _some(rows: pl.DataFrame, unit: str, most: int, seed: int) -> pl.DataFrame:
+    """At most so many rows, drawn by whole patients or samples; in the manifest's order."""
+    counts = rows.group_by(unit, maintain_order=True).len()
+    order = np.random.default_rng(seed).permutation(counts.height)
+    drawn = counts[order]
+    kept = drawn.filter(pl.col("len").cum_sum() <= most)
+    return rows.join(kept, on=unit, how="semi", maintain_order="left")
+
+
+def _patients(rows: pl.DataFrame) -> Ints:
+    return rows["patient_id"].rank("dense").to_numpy().astype(np.int64)
+
+
+def _resized(px: Pixels, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    if px.shape == shape:
+        return px
+    smaller = min(px.shape) >= min(shape)
+    how = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(px).resize((shape[1], shape[0]), how))

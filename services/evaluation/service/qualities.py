@@ -1,0 +1,159 @@
+"""How good a cohort is: ordered by people, measured by a worker, shown as a page."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api_schemas.base import DatasetRef, DataSplit, Page
+from api_schemas.qualities import QualityRequest, QualityView, ReferenceSet
+from services.evaluation import models
+from services.evaluation.ports import Generations
+from services.evaluation.reports.quality import QualityPage, render
+from services.evaluation.service.intake import QUEUE
+from services.evaluation.service.keeping import QUALITY
+from services.evaluation.service.measuring import UNIT, split_of
+from services.evaluation.service.neighbours import Neighbours
+from services.evaluation.service.problems import (
+    QualityNotReady,
+    QualityUnknown,
+    ReferenceMissing,
+    TooFewToMeasure,
+)
+from services.evaluation.service.stock import Stock, ids
+from services.evaluation.views import quality_view
+from services.kit.auth import Caller
+from services.kit.db import Database, Tx, new_id
+from services.kit.http import once, page
+from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs.lineage import Made
+
+FEWEST_IMAGES, FEWEST_PATIENTS = 20, 40
+"""Of the cohort, and of the reference, which is halved."""
+
+
+class Qualities:
+    """The measured cohorts of a caller's project."""
+
+    def __init__(self, db: Database, jobs: Jobs, stock: Stock, generations: Generations) -> None:
+        self._db = db
+        self._jobs = jobs
+        self._stock = stock
+        self._generations = generations
+        self._neighbours = Neighbours(stock, generations)
+
+    def order(self, caller: Caller, request: QualityRequest, key: str | None) -> QualityView:
+        """Both sets must be there. Raises `ReferenceMissing` and `TooFewToMeasure` (422)."""
+        with self._db.transaction() as tx:
+            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
+            return self._view(tx, _find(tx.session, caller, made))
+
+    def quality(self, caller: Caller, quality: UUID) -> QualityView:
+        with self._db.transaction() as tx:
+            return self._view(tx, _find(tx.session, caller, quality))
+
+    def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[QualityView]:
+        """The project's measured cohorts, newest first."""
+        with self._db.transaction() as tx:
+            mine = select(models.Quality).where(
+                models.Quality.project == caller.project, lineage.visible(models.Quality.id)
+            )
+            return page(
+                tx.session,
+                mine,
+                models.Quality.id,
+                cursor,
+                limit,
+                lambda rows: [self._view(tx, row) for row in rows],
+                newest_first=True,
+            )
+
+    def page(self, caller: Caller, quality: UUID) -> str:
+        """HTML; raises `QualityNotReady` (409). The numbers are those that were measured, the
+        pictures what is there now.
+        """
+        view = self.quality(caller, quality)
+        if view.result is None:
+            raise QualityNotReady(f"Its job is {view.job.state}")
+        cohort = self._generations.generation(caller, view.request.cohort.generation)
+        item = self._stock.look(caller, view.request.cohort, "cohort")
+        return render(
+            QualityPage(
+                id=view.id,
+                measured_at=view.job.finished_at or view.created_at,
+                quality=view.result,
+                seed=view.request.seed,
+                likest=self._neighbours.of(caller, cohort),
+                phantom=bool(cohort.phantom),
+                licence=cohort.licence,
+                changed=item.digest != view.result.cohort.manifest,
+            )
+        )
+
+    def _submit(self, tx: Tx, caller: Caller, request: QualityRequest) -> UUID:
+        reference = request.reference or self._own_dataset(caller, request)
+        self._check(caller, request, reference)
+        row = models.Quality(
+            id=new_id(),
+            project=caller.project,
+            owner=caller.person,
+            job=new_id(),
+            request=request.model_copy(update={"reference": reference}).model_dump(mode="json"),
+        )
+        tx.session.add(row)
+        uses = ids(cohort=request.cohort, reference=reference.data)
+        lineage.note(tx, caller, Made("evaluation", QUEUE, QUALITY, row.id), uses)
+        self._jobs.submit(
+            tx,
+            NewJob(
+                id=row.job,
+                service="evaluation",
+                kind=QUALITY,
+                queue=QUEUE,
+                caller=caller,
+                resource=row.id,
+                inputs=row.request,
+                slices=[{"step": QUALITY}],
+                unit=UNIT,
+            ),
+        )
+        tx.session.flush()
+        return row.id
+
+    def _own_dataset(self, caller: Caller, request: QualityRequest) -> ReferenceSet:
+        """All of what the cohort's generator was trained on."""
+        self._stock.look(caller, request.cohort, "cohort")
+        cohort = self._generations.generation(caller, request.cohort.generation)
+        dataset = self._generations.generator(caller, cohort.generator).dataset
+        if dataset is None:
+            raise ReferenceMissing(
+                "Name the real images to compare with",
+                field="reference",
+                accepted='{"data": {"dataset": id}, "split": "all"}',
+            )
+        return ReferenceSet(data=DatasetRef(dataset=dataset))
+
+    def _check(self, caller: Caller, request: QualityRequest, reference: ReferenceSet) -> None:
+        self._stock.look(caller, request.cohort, "cohort")
+        self._stock.look(caller, reference.data, "reference")
+        cohort = DataSplit(data=request.cohort)
+        images = self._stock.rows_with_images(caller, cohort, "cohort").height
+        if images < FEWEST_IMAGES:
+            raise TooFewToMeasure(f"It has {images} images", field="cohort", accepted=FEWEST_IMAGES)
+        rows = self._stock.rows_with_images(caller, split_of(reference), "reference")
+        patients = rows["patient_id"].n_unique()
+        if patients < FEWEST_PATIENTS:
+            raise TooFewToMeasure(
+                f"It has {patients} patients", field="reference", accepted=FEWEST_PATIENTS
+            )
+
+    def _view(self, tx: Tx, row: models.Quality) -> QualityView:
+        return quality_view(row, self._jobs.view(tx, row.job))
+
+
+def _find(session: Session, caller: Caller, quality: UUID) -> models.Quality:
+    mine = select(models.Quality).filter_by(id=quality, project=caller.project)
+    row = session.scalars(mine.where(lineage.visible(models.Quality.id))).one_or_none()
+    if row is None:
+        raise QualityUnknown("There is no such quality here")
+    return row
