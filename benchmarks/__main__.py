@@ -50,6 +50,7 @@ def order(client: Client, generator: UUID, count: int, seed: int = 0) -> UUID:
         conditions=[ConditionRequest(count=count)],
         seed=seed,
         sampler=Sampler(steps=STEPS),
+        screen=False,  # benchmarks.screening tells what that costs
     )
     return client.post_generate(request).id
 
