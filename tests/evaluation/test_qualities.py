@@ -1,5 +1,6 @@
 """A cohort is measured against real images: ordered, measured, shown, and refused."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -7,12 +8,14 @@ from uuid import UUID, uuid4
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image, ImageFilter
 
 from api_schemas.base import JobState
 from api_schemas.generation import GeneratorView
 from api_schemas.manifest import MANIFEST
 from api_schemas.screening import Neighbour, Screening
 from services.datasets.main import compose as compose_datasets
+from services.kit.objects import sha256
 from tests.evaluation.study import DONE, NOW
 
 Row = dict[str, Any]
@@ -79,7 +82,8 @@ def test_real_images_are_near_and_others_are_not(desk, look, hospital, cohort_of
     far = done(desk, look, ask(desk, cohort_of(here, rows_of(other))))
     assert near["reference"]["patients"] == 60
     assert near["images_measured"] == [near["cohort"]["images"], near["reference"]["images"]]
-    assert [d["features"]["name"] for d in near["distances"]] == ["descriptors", "grey-levels"]
+    names = [d["features"]["name"] for d in near["distances"]]
+    assert names == ["descriptors", "grey-levels", "texture"]
     for told in near["distances"]:
         assert told["frechet"]["cohort"]["value"] < 1.5 * told["frechet"]["floor"]["value"]
         assert told["images"] < near["reference"]["images"] / 2 + 10
@@ -90,6 +94,22 @@ def test_real_images_are_near_and_others_are_not(desk, look, hospital, cohort_of
     bounds = near["diversity"]["difference"]
     assert bounds["low"] < 0.05
     assert bounds["high"] > -0.05
+
+
+def test_blur_shows_in_the_texture(desk, look, hospital, cohort_of, rows_of, adapters, ada) -> None:
+    here, alike = hospital(patients=60, seed=1), hospital(patients=60, seed=2)
+    blurred = []
+    for n, row in enumerate(rows_of(alike)):
+        with Image.open(io.BytesIO(adapters.store.get(row["image_key"]))) as image:
+            softer = image.convert("L").filter(ImageFilter.GaussianBlur(1))
+        sink = io.BytesIO()
+        softer.save(sink, "PNG")
+        key = f"projects/{ada.caller.project}/test/{n}.png"
+        adapters.store.put(key, sink.getvalue())
+        blurred.append(row | {"image_key": key, "image_sha256": sha256(sink.getvalue())})
+    told = done(desk, look, ask(desk, cohort_of(here, blurred)))["distances"][2]
+    assert told["frechet"]["cohort"]["value"] > 3 * told["frechet"]["floor"]["value"]
+    assert told["kernel"]["cohort"]["value"] > 5 * told["kernel"]["cohort"]["error"]
 
 
 def test_a_cohort_of_one_picture_has_no_diversity(desk, look, hospital, cohort_of, rows_of) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from PIL import Image
 
 from api_schemas.base import DataSplit
@@ -52,6 +51,7 @@ class _Measuring:
         self._spaces = spaces
         self._lease = lease
         self._read, self._total = 0, 0
+        self._shape: tuple[int, ...] = ()
 
     def quality(self) -> Quality:
         request = QualityRequest.model_validate(self._lease.inputs)
@@ -61,6 +61,7 @@ class _Measuring:
         ours = _some(ours, "sample_id", MOST[0], request.seed)
         theirs = _some(theirs, "patient_id", MOST[1], request.seed)
         drawn = draw_pairs(ours, theirs, request.seed)
+        self._shape = pixels(next(self._stock.images(ours.head(1)))[0]).shape
         self._total = ours.height + theirs.height + 4 * len(drawn.condition)
         return Quality(
             cohort=cohort,
@@ -92,10 +93,10 @@ class _Measuring:
         return found
 
     def _features(self, rows: pl.DataFrame) -> list[Floats]:
-        """Of every image in every space."""
+        """Of every image in every space; images are compared in the size of the cohort's."""
         parts: list[list[Floats]] = [[] for _ in self._spaces]
         for pngs in self._stock.images(rows):
-            images = [pixels(png) for png in pngs]
+            images = [_resized(pixels(png), self._shape) for png in pngs]
             for space, part in zip(self._spaces, parts, strict=True):
                 part.append(space(images))
             self._tell(len(pngs))
@@ -106,22 +107,20 @@ class _Measuring:
     ) -> Diversity | None:
         if not len(drawn.condition):
             return None
-        first = next(self._stock.images(ours.head(1)))[0]
-        height, width = pixels(first).shape
         try:
-            fit = scales(height, width)
+            fit = scales(*self._shape)
         except TooSmall:
             return None
-        cohort = self._alike(ours, drawn.cohort, (height, width))
-        reference = self._alike(theirs, drawn.reference, (height, width))
-        return diversity(drawn, cohort, reference, fit, min(height, width))
+        cohort = self._alike(ours, drawn.cohort)
+        reference = self._alike(theirs, drawn.reference)
+        return diversity(drawn, cohort, reference, fit, min(self._shape))
 
-    def _alike(self, rows: pl.DataFrame, pairs: Sequence[Pair], shape: tuple[int, int]) -> Floats:
-        """MS-SSIM of each pair of rows; images of another shape than the cohort's are resized."""
+    def _alike(self, rows: pl.DataFrame, pairs: Sequence[Pair]) -> Floats:
+        """MS-SSIM of each pair of rows."""
         found: list[float] = []
         flat = rows[[row for pair in pairs for row in pair]]
         for pngs in self._stock.images(flat):  # an even number at once
-            images = [_resized(pixels(png), shape) for png in pngs]
+            images = [_resized(pixels(png), self._shape) for png in pngs]
             found += [ms_ssim(*two) for two in zip(images[::2], images[1::2], strict=True)]
             self._tell(len(pngs))
         return np.array(found)
@@ -149,7 +148,7 @@ def _patients(rows: pl.DataFrame) -> Ints:
     return rows["patient_id"].rank("dense").to_numpy().astype(np.int64)
 
 
-def _resized(px: Pixels, shape: tuple[int, int]) -> NDArray[np.uint8]:
+def _resized(px: Pixels, shape: tuple[int, ...]) -> Pixels:
     if px.shape == shape:
         return px
     smaller = min(px.shape) >= min(shape)

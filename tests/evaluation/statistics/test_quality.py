@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from api_schemas.findings import FINDINGS
-from services.evaluation.statistics.features import OFFERED, Descriptors, GreyLevels
+from services.evaluation.statistics.features import OFFERED, Descriptors, GreyLevels, Texture
 from services.evaluation.statistics.quality import (
     PAIRS,
     PAIRS_A_CONDITION,
@@ -138,3 +138,25 @@ def test_descriptors_ignore_exposure_and_grey_levels_do_not() -> None:
     assert (a @ a) / len(a) == pytest.approx(1, rel=1e-4)
     a, b = GreyLevels()([image, brighter])
     assert np.allclose(b - a, 40 / 255)
+
+
+def test_texture_sees_blur_and_noise_that_the_others_do_not() -> None:
+    rng = np.random.default_rng(3)
+    shapes = np.kron(rng.integers(60, 160, (8, 8)), np.ones((8, 8)))
+    image = np.clip(shapes + rng.normal(0, 6, (64, 64)), 0, 255)
+    clean = shapes.astype(np.uint8)
+    told = [Texture()([each.astype(np.uint8)])[0] for each in (image, clean)]
+    finest = slice(0, 48)  # the details of 2 x 2 pixels
+    assert told[0][finest].min() > 1
+    assert (told[1][finest] == 0).all()
+    for space, much in ((GreyLevels(), 0.02), (Descriptors(), 0.6)):
+        a, b = space([image.astype(np.uint8), clean])
+        assert np.abs(a - b).max() < much
+
+
+def test_texture_is_the_energy_of_haar_details() -> None:
+    stripes = np.tile(np.array([0, 10], np.uint8), (32, 16))  # a - b = -10, twice, halved
+    told = Texture()([stripes])[0].reshape(3, 3, 16)
+    assert np.allclose(told[0, 0], np.log10(1 + 100))
+    assert (told[0, 1:] == 0).all()
+    assert (told[1:] == 0).all()
