@@ -143,6 +143,7 @@ def test_the_page_shows_the_likest_pairs(desk, look, hospital, cohort_of, rows_o
     assert "1 image was withheld" in page
     assert "These are phantoms" in page
     assert "not comparable with published FID" in page
+    assert "mostly its own bias" in page
     assert "&lt;b&gt;mine" in page
     assert "<b>mine" not in page
     assert not any(row["patient_id"] in page for row in rows)

@@ -10,6 +10,9 @@ from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Pixels
 from services.evaluation.reports.page import environment
 
+FEW = 10
+"""Images for each feature, below which the bias of a Fréchet distance is most of it."""
+
 
 @dataclass(frozen=True, eq=False)
 class NearPair:
@@ -47,5 +50,7 @@ class QualityPage:
 
 def render(page: QualityPage) -> str:
     """One HTML page that stands alone: nothing loaded, no script."""
+    q = page.quality
+    few = any(each.images < FEW * each.features.dimension for each in q.distances)
     template = environment().get_template("quality.html")
-    return template.render(page=page, q=page.quality, likest=page.likest)
+    return template.render(page=page, q=q, likest=page.likest, few=FEW if few else 0)

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from api_schemas.base import DatasetRef, DataSplit, Page
 from api_schemas.qualities import QualityRequest, QualityView, ReferenceSet
+from api_schemas.terms import strictest
 from services.evaluation import models
 from services.evaluation.ports import Generations
 from services.evaluation.reports.quality import QualityPage, render
@@ -77,6 +78,7 @@ class Qualities:
             raise QualityNotReady(f"Its job is {view.job.state}")
         cohort = self._generations.generation(caller, view.request.cohort.generation)
         item = self._stock.look(caller, view.request.cohort, "cohort")
+        reference = self._stock.look(caller, view.result.reference.set.data, "reference")
         return render(
             QualityPage(
                 id=view.id,
@@ -85,7 +87,7 @@ class Qualities:
                 seed=view.request.seed,
                 likest=self._neighbours.of(caller, cohort),
                 phantom=bool(cohort.phantom),
-                licence=cohort.licence,
+                licence=strictest([cohort.licence, reference.licence]),
                 changed=item.digest != view.result.cohort.manifest,
             )
         )
