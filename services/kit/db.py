@@ -36,8 +36,10 @@ PATIENCE = {
 }
 """libpq's limits, in seconds (the last in ms): a host that vanished is noticed in half a minute."""
 
-QUIET_S = 1.0
-"""A pooled connection that nobody used for so long is asked whether it lives."""
+QUIET_S = 0.1
+"""A pooled connection that nobody used for so long is asked whether it lives. No server is started
+anew within that time.
+"""
 
 
 def _ask_the_quiet(engine: Engine) -> None:
