@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.evaluation import Comparison, PlanPost, ResultRow
+from api_schemas.screening import Screening
 from api_schemas.terms import UNSTATED, Licence
 from services.evaluation.statistics.analysis import Trend
 
@@ -51,6 +52,8 @@ class Contact:
     pairs: Sequence[Pair]
     kind: Kind
     mirrored: bool
+    screening: Screening
+    """Of the synthetic images."""
 
 
 @dataclass(frozen=True)

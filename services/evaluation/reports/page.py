@@ -24,7 +24,7 @@ TAKEN_OUT = "The images were taken out: their data has changed since, as when a 
 KIND_NAMES: dict[Kind, str] = {
     "real": "Real",
     "phantom": "Phantom",
-    "synthetic": "Synthetic, unscreened",
+    "synthetic": "Synthetic",
     "unknown": "Source",
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
+from api_schemas.screening import Screening
 from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Report
 from services.evaluation.statistics.analysis import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
@@ -291,3 +292,20 @@ def terms(licence: Licence) -> str:
         f"made of them, this report included: {SHARED[licence.may_share_derived]}. "
         f"{licence.notes}"
     ).strip()
+
+
+def screening_sentence(screening: Screening) -> str:
+    """What was done about near copies among the synthetic images."""
+    match screening.state:
+        case "screened":
+            return (
+                "Synthetic images were screened for near copies of whole training images; "
+                f"{screening.flagged} of the cohort are withheld."
+            )
+        case "uncalibrated":
+            return (
+                "Synthetic images were compared with the training images, but too few real images "
+                "were there for a threshold: only exact copies are withheld."
+            )
+        case "unscreened":
+            return "Synthetic images were not screened for near copies of training images."

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from api_schemas.base import DataRef, DatasetRef
+from api_schemas.base import DataRef, DatasetRef, GenerationRef
 from api_schemas.evaluation import PlannedTest, PlanPost
 from api_schemas.findings import FINDINGS, PRESENT
+from api_schemas.screening import Screening
 from api_schemas.terms import UNSTATED, Licence, strictest
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.reports.facts import Contact, Kind, Pair, Pixels, TestFacts
@@ -89,6 +90,7 @@ class Sources:
         try:
             real = self._rows(caller, sheet.real)
             synthetic = self._rows(caller, sheet.synthetic) if sheet.synthetic else []
+            screening = self._screening(caller, sheet.synthetic)
             chosen = pairs_of(real, synthetic)
             pairs = [self._pair(row, twin) for row, twin in chosen]
         except Unavailable:
@@ -96,7 +98,13 @@ class Sources:
         except (ProblemError, ObjectMissing, DigestMismatch):
             return "The contact sheet is missing: its images have been deleted since."
         mirrored = all(twin is not None and is_twin(row, twin) for row, twin in chosen)
-        return Contact(pairs, self.data(caller, sheet.real).kind, mirrored)
+        return Contact(pairs, self.data(caller, sheet.real).kind, mirrored, screening)
+
+    def _screening(self, caller: Caller, ref: DataRef | None) -> Screening:
+        """Images of a dataset have not been compared with what made them."""
+        if not isinstance(ref, GenerationRef):
+            return Screening()
+        return self.generations.generation(caller, ref.generation).screening
 
     def _data(self, caller: Caller, ref: DataRef) -> Data:
         if isinstance(ref, DatasetRef):

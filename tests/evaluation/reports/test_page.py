@@ -16,6 +16,7 @@ from PIL import Image
 
 from api_schemas.base import DatasetRef
 from api_schemas.evaluation import MACRO, PlannedArm, PlannedTest, PlanPost
+from api_schemas.screening import Screening
 from services.evaluation.reports import words
 from services.evaluation.reports.facts import (
     Contact,
@@ -100,7 +101,12 @@ def report_of(
         predictions=[
             PredictionFacts(t, arm, s, "d" * 64) for t in tests for arm in EFFECT for s in seeds
         ],
-        contact=Contact([Pair("Male, 50 years: Edema", image, 255 - image)], kind, mirrored=True),
+        contact=Contact(
+            [Pair("Male, 50 years: Edema", image, 255 - image)],
+            kind,
+            mirrored=True,
+            screening=Screening(),
+        ),
     )
 
 
@@ -163,10 +169,19 @@ def test_phantoms_are_called_phantoms() -> None:
     assert "phantom" not in text_of(page_of()).replace("drawn phantoms", "")
 
 
-def test_synthetic_images_are_labelled_unscreened() -> None:
-    html = page_of()
-    assert "Synthetic, unscreened" in html
-    assert html.count("data:image/png;base64,") == 2
+def test_synthetic_images_say_whether_they_were_screened() -> None:
+    report = report_of()
+    assert "Synthetic, unscreened" in page_of()
+    assert page_of().count("data:image/png;base64,") == 2
+    for state, said in {
+        "screened": "screened for near copies of whole training images; 3 of the cohort are",
+        "uncalibrated": "too few real images",
+    }.items():
+        screening = Screening.model_validate({"state": state, "flagged": 3})
+        html = render(replace(report, contact=replace(report.contact, screening=screening)))
+        assert f"Synthetic, {state}" in html
+        assert said in html
+        assert "not screened" not in html
 
 
 def test_a_missing_contact_sheet_is_said() -> None:
