@@ -54,8 +54,8 @@ def environment(settings) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(settings, tmp_path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start a module of ours as a process; it is ended with the test."""
+def start(settings, adapters, tmp_path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a module of ours as a process; it is ended with the test, before tables are emptied."""
     started: list[subprocess.Popen[bytes]] = []
     log = (tmp_path / "workers.log").open("wb")
 
