@@ -1,0 +1,105 @@
+"""Plans, predictions, results, and what looks at two sets."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from api_schemas.client.connection import Connection
+from api_schemas.evaluation import (
+    Comparison,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+    ResultRow,
+)
+from api_schemas.exports import ExportRequest, ExportView
+from api_schemas.overlaps import OverlapRequest, OverlapView
+from api_schemas.qualities import QualityRequest, QualityView
+from api_schemas.shifts import Shift, ShiftQuery
+
+
+class Evaluation(Connection):
+    """Plans, predictions, results, and what looks at two sets."""
+
+    def register_plan(self, plan: PlanPost) -> PlanView:
+        return self._post(PlanView, "/plans", plan)
+
+    def get_plan(self, plan: UUID) -> PlanView:
+        return self._get(PlanView, f"/plans/{plan}")
+
+    def push_predictions(self, what: PredictionsPost, content: bytes) -> PredictionsView:
+        """`content` is a Parquet table (`api_schemas.manifest.PREDICTIONS`)."""
+        answer = self._ask(
+            "POST",
+            "/predictions",
+            params=what.model_dump(mode="json"),
+            content=content,
+            headers={"Content-Type": "application/vnd.apache.parquet"},
+        )
+        return PredictionsView.model_validate_json(answer.content)
+
+    def results(self, experiment: UUID, **filters: str) -> Iterator[ResultRow]:
+        """Rows of `/results`; `filters` are `arm`, `test` and `label`."""
+        return self._all(ResultRow, "/results", experiment=experiment, **filters)
+
+    def results_csv(self, experiment: UUID) -> str:
+        query = {"experiment": str(experiment), "format": "csv"}
+        return self._ask("GET", "/results", params=query).text
+
+    def comparisons(self, experiment: UUID) -> Iterator[Comparison]:
+        return self._all(Comparison, "/comparisons", experiment=experiment)
+
+    def report(self, experiment: UUID) -> str:
+        """The experiment's report as one HTML page."""
+        return self._ask("GET", f"/reports/{experiment}").text
+
+    def shift(self, query: ShiftQuery) -> Shift:
+        """How two datasets or cohorts differ."""
+        return self._get(Shift, "/shifts", **query.model_dump(mode="json") | {"format": None})
+
+    def shift_figure(self, query: ShiftQuery) -> str:
+        """The same as a figure (SVG)."""
+        params = query.model_dump(mode="json") | {"format": "svg"}
+        return self._ask("GET", "/shifts", params=params).text
+
+    def post_overlap(
+        self, request: OverlapRequest, *, idempotency_key: str | None = None
+    ) -> OverlapView:
+        return self._post(OverlapView, "/overlaps", request, idempotency_key)
+
+    def list_overlaps(self) -> Iterator[OverlapView]:
+        return self._all(OverlapView, "/overlaps")
+
+    def get_overlap(self, overlap: UUID) -> OverlapView:
+        return self._get(OverlapView, f"/overlaps/{overlap}")
+
+    def post_quality(
+        self, request: QualityRequest, *, idempotency_key: str | None = None
+    ) -> QualityView:
+        """Measure a cohort against real images."""
+        return self._post(QualityView, "/qualities", request, idempotency_key)
+
+    def list_qualities(self) -> Iterator[QualityView]:
+        return self._all(QualityView, "/qualities")
+
+    def get_quality(self, quality: UUID) -> QualityView:
+        return self._get(QualityView, f"/qualities/{quality}")
+
+    def quality_page(self, quality: UUID) -> str:
+        """The same with pictures, as one HTML page."""
+        return self._ask("GET", f"/qualities/{quality}/page").text
+
+    def post_export(
+        self, request: ExportRequest, *, idempotency_key: str | None = None
+    ) -> ExportView:
+        return self._post(ExportView, "/exports", request, idempotency_key)
+
+    def list_exports(self) -> Iterator[ExportView]:
+        return self._all(ExportView, "/exports")
+
+    def get_export(self, export: UUID) -> ExportView:
+        return self._get(ExportView, f"/exports/{export}")
+
+    def export_file(self, export: UUID, name: str) -> Iterator[bytes]:
+        """A file of an export, in parts as they come."""
+        return self._stream(f"/exports/{export}/files/{name}")

@@ -1,0 +1,41 @@
+"""Experiments and classifiers."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from api_schemas.base import DeletionView, JobEvent
+from api_schemas.client.connection import Connection
+from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
+
+
+class Training(Connection):
+    """Experiments and classifiers."""
+
+    def post_experiment(
+        self, request: ExperimentRequest, *, idempotency_key: str | None = None
+    ) -> ExperimentView:
+        return self._post(ExperimentView, "/experiments", request, idempotency_key)
+
+    def list_experiments(self) -> Iterator[ExperimentView]:
+        return self._all(ExperimentView, "/experiments")
+
+    def get_experiment(self, experiment: UUID) -> ExperimentView:
+        return self._get(ExperimentView, f"/experiments/{experiment}")
+
+    def experiment_arms(self, experiment: UUID) -> list[ArmView]:
+        return self._get(list[ArmView], f"/experiments/{experiment}/arms")
+
+    def cancel_experiment(self, experiment: UUID) -> ExperimentView:
+        return self._post(ExperimentView, f"/experiments/{experiment}/cancel")
+
+    def experiment_deletion(self, experiment: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/experiments/{experiment}/deletion")
+
+    def delete_experiment(self, experiment: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/experiments/{experiment}", derived=derived)
+
+    def experiment_events(self, experiment: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/experiments/{experiment}/events")
+
+    def get_classifier(self, classifier: UUID) -> ClassifierView:
+        return self._get(ClassifierView, f"/classifiers/{classifier}")
