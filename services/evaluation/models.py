@@ -179,50 +179,43 @@ class Comparison(Base):
     flags: Mapped[list[str]]
 
 
-class Overlap(Base):
+class Ordered:
+    """What a person asked of data: a row whose job a worker does."""
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    request: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Overlap(Ordered, Base):
     """A question of what two sets share, and the answer once there is one."""
 
     __tablename__ = "overlaps"
     __table_args__ = (Index("overlaps_of_project", "project", "id"),)
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    project: Mapped[UUID]
-    owner: Mapped[UUID]
-    job: Mapped[UUID]
-    request: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any] | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-class Quality(Base):
+class Quality(Ordered, Base):
     """A cohort to be measured against real images, and what was measured once that is done."""
 
     __tablename__ = "qualities"
     __table_args__ = (Index("qualities_of_project", "project", "id"),)
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    project: Mapped[UUID]
-    owner: Mapped[UUID]
-    job: Mapped[UUID]
-    request: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any] | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-class Export(Base):
+class Export(Ordered, Base):
     """Data on its way out, in the version (`manifest`, `digest`) that was asked for."""
 
     __tablename__ = "exports"
     __table_args__ = (Index("exports_of_project", "project", "id"),)
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    project: Mapped[UUID]
-    owner: Mapped[UUID]
-    job: Mapped[UUID]
-    request: Mapped[dict[str, Any]]
     name: Mapped[str]
     manifest: Mapped[UUID]
     digest: Mapped[str]
     licence: Mapped[dict[str, Any]]
     images: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(server_default=NOW)

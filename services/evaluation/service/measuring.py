@@ -74,14 +74,7 @@ class _Measuring:
     def _set(self, wanted: DataSplit, field: str) -> tuple[ComparedSet, pl.DataFrame]:
         item = self._stock.look(self._lease.caller, wanted.data, field)
         rows = self._stock.rows_with_images(self._lease.caller, wanted, field)
-        told = ComparedSet(
-            set=wanted,
-            name=item.name,
-            manifest=item.digest,
-            images=rows.height,
-            patients=rows["patient_id"].n_unique(),
-        )
-        return told, rows
+        return item.compared(wanted, rows), rows
 
     def _distances(self, ours: pl.DataFrame, theirs: pl.DataFrame, seed: int) -> list[Distances]:
         cohort, reference = self._features(ours), self._features(theirs)

@@ -32,14 +32,7 @@ class Shifts:
     ) -> tuple[ComparedSet, pl.DataFrame]:
         item = self._stock.look(caller, wanted.data, field)
         rows = self._stock.rows(caller, wanted, field).select(COLUMNS)
-        told = ComparedSet(
-            set=wanted,
-            name=item.name,
-            manifest=item.digest,
-            images=rows.height,
-            patients=rows["patient_id"].n_unique(),
-        )
-        return told, rows
+        return item.compared(wanted, rows), rows
 
 
 def _ref(word: str) -> DataRef:

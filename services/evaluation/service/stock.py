@@ -16,6 +16,7 @@ from PIL import Image
 from api_schemas.base import DataRef, DatasetRef, DataSplit
 from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.generation import GenerationView
+from api_schemas.shifts import ComparedSet
 from api_schemas.terms import Licence
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service.problems import (
@@ -47,6 +48,16 @@ class Item:
     licence: Licence
     terms: str
     flags: tuple[str, ...] = ()
+
+    def compared(self, wanted: DataSplit, rows: pl.DataFrame) -> ComparedSet:
+        """What an answer says of a set whose `rows` it is about."""
+        return ComparedSet(
+            set=wanted,
+            name=self.name,
+            manifest=self.digest,
+            images=rows.height,
+            patients=rows["patient_id"].n_unique(),
+        )
 
 
 class Stock:
