@@ -190,8 +190,12 @@ def main() -> None:
                         f"  round {round_}: bare on all cores {alone:6.1f}   "
                         f"imported {served:6.1f}   ratio {served / alone:.2f}   "
                         f"processor's ms an image {cost:.1f} and {whole:.1f}, "
-                        f"ratio {cost / whole:.2f}; {cost / (whole - store):.2f} without the "
-                        f"store's {store:.1f}"
+                        f"ratio {cost / whole:.2f}, without the store {cost / (whole - store):.2f}"
+                    )
+                    names = sorted(spent, key=lambda name: -spent[name])
+                    print(
+                        "    by process: "
+                        + ", ".join(f"{name} {spent[name]:.2f}" for name in names[:5])
                     )
         finally:
             launcher.down()
