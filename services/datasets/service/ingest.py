@@ -46,7 +46,7 @@ INGEST = "ingest"
 QUEUE = "cpu"
 UNIT = "images"
 PLANNED_AT_ONCE = 5000
-SHARD = 512
+SHARD = 256
 PUTS_AT_ONCE = 8
 BURST = 64
 """Pictures put together: one at a time wakes the store for each, at three times the cost."""
