@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 
 from api_schemas.evaluation import PlanPost
 from services.evaluation import models
-from services.evaluation.reports.facts import PredictionFacts, Report, TestFacts
+from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans
 from services.evaluation.service.intake import UNIT
 from services.evaluation.service.problems import PredictionsDamaged
@@ -25,6 +25,7 @@ from services.evaluation.statistics.analysis import (
     trends,
 )
 from services.evaluation.statistics.cases import Floats
+from services.evaluation.statistics.curves import curves
 from services.evaluation.statistics.predictions import Predictions
 from services.kit.db import Database, Tx, new_id
 from services.kit.jobs import Lease
@@ -41,6 +42,14 @@ class Stored:
     row: models.Plan
     plan: PlanPost
     predictions: dict[tuple[str, str, int], models.Prediction]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """All arms on one test set, and the curves of the two that are compared."""
+
+    estimates: TestEstimates
+    curves: list[ArmCurves]
 
 
 @dataclass(frozen=True)
@@ -63,13 +72,13 @@ class Evaluate:
 
     def __call__(self, lease: Lease) -> None:
         stored = self._stored(lease)
-        estimates = [
-            self._estimate(lease, stored, test.name, index)
+        scored = [
+            self._scored(lease, stored, test.name, index)
             for index, test in enumerate(stored.plan.tests)
         ]
         # looked at before the images are read: what changes in between shows as changed
         shown = self.sources.shown(lease.caller, stored.plan)
-        report = self._report(lease, stored, estimates)
+        report = self._report(lease, stored, scored)
         html = self.render(report).encode()
         digest = sha256(html)
         key = plans.report_key(stored.row, digest)
@@ -83,20 +92,27 @@ class Evaluate:
             sets = tx.session.scalars(select(models.Prediction).filter_by(plan=row.id)).all()
         return Stored(row, plans.plan_of(row), {(p.test, p.arm, p.seed): p for p in sets})
 
-    def _estimate(self, lease: Lease, stored: Stored, test: str, index: int) -> TestEstimates:
+    def _scored(self, lease: Lease, stored: Stored, test: str, index: int) -> Scored:
         plan, sets = stored.plan, stored.predictions
         cases = self._read(sets[test, plan.reference, plan.seeds[0]]).cases()
         per_test = len(plan.arms) * len(plan.seeds)
         done = index * per_test
+        compared: dict[str, list[Floats]] = {plan.primary: [], plan.reference: []}
 
         def scores(arm: str, seed: int) -> Floats:
             nonlocal done
             lease.stop_now()
             done += 1
             lease.progress(done, per_test * len(plan.tests), UNIT, f"{test}: {arm}, seed {seed}")
-            return self._read(sets[test, arm, seed]).scores
+            found = self._read(sets[test, arm, seed]).scores
+            if arm in compared:
+                compared[arm].append(found)
+            return found
 
-        return estimate(plan, test, cases, scores)
+        estimates = estimate(plan, test, cases, scores)
+        return Scored(
+            estimates, [ArmCurves(test, arm, curves(cases, runs)) for arm, runs in compared.items()]
+        )
 
     def _read(self, row: models.Prediction) -> Predictions:
         try:
@@ -105,8 +121,9 @@ class Evaluate:
             detail = f"Test set {row.test}, arm {row.arm}, seed {row.seed}"
             raise PredictionsDamaged(detail) from error
 
-    def _report(self, lease: Lease, stored: Stored, estimates: list[TestEstimates]) -> Report:
+    def _report(self, lease: Lease, stored: Stored, scored: list[Scored]) -> Report:
         plan, predictions = stored.plan, stored.predictions
+        estimates = [each.estimates for each in scored]
         tests: list[TestFacts] = []
         phantom: set[str] = set()
         for test, of in zip(plan.tests, estimates, strict=True):
@@ -131,6 +148,7 @@ class Evaluate:
                 PredictionFacts(*key, predictions[key].digest) for key in sorted(predictions)
             ],
             contact=self.sources.contact(lease.caller, plan),
+            curves=[each for test in scored for each in test.curves],
             licence=self.sources.licence(lease.caller, plan),
         )
 

@@ -161,6 +161,7 @@ def _roc(of: _Pieces) -> Roc:
     certain = V <= ROUNDING
     nu = np.where(certain, of.bearing - 1, V**2 / np.where(certain, 1.0, inverse_nu))
     low, high = share_interval(R, V, nu, of.bearing)
+    low[-1] = high[-1] = 1.0  # where everything passes nothing is uncertain
     return Roc(R, low, high)
 
 
