@@ -141,10 +141,11 @@ def _macros(
 ) -> dict[Quantity, Estimate | None]:
     """The plain mean over the labels of what each label has; None if one of them has it not."""
     whole: list[Metric] = [*OF_A_LABEL, *OF_PROBABILITIES, "missed"]
-    wanted = [(metric, None) for metric in whole]
-    inside: list[tuple[Metric, str]] = [("missed", part.group.name) for part in parts]
+    wanted: list[tuple[Metric, str | None]] = []
+    wanted.extend((metric, None) for metric in whole)
+    wanted.extend(("missed", part.group.name) for part in parts)
     macros: dict[Quantity, Estimate | None] = {}
-    for metric, group in [*wanted, *inside]:
+    for metric, group in wanted:
         labels = [label for label in cases.labels if metric != "missed" or label != NO_FINDING]
         each = [found[Quantity(metric, label, group)] for label in labels]
         known = [estimate for estimate in each if estimate is not None]
