@@ -67,16 +67,17 @@ class Estimate:
 
     @property
     def nu(self) -> float | None:
-        """Degrees of freedom by Satterthwaite, nu_P being those of the patients alone.
+        """Degrees of freedom: the harmonic mean of nu_P and R - 1, weighted by variance.
 
-        V^2 / [(sum Phi^2)^2 / nu_P + (s^2/R)^2 / (R - 1)]
+        1/nu = (sum Phi^2 / nu_P + s^2/R / (R - 1)) / V. Satterthwaite weights by the squares of
+        the variances, and then two or three seeds that happen to agree call too much significant.
         """
         V = self.V
         if V is None:
             return None
-        patients = self.V_patients**2 / self._nu_patients if self.V_patients > 0 else 0.0
-        seeds = self.V_seeds**2 / (self.R - 1) if self.R > 1 else 0.0
-        return V**2 / (patients + seeds)
+        patients = self.V_patients / self._nu_patients if self.V_patients > 0 else 0.0
+        seeds = self.V_seeds / (self.R - 1) if self.R > 1 else 0.0
+        return V / (patients + seeds)
 
     @property
     def _nu_patients(self) -> float:
