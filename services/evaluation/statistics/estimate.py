@@ -81,8 +81,12 @@ class Estimate:
 
     @property
     def _nu_patients(self) -> float:
-        """nu_P = max(1, (sum Phi^2)^2 / sum Phi^4)."""
-        return max(1.0, self.V_patients**2 / float(np.sum(self.Phi**4)))
+        """nu_P = (sum Phi^2)^2 / sum Phi^4, within 1 and the patients of the rarer class less one.
+
+        Of two or three patients the formula alone may find as many degrees as there are patients.
+        """
+        spread = self.V_patients**2 / float(np.sum(self.Phi**4))
+        return max(1.0, min(spread, self.together - 1))
 
 
 def combine(weights: Sequence[float], estimates: Sequence[Estimate]) -> Estimate:

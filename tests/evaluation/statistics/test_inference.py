@@ -17,7 +17,7 @@ from services.evaluation.statistics.inference import (
 from services.evaluation.statistics.influence import auroc, label_aurocs, macro
 
 
-def estimate(values: list[float], Phi: list[float], fewest: int = 50) -> Estimate:
+def estimate(values: list[float], Phi: list[float], fewest: int = 500) -> Estimate:
     return Estimate(np.array(values, dtype=float), np.array(Phi, dtype=float), fewest, fewest)
 
 
@@ -26,6 +26,11 @@ def test_degrees_of_freedom_of_patients_alone() -> None:
     assert equal.nu == pytest.approx(30)
     assert estimate([0.8], [0.01, 0, 0]).nu == 1
     assert estimate([0.8], [0.02, 0.01]).nu == pytest.approx(5**2 / 17)
+
+
+def test_few_patients_have_one_degree_of_freedom_less_than_they_are() -> None:
+    assert estimate([0.8], [0.01] * 3 + [0.001] * 100, fewest=3).nu == 2
+    assert estimate([0.8], [0.01] * 3 + [0.001] * 100).nu > 3
 
 
 def test_degrees_of_freedom_join_patients_and_seeds() -> None:

@@ -151,14 +151,32 @@ def obuchowski(y: np.ndarray, s: np.ndarray, patient: np.ndarray) -> float:
     return S10 / M + S01 / N + 2 * S11 / (M * N)
 
 
+def test_leaving_patients_out_gives_the_same_variance() -> None:
+    """The jackknife over clusters, each class on its own: of patients with one class alone."""
+    rng = np.random.default_rng(12)
+    patient = np.repeat(np.arange(40), rng.integers(1, 6, 40))
+    y = (np.arange(40) % 3 == 0)[patient]
+    s = y + rng.normal(size=len(y))
+    cases = Cases(("x",), y[:, None].astype(np.int8), patient, 40).by_label[0]
+    found = auroc(cases, s)
+    for members in (np.unique(patient[y]), np.unique(patient[~y])):
+        left = []
+        for g in members:
+            rest = patient != g
+            left.append(brute_force_auroc(y[rest].astype(int), s[rest]))
+        I = len(members)  # noqa: E741 - the formula's symbol
+        jackknife = (I - 1) / I * np.sum((np.array(left) - found.value) ** 2)
+        np.testing.assert_allclose(np.sum(found.Phi[members] ** 2), jackknife, rtol=1e-10)
+
+
 def test_clustered_variance_agrees_with_obuchowski() -> None:
-    """They differ in the small-sample factor of the term between the classes alone."""
+    """They differ in the small-sample factors alone, which are near 1 for hundreds of patients."""
     cases, models = clustered(np.random.default_rng(10), patients=300)
     for column, label in enumerate(cases.by_label):
         for s in models:
             score = s[label.rows, column]
             expected = obuchowski(label.y.astype(int), score, label.patient)
-            np.testing.assert_allclose(auroc(label, s[:, column]).V, expected, rtol=0.003)
+            np.testing.assert_allclose(auroc(label, s[:, column]).V, expected, rtol=0.02)
 
 
 @settings(max_examples=50)
