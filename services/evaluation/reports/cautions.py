@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
 from services.evaluation.reports.facts import Contact, Report
 from services.evaluation.reports.words import counted, listed
-from services.evaluation.statistics.analysis import FEW_SEEDS
 from services.evaluation.statistics.inference import FEWEST_FOR_P
+from services.evaluation.statistics.lines import FEW_SEEDS
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ patients.
 Knows truth and scores; not which arm they are of, nor how a curve is drawn.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from api_schemas.evaluation import MACRO
 from services.evaluation.statistics.cases import Bools, Cases, Floats, Ints, LabelCases
 from services.evaluation.statistics.estimate import ROUNDING
 from services.evaluation.statistics.inference import LEVEL
+from services.evaluation.statistics.influence import small_sample
 
 RATES: Floats = np.linspace(0, 1, 101) ** 2
 """False positive rates of a ROC curve: denser where it rises steeply."""
@@ -107,19 +107,18 @@ def sensitivities(cases: LabelCases, score: Floats) -> tuple[Floats, Floats]:
     the share t of the negatives; inside a tie it grows evenly, as the trapezoids of the empirical
     curve do. R(t) is the mean of d over the positives, and
 
-        phi_i = y_i c1 (d_i - R)/n1 - (1 - y_i) c0 r (d_i - t)/n0
+        phi_i = y_i (d_i - R)/n1 - (1 - y_i) r (d_i - t)/n0
 
-    with r the slope of the curve: a threshold that let too many negatives pass here also let too
-    many positives pass (Hsieh and Turnbull, Ann. Statist. 24:25, 1996).
+    corrected within each class as for AUROC, with r the slope of the curve: a threshold that let
+    too many negatives pass here also let too many positives pass (Hsieh and Turnbull, Ann.
+    Statist. 24:25, 1996).
     """
     y, s, n1, n0 = cases.y, score[cases.rows], cases.n1, cases.n0
     d = _passing(s, np.sort(s[~y]), n0)  # (n, T)
     R = d[y].mean(axis=0)
     r = _slope(R, n1, n0)
-    phi = np.where(
-        y[:, None], _c(cases.I1) / n1 * (d - R), -_c(cases.I0) / n0 * r * (d - RATES)
-    )  # (n, T)
-    return R, _by_patient(phi, cases.patient, cases.G)
+    phi = np.where(y[:, None], (d - R) / n1, -r * (d - RATES) / n0)  # (n, T)
+    return R, _by_patient(cases.correction[:, None] * phi, cases.patient, cases.G)
 
 
 def _passing(s: Floats, negatives: Floats, n0: int) -> Floats:
@@ -224,7 +223,7 @@ def _bin(y: Bools, s: Floats, patient: Ints, runs: int) -> CalibrationBin:
     images = round(n / runs)
     if I < 2:  # noqa: PLR2004 - nothing varies with one
         return CalibrationBin(float(s.mean()), o, None, None, images)
-    Phi = _c(I) * np.bincount(codes, weights=(y - o) / n)
+    Phi = small_sample(I) * np.bincount(codes, weights=(y - o) / n)
     low, high = share_interval(
         np.array(o), np.array(float(Phi @ Phi)), np.array(I - 1.0), patients=I
     )
@@ -235,8 +234,3 @@ def _by_patient(phi: Floats, patient: Ints, G: int) -> Floats:
     """Sums (G, T) over each patient's images."""
     n = len(patient)
     return csr_array((np.ones(n), (patient, np.arange(n))), shape=(G, n)) @ phi
-
-
-def _c(I: int) -> float:  # noqa: E741 - the formula's symbol
-    """The small-sample factor sqrt(I / (I - 1)); with one patient there is no band anyway."""
-    return math.sqrt(I / (I - 1)) if I > 1 else 1.0
