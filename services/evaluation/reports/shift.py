@@ -31,7 +31,8 @@ def figure(shift: Shift) -> str:
         for attribute, title in TITLES.items()
         if (rows := [r for r in drawn if r.attribute == attribute])
     ]
-    return svg(sheet, alt.vconcat(*panels, spacing=18, title=_title(shift)), "shift", alone=True)
+    chart = alt.vconcat(*panels, spacing=18, title=_title(shift))
+    return svg(sheet, chart.to_dict(validate=False), "shift", alone=True)
 
 
 def _title(shift: Shift) -> alt.TitleParams:

@@ -20,6 +20,7 @@ from services.evaluation.reports.figures.sheet import (
     padded,
     panel_px,
     room,
+    stacked,
     svg,
     title,
 )
@@ -50,7 +51,7 @@ def dose_response(plan: PlanPost, rows: Sequence[ResultRow]) -> str:
     if undosed:
         panels.append([_undosed_panel(sheet, plan, rows, order, at) for at, rows in by_test])
     in_line = [in_rows(each, bounds="flush") for each in panels]
-    return svg(sheet, alt.vconcat(*in_line, spacing=18), "dose")
+    return svg(sheet, stacked(in_line, 18), "dose")
 
 
 @dataclass(frozen=True)

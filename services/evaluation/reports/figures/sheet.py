@@ -1,7 +1,7 @@
 """What every figure is drawn on: colours, sizes, named data, and the way to SVG."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import altair as alt
@@ -28,7 +28,25 @@ NUMBERS = ("auroc", "low", "high", "difference", "difference_low", "difference_h
 SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.3~f')"
 """A Vega expression: a difference of nothing has no sign."""
 
-Panel = alt.HConcatChart | alt.LayerChart | alt.FacetChart
+CONFIG: Mapping[str, Any] = {
+    "font": FONT,
+    "background": "white",
+    "axis": {
+        "labelColor": INK,
+        "titleColor": MUTED,
+        "titleFontWeight": "normal",
+        "gridColor": GRID,
+        "domainColor": MUTED,
+        "tickColor": MUTED,
+        "labelFontSize": FONT_PX,
+        "titleFontSize": FONT_PX,
+    },
+    "view": {"stroke": None},
+}
+
+Panel = alt.LayerChart | alt.FacetChart
+Spec = Mapping[str, Any]
+"""A chart as Vega-Lite."""
 
 
 class Sheet:
@@ -118,33 +136,25 @@ def padded(low: float, high: float) -> tuple[float, float]:
 
 def in_rows(
     panels: Sequence[Panel], a_row: int = PANELS_A_ROW, bounds: Literal["full", "flush"] = "full"
-) -> alt.VConcatChart:
-    """`flush` sets plots in line with those of other rows, whatever stands left of them."""
-    rows = [panels[i : i + a_row] for i in range(0, len(panels), a_row)]
-    return alt.vconcat(
-        *(alt.hconcat(*row, spacing=GAP_PX, bounds=bounds) for row in rows), spacing=GAP_PX
-    )
+) -> Spec:
+    """Panels side by side in rows, as Vega-Lite: nested charts of Altair copy each other for
+    seconds. `flush` sets plots in line with those of other rows, whatever stands left of them.
+    """
+    told = [panel.to_dict(validate=False, context={"top_level": False}) for panel in panels]
+    rows = [told[i : i + a_row] for i in range(0, len(told), a_row)]
+    return stacked([{"hconcat": row, "spacing": GAP_PX, "bounds": bounds} for row in rows], GAP_PX)
 
 
-def svg(sheet: Sheet, chart: alt.VConcatChart, name: str, *, alone: bool = False) -> str:
+def stacked(parts: Sequence[Spec], spacing: int) -> Spec:
+    return {"vconcat": list(parts), "spacing": spacing}
+
+
+def svg(sheet: Sheet, spec: Spec, name: str, *, alone: bool = False) -> str:
     """SVG with ids that are unique in a page: the renderer's own count up in every figure.
 
     A figure that stands `alone` tells a screen reader of every mark; inside a page, which says
     what it shows and has the numbers in a table, that would only double its size.
     """
-    styled = (
-        chart.configure(font=FONT, background="white", aria=alone)
-        .configure_axis(
-            labelColor=INK,
-            titleColor=MUTED,
-            titleFontWeight="normal",
-            gridColor=GRID,
-            domainColor=MUTED,
-            tickColor=MUTED,
-            labelFontSize=FONT_PX,
-            titleFontSize=FONT_PX,
-        )
-        .configure_view(stroke=None)
-    )
-    svg = vl_convert.vegalite_to_svg({**styled.to_dict(), "datasets": sheet.datasets})
+    config = {**CONFIG, "aria": alone}
+    svg = vl_convert.vegalite_to_svg({**spec, "config": config, "datasets": sheet.datasets})
     return re.sub(r'(id="|url\(#|href="#)(\w+)', rf"\1{name}-\2", svg)
