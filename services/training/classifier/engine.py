@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from services.training.classifier import checkpoints
 from services.training.classifier.augmentation import Augmentation
-from services.training.classifier.loop import Run, probabilities
+from services.training.classifier.loop import Run, logits
 from services.training.classifier.network import Network, Shape, shape_record
 from services.training.ports.engine import (
     Outcome,
@@ -61,7 +61,8 @@ class ClassifierEngine:
         network = Network(shape, len(record["labels"]))
         network.load_state_dict(tensors)
         network.to(self._device).eval()
-        return probabilities(network, lambda at: images[rows[at]], len(rows), self._device)
+        found = logits(network, lambda at: images[rows[at]], len(rows), self._device)
+        return torch.sigmoid(found).numpy()
 
     def _record(self, run: Run) -> dict[str, Any]:
         """What the stored weights say of themselves."""
@@ -80,7 +81,7 @@ class ClassifierEngine:
             "weight_decay": spec.weight_decay,
             "best_step": run.tally.best_step,
             "validation_auroc": run.tally.best_auroc,
-            "curve": [[p.step, p.loss, p.auroc] for p in run.tally.curve],
+            "curve": [[p.step, p.loss, p.auroc, p.validation_loss] for p in run.tally.curve],
             "environment": {
                 "device": str(self._device),
                 "torch": torch.__version__,

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from services.training.classifier import average
@@ -19,6 +19,7 @@ from services.training.classifier.batches import StageData, draw
 from services.training.classifier.network import Network, make_network, preset_shape, standardise
 from services.training.classifier.objective import masked_bce
 from services.training.ports.engine import (
+    UNKNOWN,
     CheckpointMismatchError,
     CurvePoint,
     NotFiniteError,
@@ -57,15 +58,15 @@ def fingerprint(spec: RunSpec) -> str:
 
 
 @torch.inference_mode()
-def probabilities(
+def logits(
     network: nn.Module, pixels: Callable[[slice], Pixels], count: int, device: torch.device
-) -> NDArray[np.float64]:
-    """Scores (count, L) in batches; `pixels(slice)` gives a run of images."""
-    scores = [
-        torch.sigmoid(network(_upload(pixels(slice(at, at + SCORING_BATCH)), device)).double())
+) -> Tensor:
+    """(count, L) in batches, as doubles on the CPU; `pixels(slice)` gives a run of images."""
+    parts = [
+        network(_upload(pixels(slice(at, at + SCORING_BATCH)), device)).double()
         for at in range(0, count, SCORING_BATCH)
     ]
-    return torch.cat(scores).cpu().numpy()
+    return torch.cat(parts).cpu()
 
 
 def _upload(pixels: Pixels, device: torch.device) -> Tensor:
@@ -80,8 +81,9 @@ class Tally:
     best_step: int | None = None
     best_auroc: float | None = None
     stale: int = 0  # validations since the best one
-    loss_sum: float = 0.0
+    loss_sum: float = 0.0  # of the steps since the last validation
     loss_count: int = 0
+    seconds: float = 0.0  # that these took
     curve: list[CurvePoint] = field(default_factory=list)
 
 
@@ -115,17 +117,16 @@ class Run:
 
     def advance(self) -> None:
         """One step, and the validation that is due after it."""
-        step = self.tally.step
+        step, began = self.tally.step, time.monotonic()
         loss = self._descend(step)
         if not math.isfinite(loss):
             msg = f"the loss is {loss} at step {step} of {self.spec.steps}"
             raise NotFiniteError(msg)
         tally = self.tally
-        tally.step, tally.loss_sum, tally.loss_count = (
-            step + 1,
-            tally.loss_sum + loss,
-            tally.loss_count + 1,
-        )
+        tally.step += 1
+        tally.loss_sum += loss
+        tally.loss_count += 1
+        tally.seconds += time.monotonic() - began
         if tally.step % self.spec.validate_every == 0 or tally.step == self.spec.steps:
             self._validate()
 
@@ -159,12 +160,23 @@ class Run:
 
     def _validate(self) -> None:
         tally, held = self.tally, self.spec.validation
-        scores = probabilities(
+        found = logits(
             self.averaged, lambda at: held.images[held.rows[at]], len(held.rows), self.device
         )
-        value = macro_auroc(held.targets, scores)
-        tally.curve.append(CurvePoint(tally.step, tally.loss_sum / tally.loss_count, value))
-        tally.loss_sum, tally.loss_count = 0.0, 0
+        value = macro_auroc(held.targets, torch.sigmoid(found).numpy())
+        known = bool((held.targets != UNKNOWN).any())
+        loss = masked_bce(found, torch.from_numpy(held.targets)).item() if known else None
+        tally.curve.append(
+            CurvePoint(
+                step=tally.step,
+                loss=tally.loss_sum / tally.loss_count,
+                auroc=value,
+                validation_loss=loss,
+                images_per_s=tally.loss_count * self.spec.batch_size / tally.seconds,
+                memory_mib=_peak_mib(self.device),
+            )
+        )
+        tally.loss_sum, tally.loss_count, tally.seconds = 0.0, 0, 0.0
         before = tally.best_auroc
         tally.stale = 0 if before is None or (value or 0.0) > before else tally.stale + 1
         # Of equals the later weights are kept: their loss is lower. So are the last ones where
@@ -226,6 +238,10 @@ def _groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
+
+
+def _peak_mib(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated(device) // 2**20 if device.type == "cuda" else None
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -4,7 +4,7 @@ Knows arrays and folders; nothing of experiments, manifests, jobs or the web.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -58,11 +58,18 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One validation: the mean training loss since the last one, and the macro AUROC."""
+    """One validation: the mean training loss since the last one, and the macro AUROC.
+
+    `images_per_s` is how fast training went since then, validations aside; `memory_mib` the most
+    that a GPU has held, null on a CPU. Two equal runs may differ in both.
+    """
 
     step: int
     loss: float
     auroc: float | None
+    validation_loss: float | None = None
+    images_per_s: float | None = field(default=None, compare=False)
+    memory_mib: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

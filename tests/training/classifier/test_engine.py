@@ -10,6 +10,7 @@ import pytest
 
 from services.training.classifier.auroc import macro_auroc
 from services.training.ports.engine import (
+    UNKNOWN,
     CheckpointMismatchError,
     EngineError,
     NotFiniteError,
@@ -82,6 +83,20 @@ def test_the_best_weights_are_kept(engine, tmp_path) -> None:
 def test_validations_fall_where_asked_and_at_the_end(engine, tmp_path) -> None:
     outcome = train(engine, run_spec(25), tmp_path)
     assert [point.step for point in outcome.curve] == [10, 20, 25]
+
+
+def test_the_curve_says_how_it_goes(engine, tmp_path) -> None:
+    spec = run_spec(20)
+    outcome = train(engine, spec, tmp_path)
+    last = outcome.curve[-1]
+    assert last.images_per_s > 0
+    assert last.memory_mib is None  # there is no GPU
+    held = squares(40, 5)
+    scores = engine.score(outcome.classifier, held.images, held.rows)
+    known = held.targets != UNKNOWN
+    loss = -np.log(np.where(held.targets == 1, scores, 1 - scores)[known]).mean()
+    assert outcome.best_step == last.step
+    assert last.validation_loss == pytest.approx(loss)
 
 
 def test_early_stopping_only_where_asked(engine, tmp_path) -> None:
