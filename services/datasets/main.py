@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from services.datasets.api import deletion_routes, routes, upload_routes
 from services.datasets.importers import Roots
-from services.datasets.importers.pseudonyms import Pseudonyms
+from services.kit.pseudonyms import Pseudonyms
 from services.datasets.service import (
     KIND,
     NAMED,

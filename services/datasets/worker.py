@@ -6,7 +6,7 @@ import os
 
 from services.datasets.importers import Roots
 from services.datasets.importers.decoders import DecoderPool
-from services.datasets.importers.pseudonyms import Pseudonyms
+from services.kit.pseudonyms import Pseudonyms
 from services.datasets.service import (
     DERIVE,
     INGEST,

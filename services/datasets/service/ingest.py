@@ -20,7 +20,7 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import content_digest, to_parquet
 from services.datasets.importers import Roots, duplicates, open_source
-from services.datasets.importers.pseudonyms import Pseudonyms
+from services.kit.pseudonyms import Pseudonyms
 from services.datasets.importers.source import (
     Decoders,
     Entry,
