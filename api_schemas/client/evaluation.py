@@ -1,9 +1,12 @@
 """Plans, predictions, results, and what looks at two sets."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from uuid import UUID
 
-from api_schemas.client.connection import Connection
+from api_schemas.base import DeletionView, EvaluationSplit, JobEvent
+from api_schemas.client.connection import UPLOAD_TIMEOUT, Connection
 from api_schemas.evaluation import (
     Comparison,
     PlanPost,
@@ -12,6 +15,7 @@ from api_schemas.evaluation import (
     PredictionsView,
     ResultRow,
 )
+from api_schemas.evaluations import EvaluationView
 from api_schemas.exports import ExportRequest, ExportView
 from api_schemas.overlaps import OverlapRequest, OverlapView
 from api_schemas.qualities import QualityRequest, QualityView
@@ -52,6 +56,52 @@ class Evaluation(Connection):
     def report(self, experiment: UUID) -> str:
         """The experiment's report as one HTML page."""
         return self._ask("GET", f"/reports/{experiment}").text
+
+    def post_evaluation(
+        self,
+        name: str,
+        file: Path,
+        *,
+        reference: Path | None = None,
+        data: str | None = None,
+        split: EvaluationSplit = "all",
+        idempotency_key: str | None = None,
+        **said: str,
+    ) -> EvaluationView:
+        """Send predictions of any classifier, CSV or Parquet. `data` is `dataset/{id}` or
+        `generation/{id}`; `said` are `classifier`, `scoring` and `leakage`.
+        """
+        fields = {"name": name, "split": split, **said}
+        with ExitStack() as opened:
+            files = {
+                field: (path.name, opened.enter_context(path.open("rb")))
+                for field, path in (("file", file), ("reference", reference))
+                if path is not None
+            }
+            answer = self._ask(
+                "POST",
+                "/evaluations",
+                data=fields if data is None else fields | {"data": data},
+                files=files,
+                headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+                timeout=UPLOAD_TIMEOUT,
+            )
+        return EvaluationView.model_validate_json(answer.content)
+
+    def list_evaluations(self) -> Iterator[EvaluationView]:
+        return self._all(EvaluationView, "/evaluations")
+
+    def get_evaluation(self, evaluation: UUID) -> EvaluationView:
+        return self._get(EvaluationView, f"/evaluations/{evaluation}")
+
+    def evaluation_events(self, evaluation: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/evaluations/{evaluation}/events")
+
+    def evaluation_deletion(self, evaluation: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/evaluations/{evaluation}/deletion")
+
+    def delete_evaluation(self, evaluation: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/evaluations/{evaluation}", derived=derived)
 
     def shift(self, query: ShiftQuery) -> Shift:
         """How two datasets or cohorts differ."""
