@@ -12,8 +12,8 @@ from api_schemas.findings import Finding
 from api_schemas.shifts import ComparedSet, DataWord
 
 
-class EvaluationRequest(Wire):
-    """The text fields of the form that brings predictions, and the digests of its files.
+class EvaluationPost(Wire):
+    """The text fields of the form that brings predictions.
 
     With `data` the predictions are of all images of a split of a dataset or cohort, which says
     patients, truth and groups. `classifier` and `scoring` say whose scores they are, `leakage` in
@@ -26,6 +26,11 @@ class EvaluationRequest(Wire):
     classifier: UUID | None = None
     scoring: UUID | None = None
     leakage: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
+
+
+class EvaluationRequest(EvaluationPost):
+    """The form with the digests of its files."""
+
     sha256: Digest
     reference_sha256: Digest | None = None
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID
 
-from api_schemas.base import DeletionView, EvaluationSplit, JobEvent
+from api_schemas.base import DeletionView, JobEvent
 from api_schemas.client.connection import UPLOAD_TIMEOUT, Connection
 from api_schemas.evaluation import (
     Comparison,
@@ -15,7 +15,7 @@ from api_schemas.evaluation import (
     PredictionsView,
     ResultRow,
 )
-from api_schemas.evaluations import EvaluationView
+from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.exports import ExportRequest, ExportView
 from api_schemas.overlaps import OverlapRequest, OverlapView
 from api_schemas.qualities import QualityRequest, QualityView
@@ -59,30 +59,23 @@ class Evaluation(Connection):
 
     def post_evaluation(
         self,
-        name: str,
+        request: EvaluationPost,
         file: Path,
         *,
         reference: Path | None = None,
-        data: str | None = None,
-        split: EvaluationSplit = "all",
         idempotency_key: str | None = None,
-        **said: str,
     ) -> EvaluationView:
-        """Send predictions of any classifier, CSV or Parquet. `data` is `dataset/{id}` or
-        `generation/{id}`; `said` are `classifier`, `scoring` and `leakage`.
-        """
-        fields = {"name": name, "split": split, **said}
+        """Send predictions of any classifier, CSV or Parquet."""
+        paths = {"file": file} if reference is None else {"file": file, "reference": reference}
         with ExitStack() as opened:
-            files = {
-                field: (path.name, opened.enter_context(path.open("rb")))
-                for field, path in (("file", file), ("reference", reference))
-                if path is not None
-            }
             answer = self._ask(
                 "POST",
                 "/evaluations",
-                data=fields if data is None else fields | {"data": data},
-                files=files,
+                data=request.model_dump(mode="json", exclude_none=True),
+                files={
+                    field: (path.name, opened.enter_context(path.open("rb")))
+                    for field, path in paths.items()
+                },
                 headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
                 timeout=UPLOAD_TIMEOUT,
             )
