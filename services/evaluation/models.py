@@ -299,3 +299,18 @@ class Export(Ordered, Base):
     digest: Mapped[str]
     licence: Mapped[dict[str, Any]]
     images: Mapped[int]
+
+
+class Judgement(Ordered, Base):
+    """Predictions that somebody sent to be evaluated on their own, and what came out.
+
+    `files` are their objects by what they are; `compared` is the data they are of.
+    """
+
+    __tablename__ = "judgements"
+    __table_args__ = (Index("judgements_of_project", "project", "id"),)
+
+    name: Mapped[str]
+    files: Mapped[dict[str, Any]]
+    compared: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]

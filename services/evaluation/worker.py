@@ -5,11 +5,13 @@ from services.evaluation.reports.page import render
 from services.evaluation.service import (
     EVALUATE,
     EXPORT,
+    JUDGE,
     KEPT,
     OVERLAP,
     QUALITY,
     QUEUE,
     FindOverlap,
+    Judge,
     MeasureQuality,
     Stock,
     Verify,
@@ -36,6 +38,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         OVERLAP: FindOverlap(stock),
         QUALITY: MeasureQuality(stock),
         EXPORT: Verify(adapters.db, stock),
+        JUDGE: Judge(adapters.db, adapters.store),
         DELETE: Delete(adapters.store, KEPT),
     }
 

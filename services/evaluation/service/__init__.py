@@ -3,9 +3,10 @@ and what looks at any two sets of images or takes one out.
 """
 
 from services.evaluation.service.answers import Answers
+from services.evaluation.service.evaluations import JUDGE, Evaluations, Judge
 from services.evaluation.service.exports import Exports, Verify
 from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
-from services.evaluation.service.keeping import EXPORT, KEPT, NAMED, OVERLAP, QUALITY
+from services.evaluation.service.keeping import EVALUATION, EXPORT, KEPT, NAMED, OVERLAP, QUALITY
 from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
 from services.evaluation.service.qualities import Qualities
@@ -14,16 +15,20 @@ from services.evaluation.service.stock import Stock
 
 __all__ = [
     "EVALUATE",
+    "EVALUATION",
     "EXPORT",
+    "JUDGE",
     "KEPT",
     "NAMED",
     "OVERLAP",
     "QUALITY",
     "QUEUE",
     "Answers",
+    "Evaluations",
     "Exports",
     "FindOverlap",
     "Intake",
+    "Judge",
     "MeasureQuality",
     "Overlaps",
     "Qualities",

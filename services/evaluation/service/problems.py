@@ -7,6 +7,10 @@ class PlanUnknown(NotFound):
     pass
 
 
+class EvaluationUnknown(NotFound):
+    pass
+
+
 class ReportUnknown(NotFound):
     pass
 

@@ -1,0 +1,6 @@
+"""Routes of evaluation: parse, call, return."""
+
+from services.evaluation.api.desk import DataDesk, routes
+from services.evaluation.api.evaluations import evaluation_routes
+
+__all__ = ["DataDesk", "evaluation_routes", "routes"]
