@@ -8,7 +8,9 @@ from uuid import UUID
 from api_schemas.base import DeletionView, JobEvent
 from api_schemas.client.connection import UPLOAD_TIMEOUT, Connection
 from api_schemas.evaluation import (
+    Answer,
     Comparison,
+    MetricRow,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -44,12 +46,27 @@ class Evaluation(Connection):
         return PredictionsView.model_validate_json(answer.content)
 
     def results(self, experiment: UUID, **filters: str) -> Iterator[ResultRow]:
-        """Rows of `/results`; `filters` are `arm`, `test` and `label`."""
+        """Rows of `/results`; `filters` are `arm`, `test`, `label` and `group`.
+
+        Without a group they are over all images, with `group="any"` of every group.
+        """
         return self._all(ResultRow, "/results", experiment=experiment, **filters)
 
     def results_csv(self, experiment: UUID) -> str:
         query = {"experiment": str(experiment), "format": "csv"}
         return self._ask("GET", "/results", params=query).text
+
+    def metrics(self, experiment: UUID, **filters: str) -> Iterator[MetricRow]:
+        """Rows of `/metrics`; `filters` are those of `results`, and `metric`."""
+        return self._all(MetricRow, "/metrics", experiment=experiment, **filters)
+
+    def metrics_csv(self, experiment: UUID, **filters: str) -> str:
+        query = {"experiment": str(experiment), "format": "csv", **filters}
+        return self._ask("GET", "/metrics", params=query).text
+
+    def answers(self, experiment: UUID) -> Iterator[Answer]:
+        """The further registered questions, answered."""
+        return self._all(Answer, "/answers", experiment=experiment)
 
     def comparisons(self, experiment: UUID) -> Iterator[Comparison]:
         return self._all(Comparison, "/comparisons", experiment=experiment)

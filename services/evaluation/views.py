@@ -1,7 +1,15 @@
 """Rows of evaluation as wire types."""
 
 from api_schemas.base import JobState, JobView
-from api_schemas.evaluation import Comparison, PlanPost, PlanView, PredictionsView, ResultRow
+from api_schemas.evaluation import (
+    Answer,
+    Comparison,
+    MetricRow,
+    PlanPost,
+    PlanView,
+    PredictionsView,
+    ResultRow,
+)
 from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.exports import ExportFile, ExportRequest, ExportView
 from api_schemas.features import FeaturesRequest, FeaturesView
@@ -33,6 +41,14 @@ def predictions_view(row: models.Prediction) -> PredictionsView:
 
 def result_row(row: models.Result) -> ResultRow:
     return ResultRow.model_validate({name: getattr(row, name) for name in ResultRow.model_fields})
+
+
+def metric_row(row: models.Metric) -> MetricRow:
+    return MetricRow.model_validate({name: getattr(row, name) for name in MetricRow.model_fields})
+
+
+def answer(row: models.Answer) -> Answer:
+    return Answer.model_validate({name: getattr(row, name) for name in Answer.model_fields})
 
 
 def comparison(row: models.Comparison) -> Comparison:

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "evaluation_0005"
-down_revision = "evaluation_0003"
+down_revision = "evaluation_0004"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """Routes of studies, and of what looks at sets of images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -9,7 +9,10 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 
 from api_schemas.base import Page
 from api_schemas.evaluation import (
+    Answer,
     Comparison,
+    Metric,
+    MetricRow,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -110,11 +113,40 @@ def _outgoing(router: APIRouter, answers: Answers) -> None:
     ) -> Any:
         """Every test set, arm and label: AUROC, intervals, differences to the reference.
 
+        Over all images; of one group with its name as `group`, of every group with `group=any`.
         CSV (`format=csv`, or `Accept: text/csv`) holds all lines at once and the same numbers.
         """
-        if form == "csv" or (form is None and accept.split(",")[0].strip().startswith(CSV)):
+        if _as_csv(form, accept):
             return PlainTextResponse(answers.results_csv(caller, wanted), media_type=CSV)
         return answers.results(caller, wanted, cursor, limit)
+
+    @router.get("/metrics", response_model=Page[MetricRow], responses=_of(CSV))
+    def list_metrics(
+        wanted: Annotated[Wanted, Depends(_wanted_metrics)],
+        caller: Reader,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
+        form: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
+        accept: Annotated[str, Header(include_in_schema=False)] = "",
+    ) -> Any:
+        """What else than AUROC was measured: precision, rates at operating points, calibration;
+        and, of groups, underdiagnosis and the gaps between them.
+
+        Over all images; of one group with its name as `group`, of every group with `group=any`.
+        """
+        if _as_csv(form, accept):
+            return PlainTextResponse(answers.metrics_csv(caller, wanted), media_type=CSV)
+        return answers.metrics(caller, wanted, cursor, limit)
+
+    @router.get("/answers")
+    def list_answers(
+        caller: Reader,
+        experiment: UUID | None = None,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
+    ) -> Page[Answer]:
+        """The further registered questions on every test set, and their answers."""
+        return answers.answers(caller, experiment, cursor, limit)
 
     @router.get("/comparisons")
     def list_comparisons(
@@ -250,8 +282,20 @@ def _wanted(
     test: str | None = None,
     arm: str | None = None,
     label: str | None = None,
+    group: str | None = None,
 ) -> Wanted:
-    return Wanted(experiment, test, arm, label)
+    return Wanted(experiment, test, arm, label, group)
+
+
+def _wanted_metrics(
+    wanted: Annotated[Wanted, Depends(_wanted)], metric: Metric | None = None
+) -> Wanted:
+    return replace(wanted, metric=metric)
+
+
+def _as_csv(form: str | None, accept: str) -> bool:
+    preferred = accept.split(",", maxsplit=1)[0].strip()
+    return form == "csv" or (form is None and preferred.startswith(CSV))
 
 
 def _of(media_type: str) -> dict[int | str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.evaluation import Comparison, PlanPost, ResultRow
+from api_schemas.evaluation import Answer, Comparison, MetricRow, PlanPost, ResultRow
 from api_schemas.screening import Screening
 from api_schemas.terms import UNSTATED, Licence
 from services.evaluation.statistics.analysis import Trend
@@ -67,7 +67,7 @@ class PredictionFacts:
 @dataclass(frozen=True, eq=False)
 class Report:
     """Everything the page says. `contact` is a sentence where there are no images to show,
-    `licence` the strictest of all data.
+    `licence` the strictest of all data. `rows` are over all images, `groups` inside groups.
     """
 
     plan: PlanPost
@@ -85,3 +85,6 @@ class Report:
     predictions: Sequence[PredictionFacts]
     contact: Contact | str
     licence: Licence = UNSTATED
+    groups: Sequence[ResultRow] = ()
+    metrics: Sequence[MetricRow] = ()
+    answers: Sequence[Answer] = ()

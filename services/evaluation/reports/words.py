@@ -6,8 +6,8 @@ from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
 from api_schemas.screening import Screening
 from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Report
-from services.evaluation.statistics.analysis import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
 from services.evaluation.statistics.inference import FEWEST_FOR_P
+from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
@@ -32,10 +32,13 @@ FLAGS: dict[Flag, str] = {
     ),
     "few_patients": f"fewer than {FEWEST_FOR_P} patients in the rarer class of a label",
     "few_seeds": f"fewer than {FEW_SEEDS} training seeds",
+    "no_variation": "nothing varies: constant scores, or two arms that rank alike",
+    "not_probabilities": "scores outside 0 to 1 are no probabilities",
     "not_estimable": "a label has only one class on this test set",
     "exact": "every pair was ranked the same way; the limit is exact and one-sided",
-    "exploratory": "not the registered question; not corrected for the number of comparisons",
+    "exploratory": "not a registered question",
     "primary": "the registered question",
+    "registered": "a further registered question",
     "leakage_waived": "a guard against leakage was waived",
     "phantom": "drawn phantoms, not patients",
 }

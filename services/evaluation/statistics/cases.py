@@ -15,6 +15,15 @@ UNKNOWN = -1
 """The truth of an image whose label is missing or uncertain."""
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What a number rests on; a mean over labels has no positives of its own."""
+
+    images: int
+    positives: int | None
+    patients: int
+
+
 @dataclass(frozen=True, eq=False)
 class LabelCases:
     """The images of one label whose truth is known.
@@ -96,6 +105,16 @@ class Cases:
         return min(
             _distinct(self.patient[(self.truth == value).any(axis=1)], self.G) for value in (0, 1)
         )
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Of the images with any label known."""
+        rows = (self.truth != UNKNOWN).any(axis=1)
+        return Counts(int(np.count_nonzero(rows)), None, _distinct(self.patient[rows], self.G))
+
+    def counts_of(self, label: str) -> Counts:
+        cases = self.by_label[self.labels.index(label)]
+        return Counts(len(cases.rows), cases.n1, cases.patients)
 
     def _label(self, column: int) -> LabelCases:
         truth = self.truth[:, column]

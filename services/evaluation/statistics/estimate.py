@@ -1,5 +1,6 @@
 """An estimate with its influence per patient, and the linear algebra of such estimates."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,16 @@ class Estimate:
         """V = sum Phi^2 + s^2 / R; None if one patient holds a whole class, or nothing varies."""
         V = self.V_patients + self.V_seeds
         return V if self.fewest > 1 and V > ROUNDING else None
+
+    @property
+    def test_sd(self) -> float:
+        """What another test set would bring: sqrt(sum Phi^2)."""
+        return math.sqrt(self.V_patients)
+
+    @property
+    def seed_sd(self) -> float | None:
+        """What another training seed would bring: s; unknown with one."""
+        return float(self.values.std(ddof=1)) if self.R > 1 else None
 
     @property
     def nu(self) -> float | None:

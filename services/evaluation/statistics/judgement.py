@@ -10,7 +10,6 @@ import numpy as np
 
 from api_schemas.evaluation import MACRO, Flag
 from api_schemas.evaluations import EvaluatedRow
-from services.evaluation.statistics.analysis import FEW_DEGREES_OF_FREEDOM
 from services.evaluation.statistics.cases import UNKNOWN, Bools, Cases, Floats
 from services.evaluation.statistics.estimate import Estimate
 from services.evaluation.statistics.inference import (
@@ -20,6 +19,7 @@ from services.evaluation.statistics.inference import (
     difference_inference,
 )
 from services.evaluation.statistics.influence import label_aurocs, macro
+from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM
 from services.evaluation.statistics.predictions import Names, Predictions
 
 

@@ -19,7 +19,7 @@ from services.evaluation.statistics.analysis import (
     trends,
 )
 from services.evaluation.statistics.cases import UNKNOWN, Cases
-from services.evaluation.statistics.inference import difference_inference
+from services.evaluation.statistics.inference import difference_inference, holm
 
 EXPERIMENT = UUID(int=1)
 EFFECT = {"real": 0.9, "real_equal_steps": 1.0, "real+100%": 1.3, "real+300%": 1.7, "shuffled": 0.1}
@@ -91,7 +91,8 @@ def test_a_row_holds_the_paired_difference_to_the_reference() -> None:
         said.p,
         said.nu,
     )
-    assert row.p_holm is None
+    labels = [row_of(result_rows(plan_, of), "real+100%", name).p for name in cases.labels]
+    assert row.p_holm == pytest.approx(holm(labels)[0])
     assert row.flags == ["exploratory"]
     assert (row.seeds, row.patients, row.images) == (5, cases.G, len(cases.patient))
     assert row.positives == np.count_nonzero(cases.truth[:, 0])
