@@ -23,6 +23,8 @@ from services.training.service.keeping import KEPT, tidy
 from services.training.service.materials import Materials
 from services.training.service.pretrained import PretrainedFiles
 from services.training.service.runs import RunExperiment
+from services.training.service.scoring import ScoreData
+from services.training.service.scorings import SCORE
 from services.training.settings import TrainingSettings
 
 GIB = 2**30
@@ -47,21 +49,30 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         compile=own.compile,
     )
     pretrained = PretrainedFiles(settings.roots, settings.scratch / "pretrained")
+    materials = Materials(catalogue, adapters.store, sources, pretrained)
+    evaluation = RemoteEvaluation(Remote(settings.evaluation_url, secret))
     run = RunExperiment(
         adapters.db,
         adapters.store,
         engine,
         catalogue,
-        Materials(catalogue, adapters.store, sources, pretrained),
-        RemoteEvaluation(Remote(settings.evaluation_url, secret)),
+        materials,
+        evaluation,
         scratch=folders,
         stretch_s=own.stretch_s,
+    )
+    score = ScoreData(
+        adapters.db, adapters.store, engine, catalogue, materials, evaluation, scratch=folders
     )
 
     def tidied() -> None:
         tidy(adapters.db, sources)
 
-    return {KIND: tidying(tidied, run), DELETE: Delete(adapters.store, KEPT, tidied)}
+    return {
+        KIND: tidying(tidied, run),
+        SCORE: tidying(tidied, score),
+        DELETE: Delete(adapters.store, KEPT, tidied),
+    }
 
 
 def clear_leftovers(folders: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """The services that training needs, as it sees them; in process or over HTTP, all the same."""
 
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -7,6 +8,7 @@ import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
 from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 
@@ -33,3 +35,9 @@ class Evaluation(Protocol):
     def accept(
         self, caller: Caller, what: PredictionsPost, content: bytes, /
     ) -> PredictionsView: ...
+
+
+class Verdict(Protocol):
+    def evaluate(self, caller: Caller, post: EvaluationPost, file: Path, /) -> EvaluationView:
+        """Have predictions evaluated; those of the same scoring again get the first answer."""
+        ...
