@@ -16,6 +16,7 @@ from services.kit.remote import Remote
 from services.kit.worker import slice_worker
 from services.training.classifier.cache import PART, SourceCache
 from services.training.classifier.engine import ClassifierEngine
+from services.training.classifier.stretches import Kernels
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import KIND, QUEUE, SERVICE
@@ -28,7 +29,7 @@ from services.training.service.scorings import SCORE
 from services.training.settings import TrainingSettings
 
 GIB = 2**30
-PACKAGES = ("torch", "transformers", "numpy")
+PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 LEFTOVER_S = 24 * 3600.0
 
 
@@ -45,8 +46,8 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     engine = ClassifierEngine(
         _device(settings.device),
         own.threads,
-        channels_last=own.channels_last,
-        compile=own.compile,
+        kernels=Kernels(own.channels_last, own.compile),
+        processes=own.processes,
     )
     pretrained = PretrainedFiles(settings.roots, settings.scratch / "pretrained")
     materials = Materials(catalogue, adapters.store, sources, pretrained)

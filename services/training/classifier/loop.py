@@ -20,6 +20,7 @@ from services.training.classifier.lion import Lion
 from services.training.classifier.mixing import mix
 from services.training.classifier.network import Network, make_network, predict, standardise
 from services.training.classifier.objective import masked_bce, mixed_bce
+from services.training.classifier.peers import Alone, Peers, share
 from services.training.classifier.presets import Preset, Recipe
 from services.training.ports.engine import (
     UNKNOWN,
@@ -115,12 +116,23 @@ class Run:
     Each step draws its batch, its augmentation and its mixing from (seed, step), so the state is
     weights, moments and scalars: restoring them continues the run exactly (on a CPU, with the
     same number of threads, byte for byte).
+
+    Of several `peers` each has the same state and prepares the whole batch, then takes its own
+    images through the network: a step is the same whoever shares it.
     """
 
     def __init__(
-        self, spec: RunSpec, preset: Preset, device: torch.device, *, channels_last: bool = False
+        self,
+        spec: RunSpec,
+        preset: Preset,
+        device: torch.device,
+        *,
+        channels_last: bool = False,
+        peers: Peers | None = None,
     ) -> None:
         self.spec, self.recipe, self.device = spec, preset.recipe, device
+        self.peers = peers or Alone()
+        self._mine = slice(self.peers.rank, None, self.peers.world)
         self.shape = preset.shape(spec.size_px)
         layout = torch.channels_last if channels_last else torch.preserve_format
 
@@ -195,13 +207,14 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
-        found = predict(self.network, images, spec.precision)
-        loss = mixed_bce(found, targets, mixed, recipe.smoothing, self._positive)
+        found = predict(self.network, images[self._mine], spec.precision)
+        loss = mixed_bce(found, targets, mixed, recipe.smoothing, self._positive, self._mine)
         loss.backward()
+        share(self.peers, self._weights)
         nn.utils.clip_grad_norm_(self._weights, CLIP_NORM)
         self.optimiser.step()
         average.move(self._average, self._weights, average.decay_at(step, recipe.ema))
-        return loss.item()
+        return self.peers.total(loss.detach()).item()
 
     def _stage_of(self, step: int) -> tuple[int, int]:
         first = 0
@@ -214,13 +227,7 @@ class Run:
 
     def _validate(self) -> None:
         tally, spec, held = self.tally, self.spec, self.spec.validation
-        found = logits(
-            self.averaged,
-            lambda at: held.images[held.rows[at]],
-            len(held.rows),
-            self.device,
-            spec.precision,
-        )
+        found = self._validation_logits()
         point = CurvePoint(
             step=tally.step,
             loss=tally.loss_sum / tally.loss_count,
@@ -232,6 +239,21 @@ class Run:
         tally.curve.append(point)
         tally.loss_sum, tally.loss_count, tally.seconds = 0.0, 0, 0.0
         self._judge(point)
+
+    def _validation_logits(self) -> Tensor:
+        """Of all images, (n, L), each by one of the peers."""
+        held = self.spec.validation
+        rows = held.rows[self._mine]
+        own = logits(
+            self.averaged,
+            lambda at: held.images[rows[at]],
+            len(rows),
+            self.device,
+            self.spec.precision,
+        )
+        whole = own.new_zeros(len(held.rows), own.shape[1])
+        whole[self._mine] = own
+        return self.peers.total(whole.to(self.device)).cpu()
 
     def _validation_loss(self, found: Tensor) -> float | None:
         """The training loss, without smoothing; null where nothing is known."""

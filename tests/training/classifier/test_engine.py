@@ -15,6 +15,7 @@ from services.training.classifier.auroc import macro_auroc
 from services.training.classifier.engine import ClassifierEngine
 from services.training.classifier.network import Shape
 from services.training.classifier.presets import PRESETS
+from services.training.classifier.stretches import Kernels
 from services.training.ports.engine import (
     UNKNOWN,
     CheckpointMismatchError,
@@ -247,7 +248,9 @@ def test_what_it_begins_with_is_read_once_and_recorded(small, tmp_path) -> None:
 
 
 def test_channels_last_is_the_same_training(small, tmp_path) -> None:
-    innermost = ClassifierEngine("cpu", threads=1, channels_last=True, presets=small._presets)
+    innermost = ClassifierEngine(
+        "cpu", threads=1, kernels=Kernels(channels_last=True), presets=small._presets
+    )
     spec = paper_spec(6, precision="float32", learning_rate=1e-4)
     usual = train(small, spec, tmp_path / "usual")
     other = train(innermost, spec, tmp_path / "other")
