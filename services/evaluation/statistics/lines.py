@@ -77,8 +77,8 @@ def line_of(
         against,
         counts,
         A and A.fewest,
-        A and _level(quantity, A),
-        D and difference_inference(D, _reach(quantity)),
+        A and level_inference(quantity.metric, A),
+        D and difference_inference(D, _reach(quantity.metric)),
         probabilities,
     )
 
@@ -117,14 +117,15 @@ def lines_of(
     return lines
 
 
-def _level(quantity: Quantity, A: Estimate) -> Inference:
-    if quantity.metric in COEFFICIENTS or quantity.metric.endswith("_gap"):
-        return difference_inference(A, _reach(quantity))
-    return logit_inference(A) if quantity.metric in STEPPED else auroc_inference(A)
+def level_inference(metric: str, A: Estimate) -> Inference:
+    """The interval of a value on the scale that its metric has."""
+    if metric in COEFFICIENTS or metric.endswith("_gap"):
+        return difference_inference(A, _reach(metric))
+    return logit_inference(A) if metric in STEPPED else auroc_inference(A)
 
 
-def _reach(quantity: Quantity) -> float:
-    return math.inf if quantity.metric in COEFFICIENTS else 1.0
+def _reach(metric: str) -> float:
+    return math.inf if metric in COEFFICIENTS else 1.0
 
 
 def holm_within(
