@@ -19,6 +19,7 @@ from api_schemas.evaluation import (
 )
 from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.exports import ExportRequest, ExportView
+from api_schemas.features import FeaturesPost, FeaturesView
 from api_schemas.overlaps import OverlapRequest, OverlapView
 from api_schemas.qualities import QualityRequest, QualityView
 from api_schemas.shifts import Shift, ShiftQuery
@@ -74,6 +75,14 @@ class Evaluation(Connection):
         """The experiment's report as one HTML page."""
         return self._ask("GET", f"/reports/{experiment}").text
 
+    def report_csv(self, experiment: UUID) -> str:
+        """Its table: a row for each arm on each test set."""
+        return self._ask("GET", f"/reports/{experiment}/table.csv").text
+
+    def report_tex(self, experiment: UUID) -> str:
+        """The same as LaTeX."""
+        return self._ask("GET", f"/reports/{experiment}/table.tex").text
+
     def post_evaluation(
         self,
         request: EvaluationPost,
@@ -112,6 +121,33 @@ class Evaluation(Connection):
 
     def delete_evaluation(self, evaluation: UUID, *, derived: bool = False) -> DeletionView:
         return self._delete(f"/evaluations/{evaluation}", derived=derived)
+
+    def post_features(
+        self, request: FeaturesPost, file: Path, *, idempotency_key: str | None = None
+    ) -> FeaturesView:
+        """Give features of images, Parquet or npz."""
+        with file.open("rb") as content:
+            answer = self._ask(
+                "POST",
+                "/features",
+                data=request.model_dump(mode="json"),
+                files={"file": (file.name, content)},
+                headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+                timeout=UPLOAD_TIMEOUT,
+            )
+        return FeaturesView.model_validate_json(answer.content)
+
+    def list_features(self) -> Iterator[FeaturesView]:
+        return self._all(FeaturesView, "/features")
+
+    def get_features(self, table: UUID) -> FeaturesView:
+        return self._get(FeaturesView, f"/features/{table}")
+
+    def features_deletion(self, table: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/features/{table}/deletion")
+
+    def delete_features(self, table: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/features/{table}", derived=derived)
 
     def shift(self, query: ShiftQuery) -> Shift:
         """How two datasets or cohorts differ."""

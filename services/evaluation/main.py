@@ -5,15 +5,18 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from services.evaluation.api import DataDesk, evaluation_routes, routes
+from services.evaluation.api import DataDesk, evaluation_routes, feature_routes, routes
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service import (
     EVALUATION,
+    FEATURES,
     NAMED,
     Answers,
     Evaluations,
     Exports,
+    FeatureTables,
+    GivenTables,
     Intake,
     Overlaps,
     Qualities,
@@ -41,14 +44,16 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
     sources = Sources(adapters.store, datasets, generations)
     answers = Answers(adapters.db, adapters.store, sources)
     stock = Stock(adapters.store, datasets, generations)
+    given = GivenTables(adapters.db, adapters.store)
     data = DataDesk(
         Shifts(stock),
         Overlaps(adapters.db, adapters.jobs, stock),
-        Qualities(adapters.db, adapters.jobs, stock, generations),
+        Qualities(adapters.db, adapters.jobs, stock, generations, given),
         Exports(adapters.db, adapters.jobs, stock),
     )
     router = routes(intake, answers, data)
     router.include_router(_evaluations(adapters, stock))
+    router.include_router(_features(adapters, stock))
     return Part(router, intake)
 
 
@@ -58,6 +63,12 @@ def _evaluations(adapters: Adapters, stock: Stock) -> APIRouter:
     evaluations = Evaluations(db, jobs, adapters.store, stock, Pseudonyms(key))
     deletions = Deletions(db, jobs, EVALUATION)
     return evaluation_routes(evaluations, deletions, db, jobs, adapters.settings.scratch)
+
+
+def _features(adapters: Adapters, stock: Stock) -> APIRouter:
+    tables = FeatureTables(adapters.db, adapters.store, stock)
+    deletions = Deletions(adapters.db, adapters.jobs, FEATURES)
+    return feature_routes(tables, deletions, adapters.settings.scratch)
 
 
 def named(_: Adapters) -> Mapping[str, Named]:

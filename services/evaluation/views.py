@@ -12,6 +12,7 @@ from api_schemas.evaluation import (
 )
 from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.exports import ExportFile, ExportRequest, ExportView
+from api_schemas.features import FeaturesRequest, FeaturesView
 from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView
 from api_schemas.qualities import Quality, QualityRequest, QualityView
 from api_schemas.terms import Licence
@@ -101,4 +102,15 @@ def evaluation_view(row: models.Judgement, job: JobView) -> EvaluationView:
         created_at=row.created_at,
         job=job,
         result=None if row.result is None else Evaluated.model_validate(row.result),
+    )
+
+
+def features_view(row: models.FeatureTable) -> FeaturesView:
+    return FeaturesView(
+        id=row.id,
+        request=FeaturesRequest.model_validate(row.request),
+        manifest=row.manifest,
+        images=row.images,
+        dimension=row.dimension,
+        created_at=row.created_at,
     )

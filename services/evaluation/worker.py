@@ -11,6 +11,7 @@ from services.evaluation.service import (
     QUALITY,
     QUEUE,
     FindOverlap,
+    GivenTables,
     Judge,
     MeasureQuality,
     Stock,
@@ -36,7 +37,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     return {
         EVALUATE: Evaluate(adapters.db, adapters.store, sources, render),
         OVERLAP: FindOverlap(stock),
-        QUALITY: MeasureQuality(stock),
+        QUALITY: MeasureQuality(stock, GivenTables(adapters.db, adapters.store)),
         EXPORT: Verify(adapters.db, stock),
         JUDGE: Judge(adapters.db, adapters.store),
         DELETE: Delete(adapters.store, KEPT),

@@ -28,6 +28,7 @@ from services.training.main import compose
 from services.training.service.catalogue import Catalogue
 from services.training.service.keeping import KEPT, NAMED, tidy
 from services.training.service.materials import Materials
+from services.training.service.pretrained import PretrainedFiles
 from services.training.service.scoring import ScoreData
 from services.training.service.scorings import SCORE
 from tests.training.conftest import HELD, SIZE_PX, image_table
@@ -94,7 +95,7 @@ def score(adapters, shelf, verdict, work, engine, packed, tmp_path):
             adapters.store,
             engine,
             catalogue,
-            Materials(catalogue, adapters.store, packed),
+            Materials(catalogue, adapters.store, packed, PretrainedFiles([], tmp_path)),
             verdict,
             scratch=tmp_path / "training",
         )

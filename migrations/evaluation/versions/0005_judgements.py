@@ -1,4 +1,4 @@
-"""Predictions of any classifier, evaluated on their own."""
+"""Predictions of any classifier, evaluated on their own; features of a lab's own extractor."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,14 +12,14 @@ depends_on = None
 SCHEMA = "evaluation"
 
 
-def _of_a_job() -> list[sa.Column]:
-    """What every piece of asked work says: whose it is, its job, what was asked, and when."""
+def _of_anything() -> list[sa.Column]:
+    """Whose it is, what was asked, and when."""
     created = sa.Column(
         "created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
     )
     return [
         sa.Column("id", sa.Uuid(), primary_key=True),
-        *[sa.Column(n, sa.Uuid(), nullable=False) for n in ("project", "owner", "job")],
+        *[sa.Column(n, sa.Uuid(), nullable=False) for n in ("project", "owner")],
         sa.Column("request", JSONB(), nullable=False),
         created,
     ]
@@ -28,7 +28,8 @@ def _of_a_job() -> list[sa.Column]:
 def upgrade() -> None:
     op.create_table(
         "judgements",
-        *_of_a_job(),
+        *_of_anything(),
+        sa.Column("job", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("files", JSONB(), nullable=False),
         sa.Column("compared", JSONB(), nullable=True),
@@ -36,7 +37,17 @@ def upgrade() -> None:
         schema=SCHEMA,
     )
     op.create_index("judgements_of_project", "judgements", ["project", "id"], schema=SCHEMA)
+    op.create_table(
+        "features",
+        *_of_anything(),
+        sa.Column("manifest", sa.String(), nullable=False),
+        *[sa.Column(n, sa.BigInteger(), nullable=False) for n in ("images", "dimension")],
+        *[sa.Column(n, sa.String(), nullable=False) for n in ("key", "sha256")],
+        schema=SCHEMA,
+    )
+    op.create_index("features_of_project", "features", ["project", "id"], schema=SCHEMA)
 
 
 def downgrade() -> None:
+    op.drop_table("features", schema=SCHEMA)
     op.drop_table("judgements", schema=SCHEMA)

@@ -63,10 +63,10 @@ class _Layout:
 def read_scores(path: Path) -> Sheet:
     """Raises `Faulty` for whatever cannot be the predictions of one classifier."""
     table = read_table(path)
-    sample = _one_of(table, SAMPLE)
+    sample = one_of(table, SAMPLE)
     if sample is None:
         raise Faulty("No column names the image", accepted=list(SAMPLE))
-    patient = _one_of(table, PATIENT)
+    patient = one_of(table, PATIENT)
     layout = (_long if "label" in table.names else _wide)(table, sample, patient)
     patients = None if patient is None else _of_images(table, layout, patient, required=True)
     names = [name for name in table.names if name.startswith(GROUP)]
@@ -88,7 +88,7 @@ def read_scores(path: Path) -> Sheet:
     )
 
 
-def _one_of(table: Table, names: Sequence[str]) -> str | None:
+def one_of(table: Table, names: Sequence[str]) -> str | None:
     found = [name for name in names if name in table.names]
     if len(found) > 1:
         raise Faulty("Two columns say the same", column=found[1], accepted=[found[0]])

@@ -5,8 +5,17 @@ and what looks at any two sets of images or takes one out.
 from services.evaluation.service.answers import Answers
 from services.evaluation.service.evaluations import JUDGE, Evaluations, Judge
 from services.evaluation.service.exports import Exports, Verify
+from services.evaluation.service.features import FeatureTables, GivenTables
 from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
-from services.evaluation.service.keeping import EVALUATION, EXPORT, KEPT, NAMED, OVERLAP, QUALITY
+from services.evaluation.service.keeping import (
+    EVALUATION,
+    EXPORT,
+    FEATURES,
+    KEPT,
+    NAMED,
+    OVERLAP,
+    QUALITY,
+)
 from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
 from services.evaluation.service.qualities import Qualities
@@ -17,6 +26,7 @@ __all__ = [
     "EVALUATE",
     "EVALUATION",
     "EXPORT",
+    "FEATURES",
     "JUDGE",
     "KEPT",
     "NAMED",
@@ -26,7 +36,9 @@ __all__ = [
     "Answers",
     "Evaluations",
     "Exports",
+    "FeatureTables",
     "FindOverlap",
+    "GivenTables",
     "Intake",
     "Judge",
     "MeasureQuality",

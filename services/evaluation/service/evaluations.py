@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api_schemas.base import DataRef, DatasetRef, DataSplit, GenerationRef, Page
+from api_schemas.base import DataSplit, Page
 from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.manifest import content_digest, to_parquet
 from api_schemas.shifts import ComparedSet
@@ -31,7 +31,7 @@ from services.evaluation.service.problems import (
     PredictionsDamaged,
     PredictionsUnusable,
 )
-from services.evaluation.service.stock import Stock, ids
+from services.evaluation.service.stock import Stock, ids, ref_of
 from services.evaluation.service.tables import restore
 from services.evaluation.statistics.analysis import METHOD
 from services.evaluation.statistics.judgement import judge
@@ -275,21 +275,18 @@ class Judge:
 
 
 def data_of(request: EvaluationRequest) -> DataSplit | None:
+    """What the predictions are of, where their sender said it."""
     if request.data is None:
         return None
-    kind, _, made = request.data.partition("/")
-    ref: DataRef = (
-        DatasetRef(dataset=UUID(made))
-        if kind == "dataset"
-        else GenerationRef(generation=UUID(made))
-    )
-    return DataSplit(data=ref, split=request.split)
+    return DataSplit(data=ref_of(request.data), split=request.split)
 
 
-def find(session: Session, caller: Caller, evaluation: UUID) -> models.Judgement:
+def find(
+    session: Session, caller: Caller, evaluation: UUID, field: str | None = None
+) -> models.Judgement:
     """Raises `EvaluationUnknown` (404)."""
     mine = select(models.Judgement).filter_by(id=evaluation, project=caller.project)
     row = session.scalars(mine.where(lineage.visible(models.Judgement.id))).one_or_none()
     if row is None:
-        raise EvaluationUnknown("There is no such evaluation here")
+        raise EvaluationUnknown("There is no such evaluation here", field=field)
     return row
