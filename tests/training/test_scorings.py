@@ -28,6 +28,7 @@ from services.training.main import compose
 from services.training.service.catalogue import Catalogue
 from services.training.service.keeping import KEPT, NAMED, tidy
 from services.training.service.materials import Materials
+from services.training.service.pretrained import PretrainedFiles
 from services.training.service.scoring import ScoreData
 from services.training.service.scorings import SCORE
 from tests.training.conftest import HELD, SIZE_PX, image_table
@@ -69,16 +70,6 @@ def verdict(adapters, shelf) -> InProcess:
 
 
 @pytest.fixture
-def classifier(http, body, work, handler, engine) -> str:
-    """That of arm `real+100%`, seed 0."""
-    made = http.post("/experiments", json=body | {"seeds": [0]}).json()
-    work("training", "training", {"experiment": handler(engine)})
-    arms = http.get(f"/experiments/{made['id']}/arms").json()
-    (arm,) = [each for each in arms if each["arm"]["name"] == "real+100%"]
-    return arm["runs"][0]["classifier"]
-
-
-@pytest.fixture
 def packed(tmp_path) -> SourceCache:
     return SourceCache(tmp_path / "scored", 10**9)
 
@@ -94,7 +85,7 @@ def score(adapters, shelf, verdict, work, engine, packed, tmp_path):
             adapters.store,
             engine,
             catalogue,
-            Materials(catalogue, adapters.store, packed),
+            Materials(catalogue, adapters.store, packed, PretrainedFiles([], tmp_path)),
             verdict,
             scratch=tmp_path / "training",
         )
