@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Wire
 from api_schemas.findings import Finding
@@ -31,6 +31,26 @@ class ContactSheet(Wire):
 
     real: DataRef
     synthetic: DataRef | None = None
+
+
+class TrainedArm(Wire):
+    """Images listed (repetitions counted) and steps of every run of an arm."""
+
+    images: int
+    steps: int
+
+
+class TrainingNote(Wire):
+    """How the classifiers are trained, for the methods paragraph of the report.
+
+    `classifier` holds settings by name; `uncertain` and `blank` say what training makes of such
+    labels; `arms` is empty where the data was still in the making when the plan was registered.
+    """
+
+    classifier: dict[str, JsonValue]
+    uncertain: Literal["ignore", "0", "1"]
+    blank: Literal["ignore", "0"]
+    arms: dict[str, TrainedArm] = {}
 
 
 QuestionKind = Literal["superiority", "noninferiority", "equivalence"]
@@ -79,6 +99,12 @@ class PlanPost(Wire):
                     "reference": "real_equal_steps",
                     "primary": "real+100%",
                     "margin": 0.005,
+                    "training": {
+                        "classifier": {"preset": "fast", "epochs": 10},
+                        "uncertain": "ignore",
+                        "blank": "ignore",
+                        "arms": {"real": {"images": 1000, "steps": 313}},
+                    },
                     "questions": [
                         {
                             "arm": "real+100%",
@@ -104,6 +130,7 @@ class PlanPost(Wire):
     labels: list[Finding] | None = None
     waived: list[str] = []
     contact_sheet: ContactSheet | None = None
+    training: TrainingNote | None = None
 
 
 class PlanView(PlanPost):

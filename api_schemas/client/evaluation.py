@@ -75,6 +75,14 @@ class Evaluation(Connection):
         """The experiment's report as one HTML page."""
         return self._ask("GET", f"/reports/{experiment}").text
 
+    def report_csv(self, experiment: UUID) -> str:
+        """Its table: a row for each arm on each test set."""
+        return self._ask("GET", f"/reports/{experiment}/table.csv").text
+
+    def report_tex(self, experiment: UUID) -> str:
+        """The same as LaTeX."""
+        return self._ask("GET", f"/reports/{experiment}/table.tex").text
+
     def post_evaluation(
         self,
         request: EvaluationPost,

@@ -25,6 +25,7 @@ from api_schemas.qualities import QualityRequest, QualityView
 from api_schemas.shifts import Shift, ShiftQuery
 from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
 from services.evaluation.reports.shift import figure
+from services.evaluation.reports.tables import table_csv, table_tex
 from services.evaluation.service import Answers, Exports, Intake, Overlaps, Qualities, Shifts
 from services.evaluation.service.answers import Wanted
 from services.evaluation.service.problems import PredictionsTooLarge
@@ -35,6 +36,7 @@ PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
 HTML = "text/html"
 SVG = "image/svg+xml"
+TEX = "application/x-tex"
 BODY_LIMIT = 256 * 2**20
 
 REPORT_HEADERS = {
@@ -43,6 +45,7 @@ REPORT_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "private, no-cache",
 }
+FILE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
 
 
 async def _bounded(request: Request) -> bytes:
@@ -162,6 +165,22 @@ def _outgoing(router: APIRouter, answers: Answers) -> None:
     def get_report(experiment: UUID, caller: Reader) -> Response:
         """The experiment's report: one HTML page that stands alone."""
         return HTMLResponse(answers.report(caller, experiment), headers=REPORT_HEADERS)
+
+    @router.get("/reports/{experiment}/table.csv", response_class=Response, responses=_of(CSV))
+    def get_report_csv(experiment: UUID, caller: Reader) -> Response:
+        """A row for each arm on each test set, with every digit: mean AUROC over the labels,
+        interval, difference, p, verdict and flags.
+        """
+        return _file(table_csv(answers.study(caller, experiment)), CSV)
+
+    @router.get("/reports/{experiment}/table.tex", response_class=Response, responses=_of(TEX))
+    def get_report_tex(experiment: UUID, caller: Reader) -> Response:
+        """The same as LaTeX (`booktabs`), one table a test set, with the page's numbers."""
+        return _file(table_tex(answers.study(caller, experiment)), TEX)
+
+
+def _file(content: str, media_type: str) -> Response:
+    return PlainTextResponse(content, media_type=media_type, headers=FILE_HEADERS)
 
 
 def _shifts(router: APIRouter, shifts: Shifts) -> None:

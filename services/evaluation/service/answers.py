@@ -13,9 +13,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from api_schemas.base import Page
-from api_schemas.evaluation import Answer, Comparison, MetricRow, ResultRow
+from api_schemas.evaluation import MACRO, Answer, Comparison, MetricRow, ResultRow
 from services.evaluation import models
 from services.evaluation.reports.page import without_images
+from services.evaluation.reports.tables import Study, cell
 from services.evaluation.service import plans
 from services.evaluation.service.problems import ReportUnknown
 from services.evaluation.service.sources import Sources
@@ -121,6 +122,29 @@ class Answers:
             return self._redact(plan, row, page)
         return page
 
+    def study(self, caller: Caller, experiment: UUID) -> Study:
+        """What the tables of a report are made of; raises `ReportUnknown` (404)."""
+        with self._db.transaction() as tx:
+            plan = plans.find_of_experiment(tx.session, caller, experiment)
+            newest = select(models.Evaluation).where(
+                _newest(caller), models.Evaluation.plan == plan.id
+            )
+            evaluation = tx.session.scalars(newest).one_or_none()
+            if evaluation is None:
+                raise ReportUnknown("There is no report of such an experiment (yet)")
+            rows = select(models.Result).filter_by(
+                evaluation=evaluation.id, label=MACRO, group=None
+            )
+            found = select(models.Comparison).filter_by(evaluation=evaluation.id)
+            return Study(
+                plans.plan_of(plan),
+                plan.digest,
+                evaluation.method,
+                evaluation.inputs_digest,
+                _result_rows(tx.session.scalars(rows.order_by(models.Result.id)).all()),
+                _comparisons(tx.session.scalars(found.order_by(models.Comparison.id)).all()),
+            )
+
     def _page(self, key: str, digest: str) -> bytes:
         try:
             return self._store.get(key, digest)
@@ -192,18 +216,5 @@ def _csv(wire: type[BaseModel], rows: Sequence[BaseModel]) -> str:
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(wire.model_fields)
     for row in rows:
-        writer.writerow([_cell(value) for value in row.model_dump(mode="json").values()])
+        writer.writerow([cell(value) for value in row.model_dump(mode="json").values()])
     return sink.getvalue()
-
-
-def _cell(value: Any) -> str:
-    """A value as CSV. Numbers as JSON writes them; a text that a spreadsheet would compute gets
-    an apostrophe in front.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return ";".join(value)
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
-    return repr(value)

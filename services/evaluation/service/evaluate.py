@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select
 
 from api_schemas.evaluation import PlanPost
 from services.evaluation import models, statistics
-from services.evaluation.reports.facts import PredictionFacts, Report, TestFacts
+from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans
 from services.evaluation.service.intake import UNIT
 from services.evaluation.service.problems import PredictionsDamaged
@@ -29,6 +29,7 @@ from services.evaluation.statistics.analysis import (
     trends,
 )
 from services.evaluation.statistics.cases import Cases, Floats
+from services.evaluation.statistics.curves import curves
 from services.evaluation.statistics.groups import Group, Grouping, attributes_of, groups_of
 from services.evaluation.statistics.predictions import Predictions
 from services.evaluation.statistics.questions import answers
@@ -47,6 +48,14 @@ class Stored:
     row: models.Plan
     plan: PlanPost
     predictions: dict[tuple[str, str, int], models.Prediction]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """All arms on one test set, and the curves of the two that are compared."""
+
+    estimates: TestEstimates
+    curves: list[ArmCurves]
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,13 @@ class Evaluate:
         stored = self._stored(lease)
         firsts = {test.name: self._first(stored, test.name) for test in stored.plan.tests}
         groups = self._groups(lease, stored.plan, firsts)
-        estimates = [
-            self._estimate(lease, stored, index, firsts[test.name].cases(), groups[test.name])
+        scored = [
+            self._scored(lease, stored, index, firsts[test.name].cases(), groups[test.name])
             for index, test in enumerate(stored.plan.tests)
         ]
         # looked at before the images are read: what changes in between shows as changed
         shown = self.sources.shown(lease.caller, stored.plan)
-        report = self._report(lease, stored, estimates)
+        report = self._report(lease, stored, scored)
         html = self.render(report).encode()
         digest = sha256(html)
         key = plans.report_key(stored.row, digest)
@@ -109,21 +118,28 @@ class Evaluate:
                 groupings[test.name] = Grouping(attributes, first.cases().patient)
         return {test.name: [] for test in plan.tests} | groups_of(groupings)
 
-    def _estimate(
+    def _scored(
         self, lease: Lease, stored: Stored, index: int, cases: Cases, groups: list[Group]
-    ) -> TestEstimates:
+    ) -> Scored:
         plan, sets, test = stored.plan, stored.predictions, stored.plan.tests[index].name
         per_test = len(plan.arms) * len(plan.seeds)
         done = index * per_test
+        compared: dict[str, list[Floats]] = {plan.primary: [], plan.reference: []}
 
         def scores(arm: str, seed: int) -> Floats:
             nonlocal done
             lease.stop_now()
             done += 1
             lease.progress(done, per_test * len(plan.tests), UNIT, f"{test}: {arm}, seed {seed}")
-            return self._read(sets[test, arm, seed]).scores
+            found = self._read(sets[test, arm, seed]).scores
+            if arm in compared:
+                compared[arm].append(found)
+            return found
 
-        return estimate(plan, test, cases, scores, groups)
+        estimates = estimate(plan, test, cases, scores, groups)
+        return Scored(
+            estimates, [ArmCurves(test, arm, curves(cases, runs)) for arm, runs in compared.items()]
+        )
 
     def _read(self, row: models.Prediction) -> Predictions:
         try:
@@ -132,8 +148,9 @@ class Evaluate:
             detail = f"Test set {row.test}, arm {row.arm}, seed {row.seed}"
             raise PredictionsDamaged(detail) from error
 
-    def _report(self, lease: Lease, stored: Stored, estimates: list[TestEstimates]) -> Report:
+    def _report(self, lease: Lease, stored: Stored, scored: list[Scored]) -> Report:
         plan, predictions = stored.plan, stored.predictions
+        estimates = [each.estimates for each in scored]
         tests: list[TestFacts] = []
         phantom: set[str] = set()
         for test, of in zip(plan.tests, estimates, strict=True):
@@ -162,6 +179,7 @@ class Evaluate:
                 PredictionFacts(*key, predictions[key].digest) for key in sorted(predictions)
             ],
             contact=self.sources.contact(lease.caller, plan),
+            curves=[each for test in scored for each in test.curves],
             licence=self.sources.licence(lease.caller, plan),
             groups=group_rows(plan, estimates, phantom),
             metrics=metric_rows(plan, estimates, phantom),

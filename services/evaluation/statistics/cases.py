@@ -1,5 +1,6 @@
 """The cases of a test set: who has which finding. Shared by every arm that is scored on it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +57,25 @@ class LabelCases:
     @property
     def patients(self) -> int:
         return _distinct(self.patient, self.G)
+
+    @cached_property
+    def correction(self) -> Floats:  # (n,)
+        """What each case's influence is multiplied by, for there are finitely many patients.
+
+        c_g = sqrt((I - 1)/I) / (1 - n_g/n) for the n_g of n cases of a class that are patient g's:
+        what leaving the patient out would show (the jackknife). With as many cases each it is
+        sqrt(I/(I - 1)), and DeLong's with one case each.
+        """
+        ours, others = (self._corrected(self.y == each) for each in (True, False))
+        return np.where(self.y, ours[self.patient], others[self.patient])
+
+    def _corrected(self, members: Bools) -> Floats:
+        """By patient; 1 where one patient has all of the class, which `Estimate` knows."""
+        n_g = np.bincount(self.patient[members], minlength=self.G)
+        n, taking_part = n_g.sum(), np.count_nonzero(n_g)
+        if taking_part <= 1:
+            return np.ones(self.G)
+        return math.sqrt((taking_part - 1) / taking_part) / (1 - n_g / n)
 
     @property
     def fewest(self) -> int:

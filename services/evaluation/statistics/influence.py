@@ -47,9 +47,8 @@ def auroc(cases: LabelCases, score: Floats) -> Estimate | None:
 
 
 def by_class(cases: LabelCases, phi: Floats) -> Floats:
-    """Phi of each patient from the influence of each case, with c1 for positives, c0 for others."""
-    c1, c0 = small_sample(cases.I1), small_sample(cases.I0)
-    weighted = phi * np.where(cases.y, c1, c0)
+    """Phi of each patient from the influence of each case, both classes corrected on their own."""
+    weighted = phi * cases.correction
     return np.bincount(cases.patient, weights=weighted, minlength=cases.G).astype(np.float64)
 
 

@@ -104,5 +104,5 @@ def _rate(cases: LabelCases, s: Floats, D: Bools, cut: Cut) -> Estimate | None:
     near = (s >= cut.low) & (s <= cut.high)
     kappa = np.count_nonzero(near & D) / np.count_nonzero(near & cut.E)
     phi = (D * (above - R) - kappa * cut.h) / n
-    bearers = min(cases.fewest, len(np.unique(cases.patient[D])))
+    bearers = min(cases.fewest, int(np.count_nonzero(np.bincount(cases.patient[D]))))
     return Estimate(np.array([R]), by_class(cases, phi), bearers, bearers)

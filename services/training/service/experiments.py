@@ -8,7 +8,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, Page
-from api_schemas.evaluation import ContactSheet, PlannedTest, PlanPost
+from api_schemas.evaluation import (
+    ContactSheet,
+    PlannedTest,
+    PlanPost,
+    TrainedArm,
+    TrainingNote,
+)
 from api_schemas.training import (
     Arm,
     ArmView,
@@ -207,6 +213,22 @@ def plan_of(
         labels=request.labels if known is None else known.labels,
         waived=unchecked if known is None else known.waived,
         contact_sheet=_contact_sheet(arms),
+        training=_training_note(request, known),
+    )
+
+
+def _training_note(request: ExperimentRequest, known: Blueprint | None) -> TrainingNote:
+    """For the methods paragraph of the report."""
+    return TrainingNote(
+        classifier=request.classifier.model_dump(mode="json"),
+        uncertain=request.label_policy.uncertain,
+        blank=request.label_policy.blank,
+        arms={}
+        if known is None
+        else {
+            name: TrainedArm(images=sum(arm.images), steps=sum(arm.steps))
+            for name, arm in known.arms.items()
+        },
     )
 
 

@@ -23,7 +23,7 @@ def answered(questions: list[Question], effect: float = 1.0, **changes: Any) -> 
     return answers(plan_, found)
 
 
-def estimate(value: float, together: int = 50) -> Estimate:
+def estimate(value: float, together: int = 500) -> Estimate:
     return Estimate(np.array([value]), np.full(64, 0.001), 50, together)
 
 
