@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.training.classifier import checkpoints, ranks, stretches
+from services.training.classifier import ranks, stretches
 from services.training.classifier.loop import logits
-from services.training.classifier.network import Network, Shape
 from services.training.classifier.presets import PRESETS, Preset
+from services.training.classifier.stored import restored
 from services.training.classifier.stretches import Kernels
 from services.training.ports.engine import Outcome, Pixels, RunSpec
 
@@ -72,15 +71,8 @@ class ClassifierEngine:
     def score(
         self, classifier: Path, images: Pixels, rows: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        tensors, record = checkpoints.read(classifier)
-        shape = Shape(**{k: _tuple(v) for k, v in record["shape"].items()})
-        network = Network(shape, len(record["labels"]))
-        network.load_state_dict(tensors)
-        network.to(self._device).eval()
+        network, record = restored(classifier)
+        network.to(self._device)
         precision = record.get("precision", "float32")
         found = logits(network, lambda at: images[rows[at]], len(rows), self._device, precision)
         return torch.sigmoid(found).numpy()
-
-
-def _tuple(value: object) -> Any:
-    return tuple(value) if isinstance(value, list) else value
