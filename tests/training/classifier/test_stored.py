@@ -5,9 +5,10 @@ import onnxruntime
 import pytest
 
 from services.training.classifier import checkpoints
-from services.training.classifier.engine import FORMAT, ClassifierEngine
+from services.training.classifier.engine import ClassifierEngine
 from services.training.classifier.network import Shape, make_network, shape_record
 from services.training.classifier.stored import to_onnx
+from services.training.classifier.stretches import FORMAT
 from services.training.ports.engine import CheckpointMismatchError
 
 LABELS = ["Edema", "Fracture", "Pleural Effusion"]
