@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from uuid import UUID
 
-from api_schemas.base import DeletionView, JobEvent
+from api_schemas.base import DeletionView, JobEvent, JobView
 from api_schemas.client.connection import Connection
 from api_schemas.scorings import ScoringRequest, ScoringView
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
@@ -68,3 +68,19 @@ class Training(Connection):
 
     def delete_scoring(self, scoring: UUID, *, derived: bool = False) -> DeletionView:
         return self._delete(f"/scorings/{scoring}", derived=derived)
+
+    def classifier_weights(self, classifier: UUID) -> Iterator[bytes]:
+        """The safetensors file, in parts as they come."""
+        return self._stream(f"/classifiers/{classifier}/model.safetensors")
+
+    def make_classifier_onnx(self, classifier: UUID) -> JobView:
+        """Have the ONNX model made."""
+        return self._post(JobView, f"/classifiers/{classifier}/model.onnx")
+
+    def classifier_onnx(self, classifier: UUID) -> Iterator[bytes]:
+        """The ONNX model, in parts as they come."""
+        return self._stream(f"/classifiers/{classifier}/model.onnx")
+
+    def classifier_card(self, classifier: UUID) -> str:
+        """What it is, what it was trained on and how good it is, as Markdown."""
+        return self._ask("GET", f"/classifiers/{classifier}/card.md").text

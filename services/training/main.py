@@ -11,11 +11,12 @@ from services.kit.deletion import Deletions
 from services.kit.http import web_app
 from services.kit.remote import Remote
 from services.kit.settings import Settings
-from services.training.api import deletion_routes, routes, scoring_routes
+from services.training.api import deletion_routes, model_routes, routes, scoring_routes
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.ports.providers import Datasets, Evaluation, Generations
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import Experiments
+from services.training.service.handing_out import HandingOut
 from services.training.service.keeping import EXPERIMENT, NAMED, SCORING
 from services.training.service.scorings import Scorings
 
@@ -36,6 +37,8 @@ def compose(
     router = routes(experiments, db, jobs)
     router.include_router(deletion_routes(Deletions(db, jobs, EXPERIMENT)))
     router.include_router(scoring_routes(scorings, Deletions(db, jobs, SCORING), db, jobs))
+    handing_out = HandingOut(db, jobs, adapters.store, experiments, evaluation)
+    router.include_router(model_routes(handing_out))
     return Part(router, experiments)
 
 

@@ -82,6 +82,16 @@ class Classifier(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class OnnxModel(Base):
+    """A classifier as ONNX: the job that makes it, and the stored object once it is made."""
+
+    __tablename__ = "onnx_models"
+
+    classifier: Mapped[UUID] = mapped_column(ForeignKey(Classifier.id), primary_key=True)
+    job: Mapped[UUID]
+    file: Mapped[dict[str, Any] | None]
+
+
 class Scoring(Base):
     """Data scored by a classifier. `manifest`, `images` and `leakage` are known once the data was
     looked at; `predictions` is the stored object, `evaluation` what became of it.

@@ -16,9 +16,11 @@ from services.kit.remote import Remote
 from services.kit.worker import slice_worker
 from services.training.classifier.cache import PART, SourceCache
 from services.training.classifier.engine import ClassifierEngine
+from services.training.classifier.stored import to_onnx
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import KIND, QUEUE, SERVICE
+from services.training.service.handing_out import ONNX, MakeOnnx
 from services.training.service.keeping import KEPT, tidy
 from services.training.service.materials import Materials
 from services.training.service.pretrained import PretrainedFiles
@@ -71,6 +73,7 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     return {
         KIND: tidying(tidied, run),
         SCORE: tidying(tidied, score),
+        ONNX: MakeOnnx(adapters.db, adapters.store, to_onnx),
         DELETE: Delete(adapters.store, KEPT, tidied),
     }
 

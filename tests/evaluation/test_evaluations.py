@@ -8,10 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from api_schemas.client import Client
+from api_schemas.evaluations import EvaluationPost
 from services.datasets.main import compose as compose_datasets
 from services.evaluation.service import JUDGE, KEPT, NAMED, Judge
 from services.kit.deletion import Delete
 from services.kit.jobs.lineage import DELETE
+from services.kit.objects import sha256
 
 LABELS = ("Edema", "Pleural Effusion")
 PATIENTS = 40
@@ -271,6 +274,25 @@ def test_predictions_must_be_of_all_of_the_data_and_of_nothing_else(desk, of_pha
 
 
 # ---------------------------------------------------------------- as a resource
+
+
+@pytest.mark.filterwarnings("ignore:You should not use the 'timeout' argument")  # as there
+def test_the_typed_client_sends_what_the_route_takes(http, judged, ada, tmp_path) -> None:
+    for name, frame in (("ours", wide()), ("theirs", wide(seed=1))):
+        (tmp_path / name).write_bytes(parquet(frame))
+    client = Client("http://testserver")
+    client._http = http
+    post = EvaluationPost(name="ours", classifier=uuid4(), leakage="known patients")
+    made, again = (
+        client.post_evaluation(
+            post, tmp_path / "ours", reference=tmp_path / "theirs", idempotency_key="once"
+        )
+        for _ in range(2)
+    )
+    assert made == again
+    assert made.request.model_dump(exclude={"sha256", "reference_sha256"}) == post.model_dump()
+    assert made.request.reference_sha256 == sha256((tmp_path / "theirs").read_bytes())
+    assert [each.id for each in client.list_evaluations()] == [made.id]
 
 
 def test_the_same_key_gets_the_first_answer(http, adapters, ada) -> None:

@@ -17,6 +17,7 @@ from services.evaluation.service import (
     OVERLAP,
     QUALITY,
     FindOverlap,
+    GivenTables,
     MeasureQuality,
     Stock,
     Verify,
@@ -84,7 +85,7 @@ def run(adapters, work, tmp_path: Path) -> Callable[[], None]:
         ("evaluation", "evaluation"): {
             EVALUATE: Evaluate(db, store, sources, lambda _: "a report"),
             OVERLAP: FindOverlap(stock),
-            QUALITY: MeasureQuality(stock),
+            QUALITY: MeasureQuality(stock, GivenTables(db, store)),
             EXPORT: Verify(db, stock),
             DELETE: Delete(store, KEPT_BY_EVALUATION),
         },

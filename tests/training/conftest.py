@@ -66,6 +66,16 @@ def handler(adapters, shelf, verdicts, tmp_path) -> Callable[..., RunExperiment]
     return make
 
 
+@pytest.fixture
+def classifier(http, body, work, handler, engine) -> str:
+    """That of arm `real+100%`, seed 0."""
+    made = http.post("/experiments", json=body | {"seeds": [0]}).json()
+    work("training", "training", {"experiment": handler(engine)})
+    arms = http.get(f"/experiments/{made['id']}/arms").json()
+    (arm,) = [each for each in arms if each["arm"]["name"] == "real+100%"]
+    return arm["runs"][0]["classifier"]
+
+
 def image_table(adapters, name: str, patients: list[str], split: list[str], **more: Any):
     """A manifest with stored noise images and labels of both classes in every split."""
     rng = np.random.default_rng(len(name))

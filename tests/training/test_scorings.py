@@ -70,16 +70,6 @@ def verdict(adapters, shelf) -> InProcess:
 
 
 @pytest.fixture
-def classifier(http, body, work, handler, engine) -> str:
-    """That of arm `real+100%`, seed 0."""
-    made = http.post("/experiments", json=body | {"seeds": [0]}).json()
-    work("training", "training", {"experiment": handler(engine)})
-    arms = http.get(f"/experiments/{made['id']}/arms").json()
-    (arm,) = [each for each in arms if each["arm"]["name"] == "real+100%"]
-    return arm["runs"][0]["classifier"]
-
-
-@pytest.fixture
 def packed(tmp_path) -> SourceCache:
     return SourceCache(tmp_path / "scored", 10**9)
 

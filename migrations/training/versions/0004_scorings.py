@@ -1,4 +1,4 @@
-"""Data scored by classifiers."""
+"""Data scored by classifiers, and classifiers as ONNX models."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -36,7 +36,17 @@ def upgrade() -> None:
         schema=SCHEMA,
     )
     op.create_index("scorings_of_project", "scorings", ["project", "id"], schema=SCHEMA)
+    op.create_table(
+        "onnx_models",
+        sa.Column(
+            "classifier", sa.Uuid(), sa.ForeignKey("training.classifiers.id"), primary_key=True
+        ),
+        sa.Column("job", sa.Uuid(), nullable=False),
+        sa.Column("file", JSONB(), nullable=True),
+        schema=SCHEMA,
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("onnx_models", schema=SCHEMA)
     op.drop_table("scorings", schema=SCHEMA)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from services.training.classifier import checkpoints
 from services.training.classifier.loop import Batch, Run, logits
-from services.training.classifier.network import Network, Shape, shape_record
+from services.training.classifier.network import shape_record
 from services.training.classifier.presets import PRESETS, Preset
+from services.training.classifier.stored import restored
 from services.training.ports.engine import (
     EngineError,
     Outcome,
@@ -89,11 +90,8 @@ class ClassifierEngine:
     def score(
         self, classifier: Path, images: Pixels, rows: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        tensors, record = checkpoints.read(classifier)
-        shape = Shape(**{k: _tuple(v) for k, v in record["shape"].items()})
-        network = Network(shape, len(record["labels"]))
-        network.load_state_dict(tensors)
-        network.to(self._device).eval()
+        network, record = restored(classifier)
+        network.to(self._device)
         precision = record.get("precision", "float32")
         found = logits(network, lambda at: images[rows[at]], len(rows), self._device, precision)
         return torch.sigmoid(found).numpy()
@@ -150,7 +148,3 @@ def _outcome(run: Run, checkpoint: Path | None = None, classifier: Path | None =
         checkpoint=checkpoint,
         classifier=classifier,
     )
-
-
-def _tuple(value: object) -> Any:
-    return tuple(value) if isinstance(value, list) else value

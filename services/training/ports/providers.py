@@ -7,7 +7,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView, ResultRow
 from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
@@ -35,6 +35,12 @@ class Evaluation(Protocol):
     def accept(
         self, caller: Caller, what: PredictionsPost, content: bytes, /
     ) -> PredictionsView: ...
+
+    def results(self, caller: Caller, experiment: UUID, arm: str, /) -> list[ResultRow]:
+        """The arm's macro AUROC on every test set; none before there are any."""
+        ...
+
+    def evaluation(self, caller: Caller, evaluation: UUID, /) -> EvaluationView: ...
 
 
 class Verdict(Protocol):

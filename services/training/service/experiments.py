@@ -244,10 +244,13 @@ def _manifests(row: Experiment) -> dict[str, str]:
     return (row.blueprint or {}).get("manifests", {})
 
 
-def find_classifier(session: Session, caller: Caller, classifier: UUID) -> Classifier:
+def find_classifier(
+    session: Session, caller: Caller, classifier: UUID, *, lock: bool = False
+) -> Classifier:
     """Raises `ClassifierUnknown` (404)."""
     mine = select(Classifier).filter_by(id=classifier, project=caller.project)
-    row = session.scalars(mine.where(lineage.visible(Classifier.experiment))).one_or_none()
+    there = mine.where(lineage.visible(Classifier.experiment))
+    row = session.scalars(there.with_for_update() if lock else there).one_or_none()
     if row is None:
         raise ClassifierUnknown("There is no such classifier here", field="classifier")
     return row

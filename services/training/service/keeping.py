@@ -11,7 +11,7 @@ from services.kit.collector import Named
 from services.kit.db import Database, Tx
 from services.kit.deletion import Kept
 from services.kit.jobs import lineage
-from services.training.models import Classifier, Experiment, Run, Scoring
+from services.training.models import Classifier, Experiment, OnnxModel, Run, Scoring
 from services.training.ports.engine import PackedSources
 from services.training.service.storing import experiment_folder, scoring_folder
 
@@ -19,6 +19,8 @@ EXPERIMENT, SCORING = "experiment", "scoring"
 
 
 def _forget(session: Session, experiment: UUID) -> None:
+    trained = select(Classifier.id).where(Classifier.experiment == experiment)
+    session.execute(delete(OnnxModel).where(OnnxModel.classifier.in_(trained)))
     session.execute(delete(Classifier).where(Classifier.experiment == experiment))
     session.execute(delete(Run).where(Run.experiment == experiment))
     session.execute(delete(Experiment).where(Experiment.id == experiment))
@@ -43,6 +45,8 @@ def _named(tx: Tx, experiment: UUID, _: Sequence[str]) -> set[str]:
         select(Classifier.files).where(Classifier.experiment == experiment)
     ):
         files += weights
+    models = select(OnnxModel.file).join(Classifier).where(Classifier.experiment == experiment)
+    files += [file for file in tx.session.scalars(models) if file is not None]
     return {file["key"] for file in files}
 
 
