@@ -222,6 +222,13 @@ def test_waived_guards_and_phantoms_follow_every_line() -> None:
         assert ("phantom" in row.flags) == phantom
 
 
+def test_a_question_asked_after_results_were_seen_is_exploratory() -> None:
+    plan_, cases = plan(waived=["exploratory: it extends an earlier study"]), cases_of()
+    of = analysed(plan_, cases)
+    assert {tuple(c.flags) for c in comparisons(plan_, of)} == {("exploratory",)}
+    assert row_of(result_rows(plan_, of), plan_.primary).flags == ["exploratory"]
+
+
 def test_the_trend_is_one_contrast_from_the_equal_steps_control_upwards() -> None:
     plan_, cases = plan(), cases_of()
     of = analysed(plan_, cases)
