@@ -231,7 +231,7 @@ class Circumstances:
 
         A question that was asked after results had been seen is none of those registered.
         """
-        if any(word.startswith("exploratory") for word in self.plan.waived):
+        if any(word.startswith("extended") for word in self.plan.waived):
             kind = kind and "exploratory"
         facts: list[tuple[Flag, bool]] = [
             ("fewer_labels", self.fewer and of_labels),

@@ -223,7 +223,7 @@ def test_waived_guards_and_phantoms_follow_every_line() -> None:
 
 
 def test_a_question_asked_after_results_were_seen_is_exploratory() -> None:
-    plan_, cases = plan(waived=["exploratory: it extends an earlier study"]), cases_of()
+    plan_, cases = plan(waived=["extended: seeds were added after results were seen"]), cases_of()
     of = analysed(plan_, cases)
     assert {tuple(c.flags) for c in comparisons(plan_, of)} == {("exploratory",)}
     assert row_of(result_rows(plan_, of), plan_.primary).flags == ["exploratory"]
