@@ -13,7 +13,7 @@ from api_schemas.evaluations import EvaluatedRow
 from services.evaluation.statistics.cases import UNKNOWN, Bools, Cases, Floats
 from services.evaluation.statistics.estimate import Estimate
 from services.evaluation.statistics.inference import auroc_inference, difference_inference
-from services.evaluation.statistics.influence import label_aurocs, macro
+from services.evaluation.statistics.influence import label_aurocs, macro_of_all
 from services.evaluation.statistics.lines import flags_of
 from services.evaluation.statistics.predictions import Names, Predictions
 
@@ -71,7 +71,7 @@ def _estimates(cases: Cases, known: Bools, scores: Floats) -> dict[str, Estimate
     labels = [label for label, has in zip(cases.labels, known, strict=True) if has]
     some = Cases(tuple(labels), cases.truth[:, known], cases.patient, cases.G)
     aurocs = label_aurocs(some, scores[:, known])
-    return {MACRO: macro(some, aurocs), **dict(zip(labels, aurocs, strict=True))}
+    return {MACRO: macro_of_all(some, aurocs), **dict(zip(labels, aurocs, strict=True))}
 
 
 def _row(

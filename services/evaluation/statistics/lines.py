@@ -156,11 +156,12 @@ def family_of(line: Line) -> Hashable | None:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What every line of a test set shares."""
+    """What every line of a test set shares; `fewer`: it lacks a class of some label."""
 
     plan: PlanPost
     test: str
     phantom: bool
+    fewer: bool
 
     def result(self, line: Line, p_holm: float | None, kind: Flag | None) -> ResultRow:
         a, d, said = line.level, line.difference, line.said
@@ -181,14 +182,14 @@ class Circumstances:
             dof=said and said.nu,
             test_sd=said and said.test_sd,
             seed_sd=said and said.seed_sd,
-            flags=self.flags(line.fewest, said, kind, exact=bool(a and a.exact)),
+            flags=self._flags(line, kind),
         )
 
     def metric(self, line: Line, p_holm: float | None) -> MetricRow:
         a, d, said = line.level, line.difference, line.said
         metric, label, group = line.quantity
         assert metric != "auroc"  # noqa: S101 - those are results
-        flags = self.flags(line.fewest, said, "exploratory", exact=bool(a and a.exact))
+        flags = self._flags(line, "exploratory")
         return MetricRow(
             experiment=self.plan.experiment,
             arm=line.arm,
@@ -209,6 +210,11 @@ class Circumstances:
             flags=flags if line.probabilities else [*flags, "not_probabilities"],
         )
 
+    def _flags(self, line: Line, kind: Flag | None) -> list[Flag]:
+        exact = line.level is not None and line.level.exact
+        of_labels = line.quantity.label == MACRO
+        return self.flags(line.fewest, line.said, kind, exact=exact, of_labels=of_labels)
+
     def _reference(self, line: Line) -> str | None:
         return None if line.arm == self.plan.reference else self.plan.reference
 
@@ -219,8 +225,16 @@ class Circumstances:
         kind: Flag | None,
         *,
         exact: bool = False,
+        of_labels: bool = True,
     ) -> list[Flag]:
+        """All that a reader must know; `of_labels`: of a mean over labels.
+
+        A question that was asked after results had been seen is none of those registered.
+        """
+        if any(word.startswith("extended") for word in self.plan.waived):
+            kind = kind and "exploratory"
         facts: list[tuple[Flag, bool]] = [
+            ("fewer_labels", self.fewer and of_labels),
             ("few_seeds", len(self.plan.seeds) < FEW_SEEDS),
             ("primary", kind == "primary"),
             ("registered", kind == "registered"),
