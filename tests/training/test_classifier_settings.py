@@ -3,16 +3,18 @@
 from hashlib import sha256
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from api_schemas.training import ClassifierSettings
+from api_schemas.training import ClassifierSettings, Pretrained
 from services.training.classifier.engine import ClassifierEngine
 from services.training.classifier.network import make_network
 from services.training.classifier.presets import PRESETS
 from services.training.ports.engine import Part, StageSpec
 from services.training.service.materials import balanced, cadence
+from services.training.service.pretrained import PretrainedFiles, PretrainedMissing
 from tests.training.conftest import SIZE_PX, TRAIN, image_table
 from tests.training.test_runs import job
 
@@ -130,6 +132,24 @@ def test_weights_that_are_not_there_or_others_fail_the_job(
     assert standing["state"] == "failed"
     assert standing["problem"]["type"].endswith(slug)
     assert standing["problem"]["field"] == field
+
+
+def test_a_model_of_the_hub_is_fetched_once_and_missed_by_name(tmp_path, monkeypatch) -> None:
+    """Without a network: what was fetched before is there, anything else is not."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    fetched = tmp_path / "models--lab--convnext"
+    (fetched / "refs").mkdir(parents=True)
+    (fetched / "refs" / "main").write_text("c0ffee")
+    snapshot = fetched / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+    files = PretrainedFiles([], tmp_path)
+    found = files.weights(Pretrained(hub="lab/convnext", sha256="0" * 64)).fetch()
+    assert found.read_bytes() == b"weights"
+    other = files.weights(Pretrained(hub="lab/another", sha256="0" * 64))
+    with pytest.raises(PretrainedMissing) as missed:
+        other.fetch()
+    assert missed.value.problem.field == "classifier.pretrained.hub"
 
 
 # ---------------------------------------------------------------- one read an image

@@ -42,11 +42,10 @@ def grave(report: Report) -> list[Caution]:
 
 def minor(report: Report) -> list[str]:
     """What limits single numbers."""
-    rows = [r for r in report.rows if r.group is None]
     return [
-        *_not_estimable(rows),
+        *_not_estimable(report.rows),
         *_wide(report.comparisons),
-        *_rare(rows),
+        *_rare(report.rows),
         *_few_degrees(report.comparisons),
     ]
 

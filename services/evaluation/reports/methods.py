@@ -19,6 +19,7 @@ def methods(report: Report) -> list[str]:
         _question(report),
         _variance(report),
         _families(report),
+        *_groups(report),
         *_curves(report),
         _software(report),
     ]
@@ -90,19 +91,36 @@ def _variance(report: Report) -> str:
         " observation."
         + (_SEEDS if len(report.plan.seeds) > 1 else _ONE_SEED)
         + " Intervals are 95 %: on the logit scale for AUROCs, on the plain scale for differences,"
-        " with Student's t and Satterthwaite's degrees of freedom. Differences are paired by"
-        " patient and by seed. No p-value is given where fewer than"
-        f" {FEWEST_FOR_P} patients bear the rarer class."
+        " with Student's t, whose degrees of freedom are those of the patients and of the seeds,"
+        " weighted by their variances. Differences are paired by patient and by seed. No p-value is"
+        f" given where fewer than {FEWEST_FOR_P} patients bear the rarer class."
     )
 
 
 def _families(report: Report) -> str:
+    further = (
+        f" {counted(len(report.plan.questions), 'further question')}, registered too, are a family"
+        " of their own, adjusted over all of them and all test sets."
+        if report.plan.questions
+        else ""
+    )
     return (
         "The primary p-values are Holm-adjusted over"
         f" {counted(len(report.plan.tests), 'test set')}."
         " Arms count as equivalent when the 90 % interval of their difference lies inside the"
-        " margin, whatever the p-value; every other comparison is exploratory and not adjusted."
+        f" margin, whatever the p-value.{further} Everything else is exploratory; Holm's p is given"
+        " there within the labels, or the groups, of one arm on one test set."
     )
+
+
+def _groups(report: Report) -> Iterator[str]:
+    if report.groups:
+        yield (
+            "Groups are those of the test sets' manifests (sex, age band, race, view, site, and sex"
+            " with age and with race); AUROC is ranked inside each group. A gap is a group's value"
+            " minus that of the largest group of its attribute, and its difference between arms"
+            " says whom the arm helped more."
+        )
 
 
 def _curves(report: Report) -> Iterator[str]:

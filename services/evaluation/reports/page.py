@@ -3,16 +3,15 @@
 import base64
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from api_schemas.evaluation import MACRO, PlannedArm, PlanPost, ResultRow
 from services.evaluation.reports import cautions, figures, words
 from services.evaluation.reports.facts import Contact, Kind, Pixels, Report
+from services.evaluation.reports.lines import arm_lines, gap_lines, label_lines, metric_lines
 from services.evaluation.reports.methods import methods
 from services.evaluation.reports.policy import STYLE, TEMPLATES
 from services.evaluation.statistics.curves import BINS
@@ -29,25 +28,6 @@ KIND_NAMES: dict[Kind, str] = {
     "synthetic": "Synthetic",
     "unknown": "Source",
 }
-
-
-@dataclass(frozen=True)
-class ArmLine:
-    """An arm of the table with its macro row on each test set, in the plan's order; None where
-    it has none.
-    """
-
-    arm: PlannedArm
-    role: str
-    rows: Sequence[ResultRow | None]
-
-
-@dataclass(frozen=True)
-class LabelLine:
-    """A label with the reference's and the primary's row on each test set that has it."""
-
-    label: str
-    pairs: Sequence[tuple[ResultRow, ResultRow] | None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +55,6 @@ def environment() -> Environment:
 
 def render(report: Report) -> str:
     plan = report.plan
-    overall = [r for r in report.rows if r.group is None]
     return (
         environment()
         .get_template("page.html")
@@ -85,19 +64,20 @@ def render(report: Report) -> str:
             grave=cautions.grave(report),
             minor=cautions.minor(report),
             methods=methods(report),
-            figures=_figures(report, overall),
+            figures=_figures(report),
             by_label=_by_label(report),
             bins=BINS,
-            answers=report.comparisons,
             columns=[
                 slice(i, i + TESTS_A_TABLE) for i in range(0, len(report.tests), TESTS_A_TABLE)
             ],
-            arms=_arm_lines(plan, overall),
-            labels=_label_lines(plan, overall),
+            arms=arm_lines(plan, report.rows),
+            labels=label_lines(plan, report.rows),
+            metrics=metric_lines(plan, report.metrics),
+            gaps=gap_lines(plan, report.metrics),
             contact=report.contact if isinstance(report.contact, Contact) else None,
             by_doubling=words.trend_sentences(report),
             phantom=any(t.kind == "phantom" for t in report.tests),
-            shown_flags=_shown_flags(report.rows),
+            shown_flags=_shown_flags(report),
         )
     )
 
@@ -110,12 +90,14 @@ def without_images(page: str) -> str:
     return re.sub(f"{BEGIN}.*?{END}", f"<p>{TAKEN_OUT}</p>", page, flags=re.DOTALL)
 
 
-def _figures(report: Report, overall: Sequence[ResultRow]) -> dict[str, Markup | None]:
-    plan = report.plan
+def _figures(report: Report) -> dict[str, Markup | None]:
+    plan, rows = report.plan, report.rows
     return {
-        "dose": _trusted(figures.dose_response(plan, overall)),
-        "difference": _trusted(figures.differences(plan, overall)),
-        "label": _trusted(figures.labels(plan, overall)),
+        "dose": _trusted(figures.dose_response(plan, rows)),
+        "difference": _trusted(figures.differences(plan, rows)),
+        "label": _trusted(figures.labels(plan, rows)),
+        "group": _trusted(figures.groups(plan, report.groups)),
+        "gap": _trusted(figures.gaps(plan, report.metrics)),
         "roc": _trusted(figures.roc(plan, report.curves)),
         "calibration": _trusted(figures.calibration(plan, report.curves)),
     }
@@ -138,30 +120,9 @@ def _trusted(svg: str | None) -> Markup | None:
     return None if svg is None else Markup(svg)  # noqa: S704 - see above
 
 
-def _arm_lines(plan: PlanPost, rows: Sequence[ResultRow]) -> list[ArmLine]:
-    macros = {(r.arm, r.test): r for r in rows if r.label == MACRO}
-    roles = {plan.primary: "primary", plan.reference: "reference"}
-    return [
-        ArmLine(arm, roles.get(arm.name, ""), [macros.get((arm.name, t.name)) for t in plan.tests])
-        for arm in plan.arms
-    ]
-
-
-def _label_lines(plan: PlanPost, rows: Sequence[ResultRow]) -> list[LabelLine]:
-    """One line a label that any test set has."""
-    by_key = {(r.label, r.arm, r.test): r for r in rows if r.label != MACRO}
-
-    def pair(label: str, test: str) -> tuple[ResultRow, ResultRow] | None:
-        reference = by_key.get((label, plan.reference, test))
-        primary = by_key.get((label, plan.primary, test))
-        return None if reference is None or primary is None else (reference, primary)
-
-    labels = dict.fromkeys(label for label, _, _ in by_key)
-    return [LabelLine(label, [pair(label, t.name) for t in plan.tests]) for label in labels]
-
-
-def _shown_flags(rows: Sequence[ResultRow]) -> list[str]:
-    present = {flag for row in rows for flag in row.flags}
+def _shown_flags(report: Report) -> list[str]:
+    lines = [*report.rows, *report.groups, *report.metrics, *report.answers]
+    present = {flag for line in lines for flag in line.flags}
     return [
         f"{flag.replace('_', ' ')}: {why}" for flag, why in words.FLAGS.items() if flag in present
     ]

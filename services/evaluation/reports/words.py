@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from api_schemas.evaluation import Comparison, Flag
+from api_schemas.evaluation import Answer, Answered, Comparison, Flag
 from api_schemas.screening import Screening
 from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Report
@@ -22,6 +22,12 @@ HEADLINES = {
     "worse": "Worse",
     "equivalent": "Equivalent",
     "inconclusive": "Inconclusive",
+    "not_estimable": "Cannot be estimated",
+}
+
+ANSWERS: dict[Answered, str] = {
+    "shown": "Shown",
+    "not_shown": "Not shown",
     "not_estimable": "Cannot be estimated",
 }
 
@@ -45,7 +51,8 @@ FLAGS: dict[Flag, str] = {
 
 
 def auroc(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.3f}"
+    """Also of other measures, which may be below zero."""
+    return NOTHING if value is None else f"{value:.3f}".replace("-", MINUS)
 
 
 def signed(value: float | None) -> str:
@@ -117,6 +124,17 @@ def _why_not(c: Comparison) -> str:
     if c.p is None:
         return " Too few patients for a p-value."
     return ""
+
+
+def question(a: Answer) -> str:
+    """A further registered question, as it was asked."""
+    match a.kind:
+        case "superiority":
+            return f"{a.arm} is better than {a.reference}"
+        case "noninferiority":
+            return f"{a.arm} is not worse than {a.reference} by {a.margin:g} or more"
+        case "equivalence":
+            return f"{a.arm} is within {a.margin:g} of {a.reference}"
 
 
 def reservations(c: Comparison) -> str:

@@ -156,9 +156,9 @@ def _roc(of: _Pieces) -> Roc:
     V_patients = np.sum(of.Phi**2, axis=0)
     V_seeds = of.R.var(axis=0, ddof=1) / runs if runs > 1 else np.zeros_like(R)
     V = V_patients + V_seeds
-    inverse_nu = V_patients**2 / (of.bearing - 1) + V_seeds**2 / max(runs - 1, 1)
     certain = V <= ROUNDING
-    nu = np.where(certain, of.bearing - 1, V**2 / np.where(certain, 1.0, inverse_nu))
+    weighted = V_patients / (of.bearing - 1) + V_seeds / max(runs - 1, 1)
+    nu = np.where(certain, of.bearing - 1, V / np.where(certain, 1.0, weighted))
     low, high = share_interval(R, V, nu, of.bearing)
     low[-1] = high[-1] = 1.0  # where everything passes nothing is uncertain
     return Roc(R, low, high)

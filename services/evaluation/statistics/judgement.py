@@ -12,14 +12,9 @@ from api_schemas.evaluation import MACRO, Flag
 from api_schemas.evaluations import EvaluatedRow
 from services.evaluation.statistics.cases import UNKNOWN, Bools, Cases, Floats
 from services.evaluation.statistics.estimate import Estimate
-from services.evaluation.statistics.inference import (
-    FEWEST_FOR_P,
-    Inference,
-    auroc_inference,
-    difference_inference,
-)
+from services.evaluation.statistics.inference import auroc_inference, difference_inference
 from services.evaluation.statistics.influence import label_aurocs, macro
-from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM
+from services.evaluation.statistics.lines import flags_of
 from services.evaluation.statistics.predictions import Names, Predictions
 
 
@@ -92,6 +87,7 @@ def _row(
     a, b = A and auroc_inference(A), B and auroc_inference(B)
     d = difference_inference(A - B) if A and B else None
     images, positives, patients = _counts(cases, label, inside)
+    waived: list[Flag] = ["leakage_waived"] if leakage else []
     return EvaluatedRow(
         label=label,
         group=group,
@@ -109,7 +105,7 @@ def _row(
         difference_high=d and d.high,
         p=d and d.p,
         dof=d.nu if d else a and a.nu,
-        flags=_flags(A, a, d, leakage=leakage),
+        flags=[*flags_of(A and A.fewest, d or a, exact=bool(a and a.exact)), *waived],
     )
 
 
@@ -119,20 +115,3 @@ def _counts(cases: Cases, label: str, inside: Bools) -> tuple[int, int | None, i
     truth = cases.truth[:, cases.labels.index(label)]
     rows = truth != UNKNOWN
     return int(rows.sum()), int((truth == 1).sum()), len(np.unique(cases.patient[rows]))
-
-
-def _flags(
-    A: Estimate | None, a: Inference | None, d: Inference | None, *, leakage: bool
-) -> list[Flag]:
-    exact = bool(a and a.exact)
-    said = d or a
-    nu = said.nu if said else None
-    few = A is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
-    facts: list[tuple[Flag, bool]] = [
-        ("not_estimable", A is None),
-        ("exact", exact),
-        ("few_degrees_of_freedom", few),
-        ("few_patients", A is not None and A.fewest < FEWEST_FOR_P),
-        ("leakage_waived", leakage),
-    ]
-    return [flag for flag, holds in facts if holds]

@@ -128,7 +128,7 @@ class Run:
             made = make_network(self.shape, len(spec.labels), spec.seed)
             return made.to(device).to(memory_format=layout)  # pyright: ignore[reportCallIssue] - torch's overloads want it among others
 
-        self.network, self.averaged = network(), network().eval()
+        self.network, self.averaged = network().train(), network().eval()
         self.optimiser = OPTIMISERS[self.recipe.optimiser](
             _groups(self.network, spec.weight_decay), betas=self.recipe.betas
         )
@@ -194,7 +194,6 @@ class Run:
             rate = spec.learning_rate
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.network.train()
         self.optimiser.zero_grad()
         found = predict(self.network, images, spec.precision)
         loss = mixed_bce(found, targets, mixed, recipe.smoothing, self._positive)

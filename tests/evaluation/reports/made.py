@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 
 from api_schemas.base import DatasetRef
-from api_schemas.evaluation import PlannedArm, PlannedTest, PlanPost, TrainingNote
+from api_schemas.evaluation import PlannedArm, PlannedTest, PlanPost, Question, TrainingNote
 from api_schemas.screening import Screening
 from services.evaluation.reports.facts import (
     ArmCurves,
@@ -22,11 +22,15 @@ from services.evaluation.statistics.analysis import (
     METHOD,
     comparisons,
     estimate,
+    group_rows,
+    metric_rows,
     result_rows,
     trends,
 )
 from services.evaluation.statistics.cases import UNKNOWN, Cases
 from services.evaluation.statistics.curves import curves
+from services.evaluation.statistics.groups import Group
+from services.evaluation.statistics.questions import answers
 
 EFFECT = {"real": 0.9, "real_equal_steps": 1.0, "real+100%": 1.2, "real+300%": 1.5, "shuffled": 0.4}
 DOSES = {"real": 0.0, "real+100%": 1.0, "real+300%": 3.0}
@@ -51,6 +55,7 @@ def report_of(
     waived: tuple[str, ...] = (),
     one_class: bool = False,
     training: TrainingNote | None = None,
+    questions: tuple[Question, ...] = (),
 ) -> Report:
     """A report on made-up predictions whose effects are known."""
     data = DatasetRef(dataset=UUID(int=2))
@@ -65,6 +70,7 @@ def report_of(
         margin=0.005,
         waived=list(waived),
         training=training,
+        questions=list(questions),
     )
     cases = cases_of(one_class=one_class)
     noise = np.random.default_rng(1).normal(size=cases.truth.shape)
@@ -73,7 +79,9 @@ def report_of(
         jitter = np.random.default_rng([seed, list(EFFECT).index(arm)]).normal(size=noise.shape)
         return expit(EFFECT[arm] * (cases.truth == 1) + noise + 0.1 * jitter - 1)
 
-    found = [estimate(plan, t, cases, scores) for t in tests]
+    women = cases.patient % 3 == 0
+    parted = [Group("sex: Female", "sex: Male", women), Group("sex: Male", None, ~women)]
+    found = [estimate(plan, t, cases, scores, parted) for t in tests]
     phantom = tests if kind == "phantom" else ()
     drawn = {
         a: curves(cases, [scores(a, s) for s in seeds]) for a in (plan.primary, plan.reference)
@@ -91,6 +99,9 @@ def report_of(
         rows=result_rows(plan, found, phantom),
         comparisons=comparisons(plan, found, phantom),
         trends=trends(plan, found),
+        groups=group_rows(plan, found, phantom),
+        metrics=metric_rows(plan, found, phantom),
+        answers=answers(plan, found, phantom),
         tests=[
             TestFacts(t, kind, "test", len(cases.patient), cases.G, "Site A", "c" * 64)
             for t in tests

@@ -21,6 +21,8 @@ DRAWN: dict[str, Drawn] = {
     "dose": lambda r: figures.dose_response(r.plan, r.rows),
     "difference": lambda r: figures.differences(r.plan, r.rows),
     "label": lambda r: figures.labels(r.plan, r.rows),
+    "group": lambda r: figures.groups(r.plan, r.groups),
+    "gap": lambda r: figures.gaps(r.plan, r.metrics),
     "roc": lambda r: figures.roc(r.plan, r.curves),
     "calibration": lambda r: figures.calibration(r.plan, r.curves),
     "roc-1": lambda r: figures.roc_by_label(r.plan, r.curves, TESTS[1]),
@@ -102,6 +104,26 @@ def test_a_forest_has_a_line_for_every_difference() -> None:
     assert len(marks(DRAWN["difference"](report()), "symbol")) == 2 * 2  # supplemented arms
     assert len(marks(DRAWN["label"](report()), "symbol")) == 2 * 2  # labels
     assert len(marks(DRAWN["label"](report()), "rect")) == 2  # the margin
+
+
+def test_groups_have_a_line_each_and_gaps_one_of_both_arms() -> None:
+    assert len(marks(DRAWN["group"](report()), "symbol")) == 2 * 2  # women and men
+    gaps = marks(DRAWN["gap"](report()), "symbol")
+    assert len(gaps) == 2 * 2  # women minus men, of both arms
+    assert [m.get("fill") for m in gaps].count("white") == 2
+    assert len(marks(DRAWN["gap"](report()), "rule")) == 2 * (1 + 2)
+
+
+def test_a_gap_without_an_interval_is_a_mark_alone() -> None:
+    bare = [m.model_copy(update={"low": None, "high": None}) for m in report().metrics]
+    svg = figures.gaps(report().plan, bare)
+    assert len(marks(svg, "symbol")) == 2 * 2
+    assert not re.search(r"NaN|undefined|Infinity", svg)
+
+
+def test_without_groups_there_is_no_figure_of_them() -> None:
+    assert figures.groups(report().plan, []) is None
+    assert figures.gaps(report().plan, []) is None
 
 
 def test_what_is_not_known_has_no_mark() -> None:

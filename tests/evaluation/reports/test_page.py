@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from api_schemas.evaluation import MACRO
+from api_schemas.evaluation import MACRO, Question
 from api_schemas.screening import Screening
 from services.evaluation.reports import words
 from services.evaluation.reports.page import data_uri, render
@@ -62,6 +62,38 @@ def test_numbers_are_those_of_the_results() -> None:
         assert words.auroc(row.auroc) in text
         assert row.difference is None or words.signed(row.difference) in text
     assert "nan" not in text.lower().split()
+
+
+def test_gaps_metrics_and_further_questions_are_in_tables() -> None:
+    question = Question(arm="shuffled", reference="real", kind="noninferiority", margin=0.01)
+    report = report_of(questions=(question,))
+    text = text_of(render(report))
+    (answer,) = report.answers
+    assert "shuffled is not worse than real by 0.01 or more" in text
+    assert words.interval(answer.low, answer.high, sign=True) in text
+    assert words.ANSWERS[answer.verdict] in text
+    assert "AUROC, minus sex: Male" in text
+    macros = [m for m in report.metrics if m.label == MACRO and m.arm == report.plan.primary]
+    assert {m.metric for m in macros} > {"average_precision", "brier", "auroc_gap"}
+    for m in macros:
+        show = words.signed if m.metric.endswith("_gap") else words.auroc
+        if m.group is None or m.metric.endswith("_gap"):
+            assert show(m.value) in text
+            assert words.signed(m.difference) in text
+
+
+def test_a_study_without_groups_has_no_section_of_them() -> None:
+    html = render(replace(report_of(), groups=(), metrics=(), answers=(), curves=()))
+    text = text_of(html)
+    for heading in ("Groups", "More than AUROC", "Further registered", "Curves of every label"):
+        assert heading not in text
+
+
+def test_an_arm_that_was_not_evaluated_is_said_to_be() -> None:
+    report = report_of(tests=("internal", "external"))
+    rows = [r for r in report.rows if (r.arm, r.test) != ("shuffled", "external")]
+    labels = [r for r in rows if (r.label, r.test) != ("Edema", "internal")]
+    assert text_of(render(replace(report, rows=labels))).count("not evaluated") == 2
 
 
 def test_the_scope_and_the_digests_are_always_there() -> None:

@@ -138,6 +138,13 @@ def test_the_largest_group_has_no_gap(metrics) -> None:
     assert gaps == {"sex: Female", "race: Asian"}
 
 
+def test_without_the_largest_group_there_are_groups_and_no_gaps(halves) -> None:
+    cases, (female, *_) = halves
+    of = estimate(PLAN, "internal", cases, scores_of(cases), [female])
+    assert {r.group for r in group_rows(PLAN, [of])} == {female.name}
+    assert not [r for r in metric_rows(PLAN, [of]) if r.metric.endswith("_gap")]
+
+
 def test_a_group_too_small_says_so(rows, metrics) -> None:
     small = [r for r in rows if r.group == "race: Asian"]
     assert {r.label for r in small} == {MACRO}  # no label of it has five patients

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from services.training.classifier.augmentation import Augmentation
+from services.training.classifier import augmentation
+from services.training.classifier.augmentation import Augmentation, affine_grid
 from services.training.classifier.network import standardise
 from services.training.classifier.presets import PRESETS
 from tests.training.classifier.problems import squares
@@ -56,6 +57,21 @@ def test_a_shift_moves_without_mirroring() -> None:
         if moved.sum() > 0.5:
             column = (moved.sum((0, 1, 2)) * torch.arange(32)).sum() / moved.sum()
             assert column < 4 + 0.25 * 32 + 1
+
+
+def test_the_grid_is_torchs() -> None:
+    theta = np.random.default_rng(1).normal(size=(3, 2, 3)).astype(np.float32)
+    expected = functional.affine_grid(torch.from_numpy(theta), [3, 1, 8, 8], align_corners=False)
+    found = affine_grid(theta, torch.zeros(3, 1, 8, 8))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_however_many_are_changed_at_once_the_view_is_the_same(monkeypatch) -> None:
+    paper, images = PRESETS["paper"].recipe.augmentation, pictures(40)
+    together = look(paper, images, 7)
+    monkeypatch.setattr(augmentation, "CLOSE_BYTES", 1)
+    assert augmentation.at_once(images) < len(images) / 2
+    torch.testing.assert_close(look(paper, images, 7), together, rtol=0, atol=0)
 
 
 def test_flips_are_exact_and_of_both_directions() -> None:

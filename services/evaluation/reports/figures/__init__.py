@@ -11,13 +11,16 @@ from services.evaluation.reports.figures.curves import (
     roc_by_label,
 )
 from services.evaluation.reports.figures.dose import dose_response
-from services.evaluation.reports.figures.forest import differences, labels
+from services.evaluation.reports.figures.forest import differences, groups, labels
+from services.evaluation.reports.figures.gaps import gaps
 
 __all__ = [
     "calibration",
     "calibration_by_label",
     "differences",
     "dose_response",
+    "gaps",
+    "groups",
     "labels",
     "roc",
     "roc_by_label",

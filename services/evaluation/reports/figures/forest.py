@@ -43,6 +43,13 @@ def labels(plan: PlanPost, rows: Sequence[ResultRow]) -> str:
     return _forest(plan, shown, by="label", order=order, name="label")
 
 
+def groups(plan: PlanPost, rows: Sequence[ResultRow]) -> str | None:
+    """Macro AUROC of the primary arm minus the reference inside each group; None without groups."""
+    shown = [r for r in rows if r.label == MACRO and r.arm == plan.primary and r.group is not None]
+    order = list(dict.fromkeys(r.group or "" for r in shown))
+    return _forest(plan, shown, by="group", order=order, name="group") if order else None
+
+
 def _forest(
     plan: PlanPost, rows: Sequence[ResultRow], *, by: str, order: list[str], name: str
 ) -> str:

@@ -50,7 +50,7 @@ class Sheet:
         """A chart of result lines; what is not known is left out, and so is its mark."""
         return self.chart(
             [
-                {"arm": r.arm, "label": r.label}
+                {"arm": r.arm, "label": r.label, "group": r.group or ""}
                 | {n: v for n in NUMBERS if (v := getattr(r, n)) is not None}
                 | also(r)
                 for r in rows
@@ -97,9 +97,17 @@ def first_of_row(index: int) -> bool:
     return index % PANELS_A_ROW == 0
 
 
-def hollow(chart: alt.Chart, shape: str, colour: str, size: int = 80) -> alt.Chart:
+def hollow(
+    chart: alt.Chart, shape: str, colour: str, size: int = 80, y_offset: float = 0
+) -> alt.Chart:
     return chart.mark_point(
-        shape=shape, color=colour, fill="white", size=size, strokeWidth=1.8, opacity=1
+        shape=shape,
+        color=colour,
+        fill="white",
+        size=size,
+        strokeWidth=1.8,
+        opacity=1,
+        yOffset=y_offset,
     )
 
 

@@ -1,0 +1,113 @@
+"""The lines of the page's tables: which row stands where. Knows rows; not how they are printed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from api_schemas.evaluation import MACRO, MetricRow, PlannedArm, PlanPost, ResultRow
+
+METRICS = {
+    "average_precision": "Average precision",
+    "sensitivity_at_90_specificity": "Sensitivity at 90 % specificity",
+    "sensitivity_at_95_specificity": "Sensitivity at 95 % specificity",
+    "specificity_at_90_sensitivity": "Specificity at 90 % sensitivity",
+    "specificity_at_95_sensitivity": "Specificity at 95 % sensitivity",
+    "underdiagnosis": "Underdiagnosis rate",
+    "missed": "Missed findings",
+    "brier": "Brier score",
+    "calibration_intercept": "Calibration intercept",
+    "calibration_slope": "Calibration slope",
+}
+GAPS = {
+    "auroc_gap": "AUROC",
+    "underdiagnosis_gap": "Underdiagnosis rate",
+    "missed_gap": "Missed findings",
+}
+
+
+@dataclass(frozen=True)
+class ArmLine:
+    """An arm of the table with its macro row on each test set, in the plan's order; None where
+    it has none.
+    """
+
+    arm: PlannedArm
+    role: str
+    rows: Sequence[ResultRow | None]
+
+
+@dataclass(frozen=True)
+class LabelLine:
+    """A label with the reference's and the primary's row on each test set that has it."""
+
+    label: str
+    pairs: Sequence[tuple[ResultRow, ResultRow] | None]
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """The same for something else than AUROC, of all images or (a gap) of a group."""
+
+    name: str
+    beside: str
+    pairs: Sequence[tuple[MetricRow, MetricRow] | None]
+
+
+def arm_lines(plan: PlanPost, rows: Sequence[ResultRow]) -> list[ArmLine]:
+    macros = {(r.arm, r.test): r for r in rows if r.label == MACRO}
+    roles = {plan.primary: "primary", plan.reference: "reference"}
+    return [
+        ArmLine(arm, roles.get(arm.name, ""), [macros.get((arm.name, t.name)) for t in plan.tests])
+        for arm in plan.arms
+    ]
+
+
+def label_lines(plan: PlanPost, rows: Sequence[ResultRow]) -> list[LabelLine]:
+    """One line a label that any test set has."""
+    by_key = {(r.label, r.arm, r.test): r for r in rows if r.label != MACRO}
+
+    def pair(label: str, test: str) -> tuple[ResultRow, ResultRow] | None:
+        reference = by_key.get((label, plan.reference, test))
+        primary = by_key.get((label, plan.primary, test))
+        return None if reference is None or primary is None else (reference, primary)
+
+    labels = dict.fromkeys(label for label, _, _ in by_key)
+    return [LabelLine(label, [pair(label, t.name) for t in plan.tests]) for label in labels]
+
+
+def metric_lines(plan: PlanPost, rows: Sequence[MetricRow]) -> list[MetricLine]:
+    """What was measured over all images: the mean over the labels, or the one label there is."""
+    of_metric = {
+        name: [r for r in rows if r.metric == name and r.group is None] for name in METRICS
+    }
+    return [
+        MetricLine(METRICS[name], "", _pairs(plan, _means(found)))
+        for name, found in of_metric.items()
+        if found
+    ]
+
+
+def gap_lines(plan: PlanPost, rows: Sequence[MetricRow]) -> list[MetricLine]:
+    """The gaps of groups to the largest of their attribute, by what the gap is in."""
+    lines: list[MetricLine] = []
+    for name, said in GAPS.items():
+        found = _means([r for r in rows if r.metric == name])
+        for group in dict.fromkeys(r.group for r in found):
+            of_group = [r for r in found if r.group == group]
+            beside = f"{said}, minus {of_group[0].against}"
+            lines.append(MetricLine(group or "", beside, _pairs(plan, of_group)))
+    return lines
+
+
+def _means(rows: Sequence[MetricRow]) -> list[MetricRow]:
+    """Those of the mean over the labels where there is one; a metric of one label has none."""
+    return [r for r in rows if r.label == MACRO] or list(rows)
+
+
+def _pairs(plan: PlanPost, rows: Iterable[MetricRow]) -> list[tuple[MetricRow, MetricRow] | None]:
+    by_key = {(r.arm, r.test): r for r in rows}
+    pairs: list[tuple[MetricRow, MetricRow] | None] = []
+    for t in plan.tests:
+        reference = by_key.get((plan.reference, t.name))
+        primary = by_key.get((plan.primary, t.name))
+        pairs.append(None if reference is None or primary is None else (reference, primary))
+    return pairs
