@@ -187,6 +187,13 @@ BROKEN = {
         "group_sex",
         None,
     ),
+    "many groups": (
+        csv(FRAME.with_columns(pl.lit("x").alias(f"group_{n}") for n in range(20))),
+        "file",
+        "group_19",
+        None,
+    ),
+    "a long name": (csv(FRAME.rename({"group_sex": "group_" + "x" * 100})), "file", None, None),
     "a cell lacks": (csv(long(FRAME)[1:]), "file", "label", None),
     "a cell twice": (csv(pl.concat([long(FRAME), long(FRAME)[:1]])), "file", "sample_id", 162),
     "a label that is none": (csv(long(FRAME)).replace(b"Edema", b"Flu", 1), "file", "label", None),

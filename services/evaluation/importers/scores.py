@@ -22,6 +22,7 @@ SAMPLE = ("sample_id", "image_id", "id", "image")
 PATIENT = ("patient_id", "patient")
 TRUTH, SCORE, GROUP = "truth_", "score_", "group_"
 LONG = ("label", "truth", "score")
+GROUP_COLUMNS = 20
 GROUPS_LIMIT, GROUP_LENGTH = 20, 60
 """Values of one group column, and characters of one: what has more is no group."""
 
@@ -70,6 +71,8 @@ def read_scores(path: Path) -> Sheet:
     layout = (_long if "label" in table.names else _wide)(table, sample, patient)
     patients = None if patient is None else _of_images(table, layout, patient, required=True)
     names = [name for name in table.names if name.startswith(GROUP)]
+    if len(names) > GROUP_COLUMNS:
+        raise Faulty(f"At most {GROUP_COLUMNS} columns of groups", column=names[GROUP_COLUMNS])
     groups = {
         name.removeprefix(GROUP): _of_images(table, layout, name, required=False) for name in names
     }

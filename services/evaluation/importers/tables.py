@@ -21,7 +21,8 @@ ROW_LIMIT = 20_000_000
 UNPACKED_LIMIT = 4 * 2**30
 CELL_LIMIT = 500
 """Characters of a cell."""
-COLUMN_LIMIT = 200
+COLUMN_LIMIT, NAME_LIMIT = 200, 100
+"""Columns of a CSV, and characters of the name of one."""
 DELIMITERS = ",;\t"
 AT_ONCE = 20_000
 
@@ -83,6 +84,8 @@ def read_table(path: Path) -> Table:
     table = _read_parquet(path) if parquet else _read_csv(path)
     if not table.columns.height:
         raise Faulty("It has no rows")
+    if any(len(name) > NAME_LIMIT for name in table.names):
+        raise Faulty(f"A column's name has more than {NAME_LIMIT} characters")
     return table
 
 
