@@ -163,6 +163,7 @@ class PredictionsView(PredictionsPost):
 
 Flag = Literal[
     "few_degrees_of_freedom",
+    "fewer_labels",
     "few_patients",
     "few_seeds",
     "no_variation",

@@ -7,16 +7,18 @@ runs take longer and say more: the Monte-Carlo error of a line is printed with i
 import argparse
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 from scipy.stats import norm
 
+from api_schemas.evaluation import Metric
 from services.evaluation.statistics.analysis import ALPHA
-from services.evaluation.statistics.cases import Cases, Floats, Ints
+from services.evaluation.statistics.cases import Cases, Floats, Ints, LabelCases
 from services.evaluation.statistics.estimate import Estimate, over_seeds
 from services.evaluation.statistics.inference import (
     FEWEST_FOR_P,
@@ -25,7 +27,9 @@ from services.evaluation.statistics.inference import (
     difference_inference,
 )
 from services.evaluation.statistics.influence import auroc, label_aurocs, macro
-from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM
+from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM, level_inference
+from services.evaluation.statistics.measures import OF_A_LABEL, OF_PROBABILITIES, Measure
+from services.evaluation.statistics.operating import break_even, missed
 
 PATIENTS = (200, 1000, 5000)
 PREVALENCES = (0.02, 0.05, 0.20)
@@ -134,6 +138,45 @@ def clustered(rng: np.random.Generator, cases: Cases, columns: int) -> Floats:
     return math.sqrt(SHARED) * theirs + math.sqrt(1 - SHARED) * own
 
 
+# ---------------------------------------------------------------- what else is measured
+
+LARGE = 400_000
+"""Patients of the test set whose metrics count as the truth."""
+
+
+def missed_of_all(cases: LabelCases, score: Floats) -> Estimate | None:
+    cut = break_even(cases, score)
+    return cut and missed(cases, score, cut, np.ones(len(score), np.bool_))
+
+
+MEASURED: Mapping[Metric, Measure] = {**OF_A_LABEL, **OF_PROBABILITIES, "missed": missed_of_all}
+
+
+def metric_coverage(cell: Label, runs: int) -> dict[Metric, Count]:
+    """Of every metric beside AUROC, of a model whose scores are probabilities."""
+    rng = np.random.default_rng([*map(ord, repr(cell))])
+    large, score = probabilities(rng, cell._replace(patients=LARGE, images=1))
+    counts = {name: Count() for name in MEASURED}
+    truth = {name: measure(large, score) for name, measure in MEASURED.items()}
+    for _ in range(runs):
+        cases, score = probabilities(rng, cell)
+        for name, measure in MEASURED.items():
+            E, true = measure(cases, score), truth[name]
+            assert true is not None  # noqa: S101 - of so many patients
+            counts[name].add(E, E and level_inference(name, E), true.value)
+    return counts
+
+
+def probabilities(rng: np.random.Generator, cell: Label) -> tuple[LabelCases, Floats]:
+    """A label, and the chance that an image has it given a normal score of its AUROC."""
+    patient = images_of(rng, cell.patients, cell.images)
+    truth = (rng.random(cell.patients) < cell.prevalence)[patient].astype(np.int8)[:, None]
+    cases = Cases(("x",), truth, patient, cell.patients)
+    d = math.sqrt(2) * float(norm.ppf(cell.auroc))
+    s = d * truth + clustered(rng, cases, 1)
+    return cases.by_label[0], expit(logit(cell.prevalence) + d * s - d * d / 2)[:, 0]
+
+
 # ---------------------------------------------------------------- tests without an effect
 
 
@@ -224,6 +267,18 @@ def macro_cells() -> list[Label]:
     return [Label(*each) for each in itertools.product((200, 1000), (0.02, 0.2), (6,), (0.8, 0.97))]
 
 
+def metric_cells() -> list[Label]:
+    return [
+        Label(*each)
+        for each in (
+            (200, 0.2, 6, 0.8),
+            (1000, 0.05, 6, 0.8),
+            (1000, 0.2, 6, 0.95),
+            (5000, 0.05, 6, 0.9),
+        )
+    ]
+
+
 def null_cells() -> list[Null]:
     return [Null(*each) for each in itertools.product((300, 2000), SEEDS, SPREADS)]
 
@@ -242,6 +297,17 @@ def intervals(
             f"| {cell.patients} | {cell.prevalence:.0%} | {images} | {cell.auroc:.2f} |"
             f" {_cells(level)} | {_cells(difference)} |"
         )
+
+
+def metrics(cells: Sequence[Label], found: Sequence[Mapping[Metric, Count]]) -> Iterator[str]:
+    yield "\nOther metrics: covered, in percent (and flagged)\n"
+    columns = [f"{c.patients}, {c.prevalence:.0%}, {c.auroc:.2f}" for c in cells]
+    yield f"| patients, prevalence, AUROC | {' | '.join(columns)} |"
+    yield "|" + "---|" * (1 + len(columns))
+    for name in MEASURED:
+        counts = [of[name] for of in found]
+        shares = [f"{_share(c.covered, c.given)} ({_share(c.flagged, c.runs)})" for c in counts]
+        yield f"| {name} | {' | '.join(shares)} |"
 
 
 def tests(cells: Sequence[Null], found: Sequence[Rejected], runs: int) -> Iterator[str]:
@@ -265,10 +331,13 @@ def main() -> None:
     with ProcessPoolExecutor(given.processes) as pool:
         of_labels = pool.map(label_coverage, labels, itertools.repeat(runs))
         of_macros = pool.map(macro_coverage, macros, itertools.repeat(runs))
+        of_metrics = pool.map(metric_coverage, metric_cells(), itertools.repeat(runs))
         of_nulls = pool.map(rejections, nulls, itertools.repeat(runs))
         for line in intervals("One label", labels, list(of_labels)):
             print(line)
         for line in intervals(f"Mean over {LABELS} labels", macros, list(of_macros)):
+            print(line)
+        for line in metrics(metric_cells(), list(of_metrics)):
             print(line)
         for line in tests(nulls, list(of_nulls), runs):
             print(line)

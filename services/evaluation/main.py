@@ -2,34 +2,77 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from fastapi import APIRouter, FastAPI
 
-from services.evaluation.api import DataDesk, routes
+from api_schemas.evaluation import (
+    MACRO,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+    ResultRow,
+)
+from api_schemas.evaluations import EvaluationView
+from services.evaluation.api import DataDesk, evaluation_routes, feature_routes, routes
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service import (
+    EVALUATION,
+    FEATURES,
     NAMED,
     Answers,
+    Evaluations,
     Exports,
+    FeatureTables,
+    GivenTables,
     Intake,
     Overlaps,
     Qualities,
     Shifts,
     Stock,
 )
+from services.evaluation.service.answers import Wanted
 from services.evaluation.service.sources import Sources
 from services.kit.adapters import Adapters
+from services.kit.auth import Caller
 from services.kit.collector import Named
+from services.kit.deletion import Deletions
 from services.kit.http import web_app
+from services.kit.pseudonyms import Pseudonyms
 from services.kit.remote import Remote
 from services.kit.settings import Settings
+
+MOST_TESTS = 100
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What training asks of evaluation."""
+
+    intake: Intake
+    answers: Answers
+    evaluations: Evaluations
+
+    def register(self, caller: Caller, plan: PlanPost) -> PlanView:
+        return self.intake.register(caller, plan)
+
+    def accept(self, caller: Caller, what: PredictionsPost, content: bytes) -> PredictionsView:
+        return self.intake.accept(caller, what, content)
+
+    def results(self, caller: Caller, experiment: UUID, arm: str) -> list[ResultRow]:
+        wanted = Wanted(experiment=experiment, arm=arm, label=MACRO)
+        return self.answers.results(caller, wanted, None, MOST_TESTS).items
+
+    def evaluation(self, caller: Caller, evaluation: UUID) -> EvaluationView:
+        return self.evaluations.evaluation(caller, evaluation)
 
 
 @dataclass(frozen=True)
 class Part:
     router: APIRouter
-    provider: Intake
+    provider: Provider
 
 
 def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations) -> Part:
@@ -37,13 +80,31 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
     sources = Sources(adapters.store, datasets, generations)
     answers = Answers(adapters.db, adapters.store, sources)
     stock = Stock(adapters.store, datasets, generations)
+    given = GivenTables(adapters.db, adapters.store)
     data = DataDesk(
         Shifts(stock),
         Overlaps(adapters.db, adapters.jobs, stock),
-        Qualities(adapters.db, adapters.jobs, stock, generations),
+        Qualities(adapters.db, adapters.jobs, stock, generations, given),
         Exports(adapters.db, adapters.jobs, stock),
     )
-    return Part(routes(intake, answers, data), intake)
+    router = routes(intake, answers, data)
+    key = adapters.settings.pseudonym_key.get_secret_value().encode()
+    evaluations = Evaluations(adapters.db, adapters.jobs, adapters.store, stock, Pseudonyms(key))
+    router.include_router(_evaluations(adapters, evaluations))
+    router.include_router(_features(adapters, stock))
+    return Part(router, Provider(intake, answers, evaluations))
+
+
+def _evaluations(adapters: Adapters, evaluations: Evaluations) -> APIRouter:
+    db, jobs = adapters.db, adapters.jobs
+    deletions = Deletions(db, jobs, EVALUATION)
+    return evaluation_routes(evaluations, deletions, db, jobs, adapters.settings.scratch)
+
+
+def _features(adapters: Adapters, stock: Stock) -> APIRouter:
+    tables = FeatureTables(adapters.db, adapters.store, stock)
+    deletions = Deletions(adapters.db, adapters.jobs, FEATURES)
+    return feature_routes(tables, deletions, adapters.settings.scratch)
 
 
 def named(_: Adapters) -> Mapping[str, Named]:

@@ -299,3 +299,36 @@ class Export(Ordered, Base):
     digest: Mapped[str]
     licence: Mapped[dict[str, Any]]
     images: Mapped[int]
+
+
+class FeatureTable(Base):
+    """Features that somebody's extractor gave of a dataset or cohort, in the version `manifest`."""
+
+    __tablename__ = "features"
+    __table_args__ = (Index("features_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    request: Mapped[dict[str, Any]]
+    manifest: Mapped[str]
+    images: Mapped[int]
+    dimension: Mapped[int]
+    key: Mapped[str]
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Judgement(Ordered, Base):
+    """Predictions that somebody sent to be evaluated on their own, and what came out.
+
+    `files` are their objects by what they are; `compared` is the data they are of.
+    """
+
+    __tablename__ = "judgements"
+    __table_args__ = (Index("judgements_of_project", "project", "id"),)
+
+    name: Mapped[str]
+    files: Mapped[dict[str, Any]]
+    compared: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]

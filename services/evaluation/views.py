@@ -10,7 +10,9 @@ from api_schemas.evaluation import (
     PredictionsView,
     ResultRow,
 )
+from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.exports import ExportFile, ExportRequest, ExportView
+from api_schemas.features import FeaturesRequest, FeaturesView
 from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView
 from api_schemas.qualities import Quality, QualityRequest, QualityView
 from api_schemas.terms import Licence
@@ -89,4 +91,26 @@ def export_view(row: models.Export, job: JobView, files: list[ExportFile]) -> Ex
         created_at=row.created_at,
         job=job,
         files=files if job.state is JobState.SUCCEEDED else [],
+    )
+
+
+def evaluation_view(row: models.Judgement, job: JobView) -> EvaluationView:
+    return EvaluationView(
+        id=row.id,
+        name=row.name,
+        request=EvaluationRequest.model_validate(row.request),
+        created_at=row.created_at,
+        job=job,
+        result=None if row.result is None else Evaluated.model_validate(row.result),
+    )
+
+
+def features_view(row: models.FeatureTable) -> FeaturesView:
+    return FeaturesView(
+        id=row.id,
+        request=FeaturesRequest.model_validate(row.request),
+        manifest=row.manifest,
+        images=row.images,
+        dimension=row.dimension,
+        created_at=row.created_at,
     )

@@ -1,11 +1,20 @@
 """The providers over HTTP, on behalf of the user whose job it is."""
 
+from pathlib import Path
 from uuid import UUID
 
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.evaluation import (
+    MACRO,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+    ResultRow,
+)
+from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 from services.kit.remote import Remote
@@ -56,3 +65,16 @@ class RemoteEvaluation:
     def accept(self, caller: Caller, what: PredictionsPost, content: bytes) -> PredictionsView:
         with self._remote.acting_for(caller) as client:
             return client.push_predictions(what, content)
+
+    def results(self, caller: Caller, experiment: UUID, arm: str) -> list[ResultRow]:
+        with self._remote.acting_for(caller) as client:
+            return list(client.results(experiment, arm=arm, label=MACRO))
+
+    def evaluation(self, caller: Caller, evaluation: UUID) -> EvaluationView:
+        with self._remote.acting_for(caller) as client:
+            return client.get_evaluation(evaluation)
+
+    def evaluate(self, caller: Caller, post: EvaluationPost, file: Path) -> EvaluationView:
+        with self._remote.acting_for(caller) as client:
+            key = f"scoring/{post.scoring}"
+            return client.post_evaluation(post, file, idempotency_key=key)

@@ -80,3 +80,38 @@ class Classifier(Base):
     digest: Mapped[str]
     files: Mapped[list[dict[str, Any]]]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class OnnxModel(Base):
+    """A classifier as ONNX: the job that makes it, and the stored object once it is made."""
+
+    __tablename__ = "onnx_models"
+
+    classifier: Mapped[UUID] = mapped_column(ForeignKey(Classifier.id), primary_key=True)
+    job: Mapped[UUID]
+    file: Mapped[dict[str, Any] | None]
+
+
+class Scoring(Base):
+    """Data scored by a classifier. `manifest`, `images` and `leakage` are known once the data was
+    looked at; `predictions` is the stored object, `evaluation` what became of it.
+    """
+
+    __tablename__ = "scorings"
+    __table_args__ = (Index("scorings_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    name: Mapped[str]
+    classifier: Mapped[UUID]
+    labels: Mapped[list[str]]
+    request: Mapped[dict[str, Any]]
+    manifest: Mapped[str | None]
+    images: Mapped[int | None]
+    leakage: Mapped[list[str] | None]
+    predictions: Mapped[dict[str, Any] | None]
+    evaluation: Mapped[UUID | None]
+    not_evaluated: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -16,16 +16,22 @@ from services.kit.remote import Remote
 from services.kit.worker import slice_worker
 from services.training.classifier.cache import PART, SourceCache
 from services.training.classifier.engine import ClassifierEngine
+from services.training.classifier.stored import to_onnx
+from services.training.classifier.stretches import Kernels
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import KIND, QUEUE, SERVICE
+from services.training.service.handing_out import ONNX, MakeOnnx
 from services.training.service.keeping import KEPT, tidy
 from services.training.service.materials import Materials
+from services.training.service.pretrained import PretrainedFiles
 from services.training.service.runs import RunExperiment
+from services.training.service.scoring import ScoreData
+from services.training.service.scorings import SCORE
 from services.training.settings import TrainingSettings
 
 GIB = 2**30
-PACKAGES = ("torch", "transformers", "numpy")
+PACKAGES = ("torch", "transformers", "accelerate", "numpy")
 LEFTOVER_S = 24 * 3600.0
 
 
@@ -39,21 +45,38 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     packed, folders = settings.scratch / "packed", settings.scratch / "training"
     clear_leftovers([*packed.glob(f"*{PART}"), *folders.glob("run-*")])
     sources = SourceCache(packed, round(own.cache_gib * GIB))
+    engine = ClassifierEngine(
+        _device(settings.device),
+        own.threads,
+        kernels=Kernels(own.channels_last, own.compile),
+        processes=own.processes,
+    )
+    pretrained = PretrainedFiles(settings.roots, settings.scratch / "pretrained")
+    materials = Materials(catalogue, adapters.store, sources, pretrained)
+    evaluation = RemoteEvaluation(Remote(settings.evaluation_url, secret))
     run = RunExperiment(
         adapters.db,
         adapters.store,
-        ClassifierEngine(_device(settings.device), own.threads),
+        engine,
         catalogue,
-        Materials(catalogue, adapters.store, sources),
-        RemoteEvaluation(Remote(settings.evaluation_url, secret)),
+        materials,
+        evaluation,
         scratch=folders,
         stretch_s=own.stretch_s,
+    )
+    score = ScoreData(
+        adapters.db, adapters.store, engine, catalogue, materials, evaluation, scratch=folders
     )
 
     def tidied() -> None:
         tidy(adapters.db, sources)
 
-    return {KIND: tidying(tidied, run), DELETE: Delete(adapters.store, KEPT, tidied)}
+    return {
+        KIND: tidying(tidied, run),
+        SCORE: tidying(tidied, score),
+        ONNX: MakeOnnx(adapters.db, adapters.store, to_onnx),
+        DELETE: Delete(adapters.store, KEPT, tidied),
+    }
 
 
 def clear_leftovers(folders: Sequence[Path]) -> None:

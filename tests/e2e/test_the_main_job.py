@@ -14,6 +14,7 @@ from api_schemas.base import JobState, JobView
 from api_schemas.client import Client, ProblemRaised, wait
 from api_schemas.evaluation import MACRO
 from api_schemas.generation import ConditionRequest, GenerateRequest, Sampler
+from api_schemas.scorings import ScoringRequest
 from api_schemas.training import ClassifierSettings
 from services.local.__main__ import import_generator
 from services.local.demo import Demo, phantom_study
@@ -102,6 +103,33 @@ def test_events_tell_the_whole_story(lab: Lab) -> None:
     generator = next(lab.client.list_generators())
     states = [e.state for e in lab.client.generator_events(generator.id) if e.kind == "state"]
     assert states == ["queued", "running", "succeeded"]
+
+
+def test_a_classifier_scores_the_test_set_again_and_leaves(lab: Lab) -> None:
+    """What the study said of an arm is what scoring says of its classifiers, on the mean."""
+    client = lab.client
+    experiment = next(client.list_experiments())
+    (arm,) = [a for a in client.experiment_arms(experiment.id) if a.arm.name == "real+100%"]
+    test = experiment.request.tests[1]
+    found: list[float] = []
+    for run in arm.runs:
+        assert run.classifier is not None
+        request = ScoringRequest(classifier=run.classifier, data=test.data, split=test.split)
+        made = client.post_scoring(request).id
+        wait(lambda made=made: client.get_scoring(made).job, limit_s=120)
+        evaluation = client.get_scoring(made).evaluation
+        assert evaluation is not None
+        wait(lambda which=evaluation: client.get_evaluation(which).job, limit_s=120)
+        result = client.get_evaluation(evaluation).result
+        assert result is not None
+        (macro,) = [r for r in result.rows if r.label == MACRO and r.group is None]
+        assert macro.auroc is not None
+        found.append(macro.auroc)
+        wait(lambda which=run.classifier: client.make_classifier_onnx(which), limit_s=120)
+        assert b"".join(client.classifier_onnx(run.classifier))
+        assert test.name in client.classifier_card(run.classifier)
+    (told,) = client.results(experiment.id, arm="real+100%", test=test.name, label=MACRO)
+    assert told.auroc == pytest.approx(sum(found) / len(found), abs=1e-9)
 
 
 def test_a_site_is_deleted_with_all_that_was_made_from_it(lab: Lab) -> None:

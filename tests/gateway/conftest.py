@@ -17,6 +17,7 @@ from services.evaluation.service import (
     OVERLAP,
     QUALITY,
     FindOverlap,
+    GivenTables,
     MeasureQuality,
     Stock,
     Verify,
@@ -35,6 +36,7 @@ from services.training.service.catalogue import Catalogue
 from services.training.service.keeping import KEPT as KEPT_BY_TRAINING
 from services.training.service.keeping import tidy
 from services.training.service.materials import Materials
+from services.training.service.pretrained import PretrainedFiles
 from services.training.service.runs import RunExperiment
 from tests.generation.conftest import StubEngine as StubDiffusion
 from tests.training.standins import StubEngine as StubClassifier
@@ -64,7 +66,7 @@ def run(adapters, work, tmp_path: Path) -> Callable[[], None]:
         store,
         StubClassifier(),
         catalogue,
-        Materials(catalogue, store, packed),
+        Materials(catalogue, store, packed, PretrainedFiles([], tmp_path)),
         verdicts,
         scratch=tmp_path / "training",
         stretch_s=300,
@@ -83,7 +85,7 @@ def run(adapters, work, tmp_path: Path) -> Callable[[], None]:
         ("evaluation", "evaluation"): {
             EVALUATE: Evaluate(db, store, sources, lambda _: "a report"),
             OVERLAP: FindOverlap(stock),
-            QUALITY: MeasureQuality(stock),
+            QUALITY: MeasureQuality(stock, GivenTables(db, store)),
             EXPORT: Verify(db, stock),
             DELETE: Delete(store, KEPT_BY_EVALUATION),
         },

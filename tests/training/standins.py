@@ -13,7 +13,14 @@ from PIL import Image
 
 from api_schemas.base import DatasetRef, GenerationRef, JobState, JobView
 from api_schemas.datasets import DatasetKind, DatasetView, ManifestView
-from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.evaluation import (
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+    ResultRow,
+)
+from api_schemas.evaluations import EvaluationView
 from api_schemas.generation import (
     TRAINING_SET_UNKNOWN,
     CohortManifest,
@@ -201,6 +208,16 @@ class Verdicts:
     plans: list[PlanPost] = field(default_factory=list)
     received: dict[tuple[str, int, str], list[bytes]] = field(default_factory=dict)
     outages: int = 0
+    lines: list[ResultRow] = field(default_factory=list)
+    evaluations: dict[UUID, EvaluationView] = field(default_factory=dict)
+
+    def results(self, _caller: Caller, _experiment: UUID, arm: str) -> list[ResultRow]:
+        return [line for line in self.lines if line.arm == arm]
+
+    def evaluation(self, _caller: Caller, evaluation: UUID) -> EvaluationView:
+        if evaluation not in self.evaluations:
+            raise NotFound("deleted")
+        return self.evaluations[evaluation]
 
     def register(self, _caller: Caller, plan: PlanPost) -> PlanView:
         self.plans.append(plan)

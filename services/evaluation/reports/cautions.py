@@ -109,8 +109,7 @@ def _few_seeds(plan: PlanPost) -> Iterator[Caution]:
 def _not_estimable(rows: Sequence[ResultRow]) -> list[str]:
     missing = _labels_by_test(rows, "not_estimable")
     return [
-        f"{test}: only one class of {listed(labels)}, so that neither"
-        f" {'it' if len(labels) == 1 else 'they'} nor the mean over the labels can be estimated."
+        f"{test}: only one class of {listed(labels)}; the mean is over the other labels."
         for test, labels in missing.items()
     ]
 

@@ -36,6 +36,7 @@ FLAGS: dict[Flag, str] = {
         f"fewer than {FEW_DEGREES_OF_FREEDOM} degrees of freedom: a handful of patients or seeds"
         " carry the uncertainty"
     ),
+    "fewer_labels": "the mean is over fewer labels: the test set lacks a class of the others",
     "few_patients": f"fewer than {FEWEST_FOR_P} patients in the rarer class of a label",
     "few_seeds": f"fewer than {FEW_SEEDS} training seeds",
     "no_variation": "nothing varies: constant scores, or two arms that rank alike",
@@ -103,10 +104,7 @@ def sentence(c: Comparison) -> str:
     """The answer to the registered question on one test set."""
     bounds = interval(c.low, c.high, sign=True)
     if c.verdict == "not_estimable":
-        return (
-            "The mean over the labels cannot be estimated here: a label has only one class,"
-            " and leaving it out would be another question."
-        )
+        return "Nothing can be estimated here: no label has both classes."
     if c.verdict == "equivalent":
         return (
             f"The difference is smaller than the registered margin of {c.margin:g}: the whole"

@@ -3,9 +3,19 @@ and what looks at any two sets of images or takes one out.
 """
 
 from services.evaluation.service.answers import Answers
+from services.evaluation.service.evaluations import JUDGE, Evaluations, Judge
 from services.evaluation.service.exports import Exports, Verify
+from services.evaluation.service.features import FeatureTables, GivenTables
 from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
-from services.evaluation.service.keeping import EXPORT, KEPT, NAMED, OVERLAP, QUALITY
+from services.evaluation.service.keeping import (
+    EVALUATION,
+    EXPORT,
+    FEATURES,
+    KEPT,
+    NAMED,
+    OVERLAP,
+    QUALITY,
+)
 from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
 from services.evaluation.service.qualities import Qualities
@@ -14,16 +24,23 @@ from services.evaluation.service.stock import Stock
 
 __all__ = [
     "EVALUATE",
+    "EVALUATION",
     "EXPORT",
+    "FEATURES",
+    "JUDGE",
     "KEPT",
     "NAMED",
     "OVERLAP",
     "QUALITY",
     "QUEUE",
     "Answers",
+    "Evaluations",
     "Exports",
+    "FeatureTables",
     "FindOverlap",
+    "GivenTables",
     "Intake",
+    "Judge",
     "MeasureQuality",
     "Overlaps",
     "Qualities",

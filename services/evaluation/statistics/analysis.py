@@ -72,6 +72,11 @@ class Trend:
     slope: Inference
 
 
+def circumstances(plan: PlanPost, of: TestEstimates, phantom: Collection[str]) -> Circumstances:
+    fewer = len(of.cases.estimable) < len(of.cases.labels)
+    return Circumstances(plan, of.test, of.test in phantom, fewer)
+
+
 def estimate(
     plan: PlanPost, test: str, cases: Cases, scores: Scores, groups: Sequence[Group] = ()
 ) -> TestEstimates:
@@ -136,9 +141,7 @@ def comparisons(
             margin=plan.margin,
             verdict=_verdict(D, a, p_holm, plan.margin),
             seeds=len(plan.seeds),
-            flags=Circumstances(plan, t.test, t.test in phantom).flags(
-                D and D.fewest, a, "primary"
-            ),
+            flags=circumstances(plan, t, phantom).flags(D and D.fewest, a, "primary"),
         )
         for t, D, a, p_holm in zip(tests, questions, answers, adjusted, strict=True)
     ]
@@ -168,7 +171,7 @@ def result_rows(
     primary = {c.test: c.p_holm for c in comparisons(plan, tests)}
     rows: list[ResultRow] = []
     for t in tests:
-        of, lines = Circumstances(plan, t.test, t.test in phantom), _lines(plan, t)
+        of, lines = circumstances(plan, t, phantom), _lines(plan, t)
         p_holm = holm_within(lines, family_of)
         for line in lines:
             if line.arm == plan.primary and line.quantity.label == MACRO:
@@ -202,7 +205,7 @@ def group_rows(
     """AUROC inside each group: macro, and labels that enough of its patients have and have not."""
     rows: list[ResultRow] = []
     for t in tests:
-        of = Circumstances(plan, t.test, t.test in phantom)
+        of = circumstances(plan, t, phantom)
         p_holm = holm_within(t.lines, family_of)
         rows += [
             of.result(line, p_holm.get(line.quantity, {}).get(line.arm), "exploratory")
@@ -218,7 +221,7 @@ def metric_rows(
     """Everything that was measured beside AUROC, and the gaps between groups."""
     rows: list[MetricRow] = []
     for t in tests:
-        of = Circumstances(plan, t.test, t.test in phantom)
+        of = circumstances(plan, t, phantom)
         p_holm = holm_within(t.lines, family_of)
         rows += [
             of.metric(line, p_holm.get(line.quantity, {}).get(line.arm))

@@ -120,6 +120,12 @@ class Cases:
         return tuple(self._label(column) for column in range(len(self.labels)))
 
     @cached_property
+    def estimable(self) -> tuple[str, ...]:
+        """The labels that have both classes."""
+        each = zip(self.labels, self.by_label, strict=True)
+        return tuple(label for label, cases in each if cases.n1 and cases.n0)
+
+    @cached_property
     def together(self) -> int:
         """Patients of the rarer class over all labels: with a positive, or a negative, of any."""
         return min(

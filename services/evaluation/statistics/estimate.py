@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,17 +40,17 @@ class Estimate:
     def R(self) -> int:
         return len(self.values)
 
-    @property
+    @cached_property
     def V_patients(self) -> float:
         """The patients' part: sum Phi^2."""
         return float(self.Phi @ self.Phi)
 
-    @property
+    @cached_property
     def V_seeds(self) -> float:
         """The seeds' part: s^2 / R; zero with one seed, where it is unknown."""
         return float(self.values.var(ddof=1)) / self.R if self.R > 1 else 0.0
 
-    @property
+    @cached_property
     def V(self) -> float | None:
         """V = sum Phi^2 + s^2 / R; None if one patient holds a whole class, or nothing varies."""
         V = self.V_patients + self.V_seeds
@@ -65,7 +66,7 @@ class Estimate:
         """What another training seed would bring: s; unknown with one."""
         return float(self.values.std(ddof=1)) if self.R > 1 else None
 
-    @property
+    @cached_property
     def nu(self) -> float | None:
         """Degrees of freedom: the harmonic mean of nu_P and R - 1, weighted by variance.
 
@@ -85,7 +86,8 @@ class Estimate:
 
         Of two or three patients the formula alone may find as many degrees as there are patients.
         """
-        spread = self.V_patients**2 / float(np.sum(self.Phi**4))
+        squared = self.Phi * self.Phi
+        spread = self.V_patients**2 / float(squared @ squared)
         return max(1.0, min(spread, self.together - 1))
 
 

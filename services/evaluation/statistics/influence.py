@@ -58,13 +58,21 @@ def label_aurocs(cases: Cases, scores: Floats) -> list[Estimate | None]:
 
 
 def macro(cases: Cases, aurocs: list[Estimate | None]) -> Estimate | None:
-    """The unweighted mean over the labels of `cases`; None where any of them is None, for it
-    would be the mean of other labels than those declared.
+    """The unweighted mean over the labels of `cases` that have both classes; None without any.
+
+    Which these are follows from the truth alone: they are the same for every arm and seed.
     """
     known = [a for a in aurocs if a is not None]
-    if not known or len(known) < len(cases.labels):
+    if not known:
         return None
     return replace(mean(known), together=cases.together)
+
+
+def macro_of_all(cases: Cases, aurocs: list[Estimate | None]) -> Estimate | None:
+    """The same of all labels or none: inside a group, whose mean over fewer labels than another's
+    could not be held against it.
+    """
+    return None if None in aurocs else macro(cases, aurocs)
 
 
 def small_sample(I: int) -> float:  # noqa: E741 - the formula's symbol

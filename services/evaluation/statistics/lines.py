@@ -77,8 +77,8 @@ def line_of(
         against,
         counts,
         A and A.fewest,
-        A and _level(quantity, A),
-        D and difference_inference(D, _reach(quantity)),
+        A and level_inference(quantity.metric, A),
+        D and difference_inference(D, _reach(quantity.metric)),
         probabilities,
     )
 
@@ -117,14 +117,15 @@ def lines_of(
     return lines
 
 
-def _level(quantity: Quantity, A: Estimate) -> Inference:
-    if quantity.metric in COEFFICIENTS or quantity.metric.endswith("_gap"):
-        return difference_inference(A, _reach(quantity))
-    return logit_inference(A) if quantity.metric in STEPPED else auroc_inference(A)
+def level_inference(metric: str, A: Estimate) -> Inference:
+    """The interval of a value on the scale that its metric has."""
+    if metric in COEFFICIENTS or metric.endswith("_gap"):
+        return difference_inference(A, _reach(metric))
+    return logit_inference(A) if metric in STEPPED else auroc_inference(A)
 
 
-def _reach(quantity: Quantity) -> float:
-    return math.inf if quantity.metric in COEFFICIENTS else 1.0
+def _reach(metric: str) -> float:
+    return math.inf if metric in COEFFICIENTS else 1.0
 
 
 def holm_within(
@@ -155,11 +156,12 @@ def family_of(line: Line) -> Hashable | None:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What every line of a test set shares."""
+    """What every line of a test set shares; `fewer`: it lacks a class of some label."""
 
     plan: PlanPost
     test: str
     phantom: bool
+    fewer: bool
 
     def result(self, line: Line, p_holm: float | None, kind: Flag | None) -> ResultRow:
         a, d, said = line.level, line.difference, line.said
@@ -180,14 +182,14 @@ class Circumstances:
             dof=said and said.nu,
             test_sd=said and said.test_sd,
             seed_sd=said and said.seed_sd,
-            flags=self.flags(line.fewest, said, kind, exact=bool(a and a.exact)),
+            flags=self._flags(line, kind),
         )
 
     def metric(self, line: Line, p_holm: float | None) -> MetricRow:
         a, d, said = line.level, line.difference, line.said
         metric, label, group = line.quantity
         assert metric != "auroc"  # noqa: S101 - those are results
-        flags = self.flags(line.fewest, said, "exploratory", exact=bool(a and a.exact))
+        flags = self._flags(line, "exploratory")
         return MetricRow(
             experiment=self.plan.experiment,
             arm=line.arm,
@@ -208,6 +210,11 @@ class Circumstances:
             flags=flags if line.probabilities else [*flags, "not_probabilities"],
         )
 
+    def _flags(self, line: Line, kind: Flag | None) -> list[Flag]:
+        exact = line.level is not None and line.level.exact
+        of_labels = line.quantity.label == MACRO
+        return self.flags(line.fewest, line.said, kind, exact=exact, of_labels=of_labels)
+
     def _reference(self, line: Line) -> str | None:
         return None if line.arm == self.plan.reference else self.plan.reference
 
@@ -218,16 +225,16 @@ class Circumstances:
         kind: Flag | None,
         *,
         exact: bool = False,
+        of_labels: bool = True,
     ) -> list[Flag]:
-        """What a reader must know. Without degrees of freedom there are few of them."""
-        nu = said.nu if said else None
-        few_nu = fewest is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
+        """All that a reader must know; `of_labels`: of a mean over labels.
+
+        A question that was asked after results had been seen is none of those registered.
+        """
+        if any(word.startswith("extended") for word in self.plan.waived):
+            kind = kind and "exploratory"
         facts: list[tuple[Flag, bool]] = [
-            ("not_estimable", fewest is None),
-            ("exact", exact),
-            ("no_variation", few_nu and nu is None and fewest != 1),
-            ("few_degrees_of_freedom", few_nu),
-            ("few_patients", fewest is not None and fewest < FEWEST_FOR_P),
+            ("fewer_labels", self.fewer and of_labels),
             ("few_seeds", len(self.plan.seeds) < FEW_SEEDS),
             ("primary", kind == "primary"),
             ("registered", kind == "registered"),
@@ -235,7 +242,24 @@ class Circumstances:
             ("leakage_waived", any(word.startswith("leakage") for word in self.plan.waived)),
             ("phantom", self.phantom),
         ]
-        return [flag for flag, holds in facts if holds]
+        of_numbers = flags_of(fewest, said, exact=exact)
+        return [*of_numbers, *(flag for flag, holds in facts if holds)]
+
+
+def flags_of(fewest: int | None, said: Inference | None, *, exact: bool) -> list[Flag]:
+    """What a reader must know of the numbers themselves. `fewest` patients bear them, None where
+    there are none; without degrees of freedom there are few of them.
+    """
+    nu = said.nu if said else None
+    few_nu = fewest is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
+    facts: list[tuple[Flag, bool]] = [
+        ("not_estimable", fewest is None),
+        ("exact", exact),
+        ("no_variation", few_nu and nu is None and fewest != 1),
+        ("few_degrees_of_freedom", few_nu),
+        ("few_patients", fewest is not None and fewest < FEWEST_FOR_P),
+    ]
+    return [flag for flag, holds in facts if holds]
 
 
 def _difference(d: Inference | None) -> dict[str, Any]:

@@ -48,19 +48,25 @@ def specificity_at(cases: LabelCases, score: Floats, sensitivity: float) -> Esti
 
 
 def _at(cases: LabelCases, score: Floats, D: Bools, above: float) -> Estimate | None:
-    if cases.n1 == 0 or cases.n0 == 0:
-        return None
     s, E = score[cases.rows], ~D
+    if not _has_thresholds(cases, s):
+        return None
     count = math.floor(above * np.count_nonzero(E) + 1e-9)  # .1 * 10 is a little below 1
     return _rate(cases, s, D, _cut(cases, s, E, count, np.zeros(len(s))))
 
 
 def break_even(cases: LabelCases, score: Floats) -> Cut | None:
     """The threshold above which as many images lie as are positive: precision is recall there."""
-    if cases.n1 == 0 or cases.n0 == 0:
+    s = score[cases.rows]
+    if not _has_thresholds(cases, s):
         return None
     everything = np.ones(len(cases.y), np.bool_)
-    return _cut(cases, score[cases.rows], everything, cases.n1, cases.y.astype(np.float64))
+    return _cut(cases, s, everything, cases.n1, cases.y.astype(np.float64))
+
+
+def _has_thresholds(cases: LabelCases, s: Floats) -> bool:
+    """Whether both classes are there, and anything to tell them by."""
+    return cases.n1 > 0 and cases.n0 > 0 and bool(s.min() < s.max())
 
 
 def missed(cases: LabelCases, score: Floats, cut: Cut, members: Bools) -> Estimate | None:
@@ -104,5 +110,5 @@ def _rate(cases: LabelCases, s: Floats, D: Bools, cut: Cut) -> Estimate | None:
     near = (s >= cut.low) & (s <= cut.high)
     kappa = np.count_nonzero(near & D) / np.count_nonzero(near & cut.E)
     phi = (D * (above - R) - kappa * cut.h) / n
-    bearers = min(cases.fewest, len(np.unique(cases.patient[D])))
+    bearers = min(cases.fewest, int(np.count_nonzero(np.bincount(cases.patient[D]))))
     return Estimate(np.array([R]), by_class(cases, phi), bearers, bearers)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from api_schemas.evaluation import MACRO, Answer, Answered, PlanPost, Question
-from services.evaluation.statistics.analysis import ALPHA, TestEstimates, difference
+from services.evaluation.statistics.analysis import ALPHA, TestEstimates, circumstances, difference
 from services.evaluation.statistics.estimate import Estimate
 from services.evaluation.statistics.inference import (
     LEVEL,
@@ -13,7 +13,6 @@ from services.evaluation.statistics.inference import (
     holm,
     margin_inference,
 )
-from services.evaluation.statistics.lines import Circumstances
 
 
 def answers(
@@ -40,9 +39,7 @@ def answers(
             seed_sd=a and a.seed_sd,
             verdict=_verdict(question, D, p_holm),
             seeds=len(plan.seeds),
-            flags=Circumstances(plan, of.test, of.test in phantom).flags(
-                D and D.fewest, a, "registered"
-            ),
+            flags=circumstances(plan, of, phantom).flags(D and D.fewest, a, "registered"),
         )
         for (question, of), D, a, p_holm in zip(asked, differences, said, adjusted, strict=True)
     ]

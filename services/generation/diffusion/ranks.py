@@ -12,24 +12,22 @@ import base64
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from api_schemas.generation import Condition
+from services.crew.member import Ear, Member
+from services.crew.starting import MEMORY_EXIT, STOP, Crew, CrewFailed, started
 from services.generation.diffusion import loop
 from services.generation.diffusion.losses import Predict
 from services.generation.diffusion.network import Network
@@ -43,49 +41,6 @@ from services.generation.ports.engine import (
 )
 
 MODULE = "services.generation.diffusion.ranks"
-STOP = "stop"
-MEMORY_EXIT = 3
-LEAVE_S = 20.0
-"""Processes that were asked to end are killed after so long."""
-
-
-class CrewFailed(RuntimeError):
-    """A process of a training ended before its time; its own words are in the worker's log."""
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Who trains together: `here` processes on this host, of `world` on all hosts.
-
-    They meet at `address` (host:port) of the first host; with port 0 a free one is taken, which
-    only does where all are on this host. Several hosts see one scratch folder.
-    """
-
-    here: int
-    world: int
-    address: str = "127.0.0.1:0"
-
-    def environment(self, rank: int, local: int, threads: int) -> dict[str, str]:
-        """What torch and accelerate want to be told of a process."""
-        host, _, port = self.address.rpartition(":")
-        return {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(local),
-            "WORLD_SIZE": str(self.world),
-            "LOCAL_WORLD_SIZE": str(self.here),
-            "MASTER_ADDR": host,
-            "MASTER_PORT": port,
-            "OMP_NUM_THREADS": str(threads),
-        }
-
-    def meeting(self) -> "Crew":
-        """The same with a port that is free, if it has none."""
-        host, _, port = self.address.rpartition(":")
-        if port != "0":
-            return self
-        with socket.socket() as free:
-            free.bind((host, 0))
-            return Crew(self.here, self.world, f"{host}:{free.getsockname()[1]}")
 
 
 # ---------------------------------------------------------------- the worker's side
@@ -105,7 +60,7 @@ def train(
     told = task.folder.parent / "task.json"
     told.write_text(json.dumps(_task_json(task, device, seconds)))
     stopped = False
-    with _started(crew.meeting(), str(told)) as processes:
+    with started(crew.meeting(), MODULE, str(told)) as processes:
         first = processes[0]
         assert first.stdin is not None  # noqa: S101 - both are pipes
         assert first.stdout is not None  # noqa: S101 - likewise
@@ -129,64 +84,6 @@ def train(
         raise OutOfDeviceMemory(str(device))
     msg = "a process of the training ended before its time"
     raise CrewFailed(msg)
-
-
-@contextmanager
-def _started(
-    crew: Crew, *arguments: str, first_rank: int = 0
-) -> Generator[list[subprocess.Popen[str]]]:
-    """The processes of this host. None of them is left afterwards.
-
-    When one fails the others would wait for it for ever: they are ended.
-    """
-    threads = max(1, (os.cpu_count() or 1) // crew.here)
-    processes: list[subprocess.Popen[str]] = []
-    over = threading.Event()
-    watching = threading.Thread(target=_end_all_when_one_fails, args=(processes, over))
-    try:
-        for local in range(crew.here):
-            environment = crew.environment(first_rank + local, local, threads)
-            processes.append(
-                subprocess.Popen(  # noqa: S603 - this very program
-                    [sys.executable, "-m", MODULE, *arguments],
-                    env=os.environ | environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE if local == 0 else None,
-                    text=True,
-                )
-            )
-        watching.start()
-        yield processes
-    except BaseException:
-        for process in processes:
-            process.terminate()
-        raise
-    finally:
-        for process in processes:
-            _leave(process)
-        over.set()
-        if watching.ident is not None:
-            watching.join()
-
-
-def _end_all_when_one_fails(
-    processes: Sequence[subprocess.Popen[str]], over: threading.Event
-) -> None:
-    while not over.wait(0.2):
-        if any(process.poll() for process in processes):
-            for process in processes:
-                process.terminate()
-
-
-def _leave(process: subprocess.Popen[str]) -> None:
-    try:
-        process.wait(LEAVE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
 
 
 def _task_json(task: TrainTask, device: torch.device, seconds: float) -> dict[str, Any]:
@@ -222,48 +119,14 @@ def _look(said: dict[str, Any]) -> Look:
 # ---------------------------------------------------------------- a process of the crew
 
 
-class Together:
-    """One process among others, by accelerate."""
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        self.device: torch.device = accelerator.device
-        self.rank: int = accelerator.process_index
-        self.world: int = accelerator.num_processes
+class Together(Member):
+    """One process among others, which share the gradients of a network."""
 
     def wrap(self, network: Network) -> Predict:
         return cast("Predict", self._accelerator.prepare_model(network))
 
     def apart(self, predict: Predict) -> AbstractContextManager[None]:
         return cast("DistributedDataParallel", predict).no_sync()
-
-    def mean(self, value: torch.Tensor) -> float:
-        return cast("torch.Tensor", self._accelerator.reduce(value, "mean")).item()
-
-    def agree(self, stop: bool) -> bool:
-        flag = torch.tensor([int(stop)], device=self.device)
-        return bool(cast("torch.Tensor", broadcast(flag)).item())
-
-    def text(self, own: str) -> str:
-        """What number 0 has, for all."""
-        raw = torch.tensor(list(own.encode()), dtype=torch.uint8, device=self.device)
-        size = cast("torch.Tensor", broadcast(torch.tensor([len(raw)], device=self.device)))
-        raw = raw if self.rank == 0 else torch.zeros(int(size), dtype=torch.uint8).to(self.device)
-        return bytes(cast("torch.Tensor", broadcast(raw)).tolist()).decode()
-
-
-class Ear:
-    """Hears the parent: it may ask to stop, and when it is gone so is this process."""
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for line in sys.stdin:
-            if line.strip() == STOP:
-                self.stop.set()
-        os._exit(1)  # whatever the others are waiting for
 
 
 def be_one(path: str) -> None:
@@ -337,7 +200,7 @@ def follow(address: str, world: int, first_rank: int, here: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     crew = Crew(here, world, address)
     while True:
-        with _started(crew, "", first_rank=first_rank) as processes:
+        with started(crew, MODULE, "", first_rank=first_rank) as processes:
             processes[0].wait()
 
 

@@ -1,12 +1,14 @@
 """The services that training needs, as it sees them; in process or over HTTP, all the same."""
 
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView, ResultRow
+from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 
@@ -33,3 +35,15 @@ class Evaluation(Protocol):
     def accept(
         self, caller: Caller, what: PredictionsPost, content: bytes, /
     ) -> PredictionsView: ...
+
+    def results(self, caller: Caller, experiment: UUID, arm: str, /) -> list[ResultRow]:
+        """The arm's macro AUROC on every test set; none before there are any."""
+        ...
+
+    def evaluation(self, caller: Caller, evaluation: UUID, /) -> EvaluationView: ...
+
+
+class Verdict(Protocol):
+    def evaluate(self, caller: Caller, post: EvaluationPost, file: Path, /) -> EvaluationView:
+        """Have predictions evaluated; those of the same scoring again get the first answer."""
+        ...

@@ -113,11 +113,7 @@ class Experiments:
 
     def classifier(self, caller: Caller, classifier: UUID) -> ClassifierView:
         with self._db.transaction() as tx:
-            mine = select(Classifier).filter_by(id=classifier, project=caller.project)
-            there = mine.where(lineage.visible(Classifier.experiment))
-            row = tx.session.scalars(there).one_or_none()
-            if row is None:
-                raise ClassifierUnknown("There is no such classifier here")
+            row = find_classifier(tx.session, caller, classifier)
             manifests = _manifests(tx.session.get_one(Experiment, row.experiment))
         return self._origins.of_classifier(caller, classifier_view(row), manifests)
 
@@ -246,6 +242,18 @@ def _contact_sheet(arms: Sequence[Arm]) -> ContactSheet | None:
 def _manifests(row: Experiment) -> dict[str, str]:
     """The digests of the manifests it was planned on, by reference; none before it is planned."""
     return (row.blueprint or {}).get("manifests", {})
+
+
+def find_classifier(
+    session: Session, caller: Caller, classifier: UUID, *, lock: bool = False
+) -> Classifier:
+    """Raises `ClassifierUnknown` (404)."""
+    mine = select(Classifier).filter_by(id=classifier, project=caller.project)
+    there = mine.where(lineage.visible(Classifier.experiment))
+    row = session.scalars(there.with_for_update() if lock else there).one_or_none()
+    if row is None:
+        raise ClassifierUnknown("There is no such classifier here", field="classifier")
+    return row
 
 
 def _mine(session: Session, caller: Caller, experiment: UUID) -> Experiment:

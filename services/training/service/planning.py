@@ -48,10 +48,12 @@ class Planner:
             *self._leakage(caller, request, samples, training, held, listed),
             *checks.unscreened(listed.values()),
         ]
+        size_px = _known_size(listed)
+        checks.large_enough(request.classifier, size_px)
         steps = steps_by_arm(arms, primary_of(request, arms), images, request.classifier)
         return Blueprint(
             labels=labels,
-            size_px=_known_size(listed),
+            size_px=size_px,
             yardstick=unit,
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
             arms={

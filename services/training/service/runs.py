@@ -33,6 +33,7 @@ from services.training.ports.engine import (
     Outcome,
     OutOfDeviceMemoryError,
     RunSpec,
+    WeightsMismatchError,
 )
 from services.training.ports.providers import Evaluation
 from services.training.service.arms import expand
@@ -41,6 +42,7 @@ from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import adopt, run_slices
 from services.training.service.materials import Held, Materials, run_spec
 from services.training.service.planning import Planner
+from services.training.service.pretrained import PretrainedUnusable
 from services.training.service.samples import columns, truth
 from services.training.service.storing import (
     Stored,
@@ -156,7 +158,14 @@ class RunExperiment:
     def _stretch(self, task: Task) -> bool:
         """Train on; True when the run is trained, scored and stored, else its slice is done."""
         held = self._held(task)
-        spec = run_spec(task.request, task.blueprint, task.arm, task.seed, held)
+        spec = run_spec(
+            task.request,
+            task.blueprint,
+            task.arm,
+            task.seed,
+            held,
+            self._materials.pretrained,
+        )
         with self._folder() as folder:
             outcome = self._train(task, spec, folder)
             if outcome.classifier is None:
@@ -198,6 +207,10 @@ class RunExperiment:
             raise TrainingDiverged(
                 f"Arm '{task.arm}', seed {task.seed}: {error}",
                 field="classifier.learning_rate",
+            ) from error
+        except WeightsMismatchError as error:
+            raise PretrainedUnusable(
+                f"Of this file, {error}", field="classifier.pretrained"
             ) from error
         except OutOfDeviceMemoryError as error:
             raise BatchTooLarge(str(error), field="classifier.batch_size") from error

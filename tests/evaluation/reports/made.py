@@ -37,12 +37,14 @@ DOSES = {"real": 0.0, "real+100%": 1.0, "real+300%": 3.0}
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 
 
-def cases_of(*, one_class: bool = False) -> Cases:
+def cases_of(*, one_class: bool = False, nothing_known: bool = False) -> Cases:
     rng = np.random.default_rng(0)
     patient = np.repeat(np.arange(120), rng.integers(1, 4, 120))
     truth = (rng.random((120, 2)) < 0.3)[patient].astype(np.int8)
     if one_class:
         truth[truth[:, 1] == 1, 1] = UNKNOWN
+    if nothing_known:
+        truth[:] = UNKNOWN
     return Cases(("Edema", "Lung Opacity"), truth, patient, 120)
 
 
@@ -54,6 +56,7 @@ def report_of(
     kind: Kind = "real",
     waived: tuple[str, ...] = (),
     one_class: bool = False,
+    nothing_known: bool = False,
     training: TrainingNote | None = None,
     questions: tuple[Question, ...] = (),
 ) -> Report:
@@ -72,7 +75,7 @@ def report_of(
         training=training,
         questions=list(questions),
     )
-    cases = cases_of(one_class=one_class)
+    cases = cases_of(one_class=one_class, nothing_known=nothing_known)
     noise = np.random.default_rng(1).normal(size=cases.truth.shape)
 
     def scores(arm: str, seed: int) -> np.ndarray:

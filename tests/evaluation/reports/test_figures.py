@@ -128,7 +128,8 @@ def test_without_groups_there_is_no_figure_of_them() -> None:
 
 def test_what_is_not_known_has_no_mark() -> None:
     made = report_of(tests=TESTS, one_class=True)
-    assert marks(DRAWN["dose"](made), "symbol") == []
+    nothing = report_of(tests=TESTS, nothing_known=True)
+    assert marks(DRAWN["dose"](nothing), "symbol") == []
     assert len(marks(DRAWN["label"](made), "symbol")) == 2  # one label of two
     assert DRAWN["roc"](made) is None
     assert DRAWN["calibration"](made) is None

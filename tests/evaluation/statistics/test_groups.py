@@ -138,6 +138,34 @@ def test_the_largest_group_has_no_gap(metrics) -> None:
     assert gaps == {"sex: Female", "race: Asian"}
 
 
+def test_a_groups_mean_is_over_the_labels_of_all_images_or_none(halves) -> None:
+    """Over fewer it could not be held against another group's."""
+    cases, (female, male, *_) = halves
+    truth = cases.truth.copy()
+    truth[female.members & (truth[:, 1] == 1), 1] = 0
+    lacking = Cases(cases.labels, truth, cases.patient, cases.G)
+    of = estimate(PLAN, "internal", lacking, scores_of(lacking), [female, male])
+    macros = {r.group: r for r in group_rows(PLAN, [of]) if r.arm == "real" and r.label == MACRO}
+    assert (macros[female.name].auroc, macros[male.name].auroc is None) == (None, False)
+    gap = next(r for r in metric_rows(PLAN, [of]) if r.metric == "auroc_gap")
+    assert (gap.value, "not_estimable" in gap.flags) == (None, True)
+
+    truth[:, 1] = 0  # nobody has it: the means are over the other label, everywhere
+    nobody = Cases(cases.labels, truth, cases.patient, cases.G)
+    of = estimate(PLAN, "internal", nobody, scores_of(nobody), [female, male])
+    for row in [*group_rows(PLAN, [of]), *metric_rows(PLAN, [of])]:
+        if row.label == MACRO and "not_probabilities" not in row.flags:
+            assert "fewer_labels" in row.flags
+            assert "not_estimable" not in row.flags
+
+
+def test_without_the_largest_group_there_are_groups_and_no_gaps(halves) -> None:
+    cases, (female, *_) = halves
+    of = estimate(PLAN, "internal", cases, scores_of(cases), [female])
+    assert {r.group for r in group_rows(PLAN, [of])} == {female.name}
+    assert not [r for r in metric_rows(PLAN, [of]) if r.metric.endswith("_gap")]
+
+
 def test_a_group_too_small_says_so(rows, metrics) -> None:
     small = [r for r in rows if r.group == "race: Asian"]
     assert {r.label for r in small} == {MACRO}  # no label of it has five patients

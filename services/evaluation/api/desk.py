@@ -1,4 +1,4 @@
-"""Routes of evaluation: parse, call, return."""
+"""Routes of studies, and of what looks at sets of images."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
