@@ -1,74 +1,17 @@
 """Experiments on the wire: arms are stages of sources, and the analysis plan comes first."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
+from api_schemas.arms import Arm, ArmName, Presets
 from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Seed, Wire
 from api_schemas.findings import Finding
 from api_schemas.terms import Licence
 
-ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+%-]{0,59}$")]
 TestName = ArmName
-
-
-class Source(Wire):
-    """Images an arm trains on: split `train` of a dataset, or of a cohort.
-
-    `multiple` counts in real training sets: 1 is as many images as split `train` of the first
-    dataset of the reference arm holds (of the first dataset of any arm, if that arm has none).
-    A dataset repeats its images beyond what it holds; a cohort gives whole replicas first and
-    is never repeated. `shuffled` permutes the labels among the source's images, another way
-    for every seed.
-    """
-
-    data: DataRef
-    multiple: float = Field(default=1.0, gt=0, le=100)
-    shuffled: bool = False
-
-
-class Stage(Wire):
-    """Some steps of training on the union of `sources`.
-
-    `steps` null: with the schedule `own` (and in the primary arm) the classifier's epochs over
-    the stage's images; with `primary` what the arm's other stages leave of the primary arm's
-    steps, shared by such stages in proportion to their images.
-    """
-
-    sources: list[Source] = Field(min_length=1, max_length=8)
-    steps: int | None = Field(default=None, ge=1, le=10_000_000)
-
-
-class Arm(Wire):
-    """One way to train. `schedule` is `own` (epochs over its own images) or `primary` (as many
-    steps as the primary arm, the fair comparison).
-    """
-
-    name: ArmName
-    stages: list[Stage] = Field(min_length=1, max_length=4)
-    schedule: Literal["own", "primary"] = "primary"
-
-
-class SupplementPreset(Wire):
-    """The paper's supplementation with the controls it lacks.
-
-    Expands to `real`, `real_equal_steps` (real images repeated), `real+{100 k}%` for each of
-    `ratios`, `synthetic_only` and `shuffled` (largest ratio, synthetic labels permuted).
-    """
-
-    name: Literal["supplement"] = "supplement"
-    real: DataRef
-    synthetic: DataRef
-    ratios: list[float] = Field(default=[1.0], min_length=1, max_length=20)
-
-    @model_validator(mode="after")
-    def _positive(self) -> "SupplementPreset":
-        if any(not 0 < k <= 100 for k in self.ratios) or len(set(self.ratios)) < len(self.ratios):
-            msg = "ratios: distinct numbers above 0 and at most 100"
-            raise ValueError(msg)
-        return self
 
 
 class LabelPolicy(Wire):
@@ -113,10 +56,11 @@ class TestSet(Wire):
 class PlanRequest(Wire):
     """The analysis, registered before anything trains. `margin` is the equivalence margin.
 
-    `primary` null: the arm of the preset's largest ratio; arms given one by one must name it.
+    `reference` null: `real_equal_steps`, of the first preset. `primary` null: the arm of that
+    preset's largest ratio; arms given one by one must name it.
     """
 
-    reference: ArmName = "real_equal_steps"
+    reference: ArmName | None = None
     primary: ArmName | None = None
     margin: float = Field(default=0.005, gt=0, lt=0.5)
 
@@ -151,7 +95,7 @@ class ExperimentRequest(Wire):
 
     name: Name
     arms: list[Arm] | None = Field(default=None, min_length=1, max_length=200)
-    preset: SupplementPreset | None = None
+    preset: Presets | None = None
     seeds: list[Seed] = Field(default=[0, 1, 2, 3, 4], min_length=1, max_length=100)
     classifier: ClassifierSettings = ClassifierSettings()
     validation: EvaluationSet

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from api_schemas.arms import SupplementPreset
 from api_schemas.base import DatasetRef, GenerationRef, JobView
 from api_schemas.client import Client, wait
 from api_schemas.datasets import DatasetView
@@ -41,7 +42,6 @@ from api_schemas.training import (
     EvaluationSet,
     ExperimentRequest,
     ExperimentView,
-    SupplementPreset,
     TestSet,
 )
 
@@ -198,9 +198,11 @@ class Demo:
         ]
         request = ExperimentRequest(
             name=study.title,
-            preset=SupplementPreset(
-                real=home, synthetic=GenerationRef(generation=cohort.id), ratios=study.ratios
-            ),
+            preset=[
+                SupplementPreset(
+                    real=home, synthetic=GenerationRef(generation=cohort.id), ratios=study.ratios
+                )
+            ],
             seeds=study.seeds,
             classifier=study.classifier,
             validation=EvaluationSet(data=home, split="validation"),

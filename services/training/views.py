@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from api_schemas.arms import Arm
 from api_schemas.base import JobState, JobView
 from api_schemas.findings import Finding
 from api_schemas.training import (
-    Arm,
     ArmView,
     ClassifierView,
     ExperimentRequest,
@@ -60,7 +60,7 @@ def arm_views(
     return [
         ArmView(
             arm=Arm.model_validate(arm),
-            images=sum(planned[arm["name"]]["images"]) if planned else None,
+            images=sum(map(sum, planned[arm["name"]]["listed"])) if planned else None,
             steps=sum(planned[arm["name"]]["steps"]) if planned else None,
             runs=[
                 _run_view(

@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, Page
 from api_schemas.evaluation import ContactSheet, PlannedTest, PlanPost
 from api_schemas.training import (
-    Arm,
     ArmView,
     ClassifierView,
     ExperimentRequest,
@@ -25,7 +25,13 @@ from services.kit.jobs.lineage import Made
 from services.training.models import Classifier, Experiment, Run
 from services.training.ports.providers import Evaluation
 from services.training.service import checks
-from services.training.service.arms import expand, planned_arm, primary_of, sources
+from services.training.service.arms import (
+    expand,
+    planned_arms,
+    primary_of,
+    reference_of,
+    sources,
+)
 from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import Catalogue, references
 from services.training.service.keeping import EXPERIMENT
@@ -202,10 +208,10 @@ def plan_of(
     return PlanPost(
         experiment=experiment,
         name=request.name,
-        arms=[planned_arm(arm) for arm in arms],
+        arms=planned_arms(arms, reference_of(request), primary),
         seeds=request.seeds,
         tests=[PlannedTest(name=t.name, data=t.data, split=t.split) for t in request.tests],
-        reference=request.plan.reference,
+        reference=reference_of(request),
         primary=primary,
         margin=request.plan.margin,
         labels=request.labels if known is None else known.labels,

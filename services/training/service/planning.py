@@ -4,26 +4,23 @@ slice.
 
 from collections.abc import Mapping, Sequence
 
-from api_schemas.base import DataRef, GenerationRef
-from api_schemas.training import Arm, ExperimentRequest, Source
+from api_schemas.arms import Arm
+from api_schemas.base import DataRef
+from api_schemas.training import ExperimentRequest
 from services.kit.auth import Caller
 from services.training.service import checks
 from services.training.service.arms import (
     expand,
     primary_of,
+    reference_of,
     sources,
     steps_by_arm,
-    yardstick,
 )
 from services.training.service.blueprint import ArmBlueprint, Blueprint
 from services.training.service.catalogue import Catalogue, Listed, ref_key
-from services.training.service.checks import CohortTooSmall, LeakageFound, NoImages
+from services.training.service.checks import LeakageFound, NoImages
+from services.training.service.lists import Lists
 from services.training.service.samples import Rows, Samples, read_samples
-
-
-def images_of(source: Source, unit: int) -> int:
-    """How many images a source lists, where `unit` images are a multiple of 1."""
-    return max(1, round(source.multiple * unit))
 
 
 class Planner:
@@ -41,21 +38,20 @@ class Planner:
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
         labels = checks.choose_labels(request, samples, training, held)
-        unit = len(training[yardstick(request, arms)])
-        images = _images(arms, training, unit, listed)
+        images = Lists(samples, listed).by_arm(arms, reference_of(request))
         checks.no_shared_patients(samples, training, held)
         waived = [
             *self._leakage(caller, request, samples, training, held, listed),
             *checks.unscreened(listed.values()),
         ]
-        steps = steps_by_arm(arms, primary_of(request, arms), images, request.classifier)
+        by_stage = {name: [sum(each) for each in stages] for name, stages in images.items()}
+        steps = steps_by_arm(arms, primary_of(request, arms), by_stage, request.classifier)
         return Blueprint(
             labels=labels,
             size_px=_known_size(listed),
-            yardstick=unit,
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
             arms={
-                arm.name: ArmBlueprint(images=images[arm.name], steps=steps[arm.name])
+                arm.name: ArmBlueprint(listed=images[arm.name], steps=steps[arm.name])
                 for arm in arms
             },
             waived=waived,
@@ -100,31 +96,3 @@ def _training_rows(
             raise NoImages("Its split 'train' is empty", field=listed[source.data].field)
         found[source.data] = rows
     return found
-
-
-def _images(
-    arms: Sequence[Arm],
-    training: Mapping[DataRef, Rows],
-    unit: int,
-    listed: Mapping[DataRef, Listed],
-) -> dict[str, list[int]]:
-    """Images by arm and stage; raises `CohortTooSmall`.
-
-    What a cohort lacks because it was withheld is no reason to refuse: the images that come first
-    are listed twice instead.
-    """
-    for arm in arms:
-        for source in sources([arm]):
-            held, asked = len(training[source.data]), images_of(source, unit)
-            made = held + listed[source.data].withheld
-            if isinstance(source.data, GenerationRef) and asked > made:
-                raise CohortTooSmall(
-                    f"'{arm.name}' asks for {asked} images ({source.multiple:g} times {unit}), the "
-                    f"cohort holds {held}",
-                    field=listed[source.data].field,
-                    accepted=held,
-                )
-    return {
-        arm.name: [sum(images_of(s, unit) for s in stage.sources) for stage in arm.stages]
-        for arm in arms
-    }

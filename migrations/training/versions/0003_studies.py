@@ -1,0 +1,61 @@
+"""Blueprints say how many images each source lists."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "training_0003"
+down_revision = "training_0001"
+branch_labels = None
+depends_on = None
+
+EXPERIMENTS = sa.table(
+    "experiments",
+    sa.column("id", sa.Uuid()),
+    sa.column("arms", JSONB()),
+    sa.column("blueprint", JSONB()),
+    schema="training",
+)
+
+
+def upgrade() -> None:
+    _rewrite(_by_source)
+
+
+def downgrade() -> None:
+    _rewrite(_by_stage)
+
+
+def _rewrite(converted: Any) -> None:
+    connection = op.get_bind()
+    planned = sa.select(EXPERIMENTS).where(EXPERIMENTS.c.blueprint.is_not(None))
+    for row in connection.execute(planned).all():
+        connection.execute(
+            EXPERIMENTS.update()
+            .where(EXPERIMENTS.c.id == row.id)
+            .values(blueprint=converted(row.arms, dict(row.blueprint)))
+        )
+
+
+def _by_source(arms: list[dict[str, Any]], blueprint: dict[str, Any]) -> dict[str, Any]:
+    unit = blueprint.pop("yardstick")
+    for arm in arms:
+        planned = blueprint["arms"][arm["name"]]
+        del planned["images"]
+        planned["listed"] = [
+            [max(1, round(source["multiple"] * unit)) for source in stage["sources"]]
+            for stage in arm["stages"]
+        ]
+    return blueprint
+
+
+def _by_stage(arms: list[dict[str, Any]], blueprint: dict[str, Any]) -> dict[str, Any]:
+    """The first source's images, however many times: what multiples were counted in."""
+    first = arms[0]
+    listed = blueprint["arms"][first["name"]]["listed"][0][0]
+    blueprint["yardstick"] = round(listed / first["stages"][0]["sources"][0]["multiple"])
+    for planned in blueprint["arms"].values():
+        planned["images"] = [sum(stage) for stage in planned.pop("listed")]
+    return blueprint
