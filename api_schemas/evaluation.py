@@ -110,6 +110,7 @@ class PredictionsView(PredictionsPost):
 
 Flag = Literal[
     "few_degrees_of_freedom",
+    "fewer_labels",
     "few_patients",
     "few_seeds",
     "not_estimable",

@@ -101,10 +101,15 @@ class ExperimentRequest(Wire):
     validation: EvaluationSet
     tests: list[TestSet] = Field(min_length=1, max_length=20)
     labels: list[Finding] | None = Field(
-        default=None, min_length=1, description="null: every label with both classes everywhere"
+        default=None,
+        min_length=1,
+        description="null: every label with both classes in training and in some test set",
     )
     label_policy: LabelPolicy = LabelPolicy()
     plan: PlanRequest = PlanRequest()
+    dry_run: bool = Field(
+        default=False, description="only say what it would train, show and cost; nothing is made"
+    )
     allow_leakage: bool = Field(
         default=False, description="run although a generator saw evaluation patients; reported"
     )
@@ -144,7 +149,8 @@ class RunView(Wire):
 
 
 class ExperimentView(Wire):
-    """`labels` is the one list for all arms and test sets, known once planned; `waived` names
+    """`labels` is the one list for all arms and test sets, known once planned; `left_out` says why
+    others are not in it, `not_estimable` which of them lack a class in a test set. `waived` names
     every guard that was waived. `licence` is the strictest of all its data, `flags` may hold
     `withdrawn-patients` once it is planned; null in lists, where nobody looks.
     """
@@ -154,6 +160,8 @@ class ExperimentView(Wire):
     request: ExperimentRequest
     plan: UUID
     labels: list[Finding] | None = None
+    left_out: dict[Finding, str] = {}
+    not_estimable: dict[str, list[Finding]] = {}
     waived: list[str] = []
     licence: Licence = Licence()
     flags: list[str] | None = None

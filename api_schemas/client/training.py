@@ -5,6 +5,7 @@ from uuid import UUID
 
 from api_schemas.base import DeletionView, JobEvent
 from api_schemas.client.connection import Connection
+from api_schemas.planning import ExperimentPlan
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 
 
@@ -15,6 +16,11 @@ class Training(Connection):
         self, request: ExperimentRequest, *, idempotency_key: str | None = None
     ) -> ExperimentView:
         return self._post(ExperimentView, "/experiments", request, idempotency_key)
+
+    def plan_experiment(self, request: ExperimentRequest) -> ExperimentPlan:
+        """What the experiment would be; nothing is made."""
+        dry = request.model_copy(update={"dry_run": True})
+        return self._post(ExperimentPlan, "/experiments", dry)
 
     def list_experiments(self) -> Iterator[ExperimentView]:
         return self._all(ExperimentView, "/experiments")

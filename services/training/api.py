@@ -8,12 +8,14 @@ from fastapi import APIRouter, Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
+from api_schemas.planning import ExperimentPlan
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
 from services.kit.jobs import Jobs
+from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
 
 
@@ -37,18 +39,37 @@ def deletion_routes(experiments: Deletions) -> APIRouter:
     return router
 
 
-def routes(experiments: Experiments, db: Database, jobs: Jobs) -> APIRouter:
+def routes(experiments: Experiments, dry_runs: DryRuns, db: Database, jobs: Jobs) -> APIRouter:
     router = APIRouter(tags=["training"])
+    _orders(router, experiments, dry_runs)
+    _looks(router, experiments, db, jobs)
+    return router
 
-    @router.post("/experiments", status_code=202)
+
+def _orders(router: APIRouter, experiments: Experiments, dry_runs: DryRuns) -> None:
+    @router.post("/experiments", status_code=202, responses={200: {"model": ExperimentPlan}})
     def post_experiment(
         body: ExperimentRequest, caller: Writer, response: Response, key: IdempotencyHeader = None
-    ) -> ExperimentView:
-        """Train classifiers: arms times seeds, compared by a plan that is registered now."""
+    ) -> ExperimentView | ExperimentPlan:
+        """Train classifiers: arms times seeds, compared by a plan that is registered now.
+
+        With `dry_run` answer 200 and say what it would train, what the test sets can show, and
+        how long it takes; refuse what would be refused.
+        """
+        if body.dry_run:
+            response.status_code = 200
+            return dry_runs.plan(caller, body)
         made = experiments.create(caller, body, key)
         response.headers["Location"] = f"/experiments/{made.id}"
         return made
 
+    @router.post("/experiments/{experiment}/cancel")
+    def cancel_experiment(experiment: UUID, caller: Writer) -> ExperimentView:
+        """Stop it. Cancelled already: 200; finished: 409."""
+        return experiments.cancel(caller, experiment)
+
+
+def _looks(router: APIRouter, experiments: Experiments, db: Database, jobs: Jobs) -> None:
     @router.get("/experiments")
     def list_experiments(
         caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
@@ -65,11 +86,6 @@ def routes(experiments: Experiments, db: Database, jobs: Jobs) -> APIRouter:
         """The arms as they were expanded, and how far their runs are."""
         return experiments.arms(caller, experiment)
 
-    @router.post("/experiments/{experiment}/cancel")
-    def cancel_experiment(experiment: UUID, caller: Writer) -> ExperimentView:
-        """Stop it. Cancelled already: 200; finished: 409."""
-        return experiments.cancel(caller, experiment)
-
     def visible(experiment: UUID, caller: Reader) -> ExperimentView:
         return experiments.experiment(caller, experiment)
 
@@ -85,5 +101,3 @@ def routes(experiments: Experiments, db: Database, jobs: Jobs) -> APIRouter:
     @router.get("/classifiers/{classifier}")
     def get_classifier(classifier: UUID, caller: Reader) -> ClassifierView:
         return experiments.classifier(caller, classifier)
-
-    return router

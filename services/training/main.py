@@ -15,6 +15,7 @@ from services.training.api import deletion_routes, routes
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.ports.providers import Datasets, Evaluation, Generations
 from services.training.service.catalogue import Catalogue
+from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
 from services.training.service.keeping import EXPERIMENT, NAMED
 
@@ -30,7 +31,8 @@ def compose(
 ) -> Part:
     catalogue = Catalogue(datasets, generations)
     experiments = Experiments(adapters.db, adapters.jobs, catalogue, evaluation)
-    router = routes(experiments, adapters.db, adapters.jobs)
+    dry_runs = DryRuns(adapters.db, adapters.jobs, catalogue)
+    router = routes(experiments, dry_runs, adapters.db, adapters.jobs)
     router.include_router(deletion_routes(Deletions(adapters.db, adapters.jobs, EXPERIMENT)))
     return Part(router, experiments)
 

@@ -80,3 +80,25 @@ class Classifier(Base):
     digest: Mapped[str]
     files: Mapped[list[dict[str, Any]]]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Calibration(Base):
+    """How fast classifiers of one configuration train on one device.
+
+    Measured by a job of its own (`job`; null numbers until that is done), or by a real run. `key`
+    is the configuration's digest. Speed is nobody's secret: it serves every project.
+    """
+
+    __tablename__ = "calibrations"
+    __table_args__ = (Index("calibrations_of_key", "key", "measured_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    key: Mapped[str]
+    configuration: Mapped[dict[str, Any]]
+    job: Mapped[UUID | None]
+    device: Mapped[str | None]
+    setup_s: Mapped[float | None]
+    step_s: Mapped[float | None]
+    image_s: Mapped[float | None]
+    measured_at: Mapped[datetime | None]

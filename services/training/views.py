@@ -35,6 +35,8 @@ def experiment_view(row: Experiment, job: JobView) -> ExperimentView:
         request=ExperimentRequest.model_validate(row.request),
         plan=row.plan,
         labels=blueprint.get("labels"),
+        left_out=blueprint.get("left_out", {}),
+        not_estimable=blueprint.get("not_estimable", {}),
         waived=blueprint.get("waived", []),
         created_at=row.created_at,
         job=job,

@@ -1,5 +1,6 @@
 """The training worker: `celery -A services.training.worker:app worker -Q training`."""
 
+import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from services.kit.worker import slice_worker
 from services.training.classifier.cache import PART, SourceCache
 from services.training.classifier.engine import ClassifierEngine
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
+from services.training.service.calibrating import CALIBRATE, Calibrate
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import KIND, QUEUE, SERVICE
 from services.training.service.keeping import KEPT, tidy
@@ -39,10 +41,11 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     packed, folders = settings.scratch / "packed", settings.scratch / "training"
     clear_leftovers([*packed.glob(f"*{PART}"), *folders.glob("run-*")])
     sources = SourceCache(packed, round(own.cache_gib * GIB))
+    engine = ClassifierEngine(_device(settings.device), own.threads)
     run = RunExperiment(
         adapters.db,
         adapters.store,
-        ClassifierEngine(_device(settings.device), own.threads),
+        engine,
         catalogue,
         Materials(catalogue, adapters.store, sources),
         RemoteEvaluation(Remote(settings.evaluation_url, secret)),
@@ -53,7 +56,12 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     def tidied() -> None:
         tidy(adapters.db, sources)
 
-    return {KIND: tidying(tidied, run), DELETE: Delete(adapters.store, KEPT, tidied)}
+    calibrate = Calibrate(engine, device=_called(settings.device), scratch=folders)
+    return {
+        KIND: tidying(tidied, run),
+        CALIBRATE: calibrate,
+        DELETE: Delete(adapters.store, KEPT, tidied),
+    }
 
 
 def clear_leftovers(folders: Sequence[Path]) -> None:
@@ -68,6 +76,14 @@ def _device(wanted: str) -> str:
     if wanted != "auto":
         return wanted
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _called(wanted: str) -> str:
+    """What people call the device, without which a speed says nothing."""
+    device = _device(wanted)
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 app = slice_worker(SERVICE, QUEUE, handlers, PACKAGES)

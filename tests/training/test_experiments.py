@@ -229,7 +229,25 @@ def test_no_common_label_is_refused(http, body, shelf) -> None:
     other = small(8, "other", finding=Finding.PNEUMONIA, split="test")
     far = shelf.add_dataset(other, size_px=SIZE_PX)
     tests = [*body["tests"], {"name": "far", "data": ref(far)}]
-    refused(http, {**body, "tests": tests}, 422, "labels")
+    problem = refused(http, {**body, "tests": tests}, 422, "tests.1")
+    assert problem["accepted"] == ["Fracture", "Edema"]
+
+
+def test_no_label_that_can_be_learnt_is_refused(http, body, shelf) -> None:
+    """The test set knows Pneumonia only, the training sources never heard of it."""
+    far = shelf.add_dataset(small(8, "far", finding=Finding.PNEUMONIA, split="test"), size_px=16)
+    refused(http, {**body, "tests": [{"name": "far", "data": ref(far)}]}, 422, "labels")
+
+
+def test_a_label_that_one_test_set_lacks_is_told_not_dropped(http, body, shelf, verdicts) -> None:
+    far = shelf.add_dataset(small(8, "far", split="test"), size_px=SIZE_PX)  # knows Edema only
+    tests = [*body["tests"], {"name": "far", "data": ref(far)}]
+    for declared in (None, ["Fracture", "Edema"]):
+        made = http.post("/experiments", json={**body, "tests": tests, "labels": declared}).json()
+        assert made["labels"] == ["Fracture", "Edema"]
+        assert made["not_estimable"] == {"far": ["Fracture"]}
+    assert len(made["left_out"]) == 0  # they were declared
+    assert verdicts.plans[0].labels == [Finding.FRACTURE, Finding.EDEMA]
 
 
 def test_a_cohort_must_hold_what_is_asked(http, body) -> None:

@@ -1,4 +1,4 @@
-"""Blueprints say how many images each source lists."""
+"""Blueprints say how many images each source lists; how fast classifiers train is kept."""
 
 from typing import Any
 
@@ -22,9 +22,25 @@ EXPERIMENTS = sa.table(
 
 def upgrade() -> None:
     _rewrite(_by_source)
+    op.create_table(
+        "calibrations",
+        sa.Column("id", sa.Uuid(), primary_key=True),
+        sa.Column("project", sa.Uuid(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("configuration", JSONB(), nullable=False),
+        sa.Column("job", sa.Uuid(), nullable=True),
+        sa.Column("device", sa.String(), nullable=True),
+        *(sa.Column(name, sa.Float(), nullable=True) for name in ("setup_s", "step_s", "image_s")),
+        sa.Column("measured_at", sa.DateTime(timezone=True), nullable=True),
+        schema="training",
+    )
+    op.create_index(
+        "calibrations_of_key", "calibrations", ["key", "measured_at"], schema="training"
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("calibrations", schema="training")
     _rewrite(_by_stage)
 
 

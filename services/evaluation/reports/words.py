@@ -30,6 +30,7 @@ FLAGS: dict[Flag, str] = {
         f"fewer than {FEW_DEGREES_OF_FREEDOM} degrees of freedom: a handful of patients or seeds"
         " carry the uncertainty"
     ),
+    "fewer_labels": "the mean is over fewer labels: the test set lacks a class of the others",
     "few_patients": f"fewer than {FEWEST_FOR_P} patients in the rarer class of a label",
     "few_seeds": f"fewer than {FEW_SEEDS} training seeds",
     "not_estimable": "a label has only one class on this test set",

@@ -108,7 +108,9 @@ def comparisons(
             margin=plan.margin,
             verdict=_verdict(D, a, p_holm, plan.margin),
             seeds=len(plan.seeds),
-            flags=_flags(plan, D, a, "primary", phantom=t.test in phantom),
+            flags=_flags(
+                plan, D, a, "primary", phantom=t.test in phantom, fewer=_lacks_labels(t.cases)
+            ),
         )
         for t, D, a, p_holm in zip(tests, questions, answers, adjusted, strict=True)
     ]
@@ -172,8 +174,21 @@ def _row(
         p=d and d.p,
         p_holm=p_holm if primary else None,
         dof=d.nu if d else a and a.nu,
-        flags=_flags(plan, A, d or a, kind, phantom=phantom, exact=bool(a and a.exact)),
+        flags=_flags(
+            plan,
+            A,
+            d or a,
+            kind,
+            phantom=phantom,
+            exact=bool(a and a.exact),
+            fewer=label == MACRO and _lacks_labels(of.cases),
+        ),
     )
+
+
+def _lacks_labels(cases: Cases) -> bool:
+    """Whether the macro AUROC is of fewer labels than were asked for: some lack a class."""
+    return any(not label.n1 or not label.n0 for label in cases.by_label)
 
 
 def _counts(cases: Cases, label: str) -> tuple[int, int | None, int]:
@@ -191,12 +206,14 @@ def _flags(
     *,
     phantom: bool,
     exact: bool = False,
+    fewer: bool = False,
 ) -> list[Flag]:
     """What a reader must know of a line. Without degrees of freedom there are few of them."""
     nu = said.nu if said else None
     few_nu = E is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
     facts: list[tuple[Flag, bool]] = [
         ("not_estimable", E is None),
+        ("fewer_labels", fewer),
         ("exact", exact),
         ("few_degrees_of_freedom", few_nu),
         ("few_patients", E is not None and E.fewest < FEWEST_FOR_P),

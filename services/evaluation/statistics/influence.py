@@ -53,11 +53,12 @@ def label_aurocs(cases: Cases, scores: Floats) -> list[Estimate | None]:
 
 
 def macro(cases: Cases, aurocs: list[Estimate | None]) -> Estimate | None:
-    """The unweighted mean over the labels of `cases`; None where any of them is None, for it
-    would be the mean of other labels than those declared.
+    """The unweighted mean over the labels of `cases` that have both classes; None without any.
+
+    Which these are follows from the truth alone: they are the same for every arm and seed.
     """
     known = [a for a in aurocs if a is not None]
-    if not known or len(known) < len(cases.labels):
+    if not known:
         return None
     return replace(mean(known), together=cases.together)
 

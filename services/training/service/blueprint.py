@@ -1,5 +1,7 @@
 """How an experiment is trained, once its data is known: what `planning` finds, `runs` follows."""
 
+from pydantic import Field
+
 from api_schemas.base import Wire
 from api_schemas.findings import Finding
 
@@ -12,10 +14,14 @@ class ArmBlueprint(Wire):
 
 
 class Blueprint(Wire):
-    """`manifests` holds the digest of every manifest it was made from, by reference."""
+    """`manifests` holds the digest of every manifest it was made from, by reference;
+    `left_out` and `not_estimable` are as in `checks.Choice`.
+    """
 
     labels: list[Finding]
     size_px: int
     manifests: dict[str, str]
     arms: dict[str, ArmBlueprint]
     waived: list[str]
+    left_out: dict[Finding, str] = Field(default_factory=dict)
+    not_estimable: dict[str, list[Finding]] = Field(default_factory=dict)

@@ -9,7 +9,7 @@ import numpy as np
 
 from api_schemas.arms import Arm, Stage
 from api_schemas.base import DataRef, EvaluationSplit
-from api_schemas.training import ExperimentRequest, LabelPolicy
+from api_schemas.training import ClassifierSettings, ExperimentRequest, LabelPolicy
 from services.kit.auth import Caller
 from services.kit.errors import Conflict, Unprocessable
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
@@ -153,9 +153,14 @@ def run_spec(
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        validate_every=settings.validate_every or ceil(steps / VALIDATIONS),
+        validate_every=cadence(settings, steps),
         early_stopping=settings.early_stopping,
     )
+
+
+def cadence(settings: ClassifierSettings, steps: int) -> int:
+    """Steps between two validations of a run. Arms of as many steps validate as often."""
+    return settings.validate_every or ceil(steps / VALIDATIONS)
 
 
 def _stages(

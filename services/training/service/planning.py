@@ -3,6 +3,7 @@ slice.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from api_schemas.arms import Arm
 from api_schemas.base import DataRef
@@ -19,8 +20,18 @@ from services.training.service.arms import (
 from services.training.service.blueprint import ArmBlueprint, Blueprint
 from services.training.service.catalogue import Catalogue, Listed, ref_key
 from services.training.service.checks import LeakageFound, NoImages
+from services.training.service.counting import TestCounts, count
 from services.training.service.lists import Lists
 from services.training.service.samples import Rows, Samples, read_samples
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How an experiment is trained, and what its test sets know of its labels."""
+
+    blueprint: Blueprint
+    validation_images: int
+    tests: list[TestCounts]
 
 
 class Planner:
@@ -29,15 +40,15 @@ class Planner:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
-    def blueprint(
+    def plan(
         self, caller: Caller, request: ExperimentRequest, listed: Mapping[DataRef, Listed]
-    ) -> Blueprint:
+    ) -> Planned:
         """Raises the problems of `checks`. All data must be ready."""
         arms = expand(request)
         samples = {ref: read_samples(self._catalogue.manifest(caller, ref)) for ref in listed}
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
-        labels = checks.choose_labels(request, samples, training, held)
+        choice = checks.choose_labels(request, samples, training, held)
         images = Lists(samples, listed).by_arm(arms, reference_of(request))
         checks.no_shared_patients(samples, training, held)
         waived = [
@@ -46,8 +57,8 @@ class Planner:
         ]
         by_stage = {name: [sum(each) for each in stages] for name, stages in images.items()}
         steps = steps_by_arm(arms, primary_of(request, arms), by_stage, request.classifier)
-        return Blueprint(
-            labels=labels,
+        blueprint = Blueprint(
+            labels=choice.labels,
             size_px=_known_size(listed),
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
             arms={
@@ -55,7 +66,14 @@ class Planner:
                 for arm in arms
             },
             waived=waived,
+            left_out=choice.left_out,
+            not_estimable=choice.not_estimable,
         )
+        tests = [
+            count(test.name, samples[test.data], held[f"tests.{i}"][1], choice.labels)
+            for i, test in enumerate(request.tests)
+        ]
+        return Planned(blueprint, len(held["validation"][1]), tests)
 
     def _leakage(
         self,

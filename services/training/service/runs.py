@@ -21,7 +21,6 @@ from api_schemas.base import DataRef, EvaluationSplit
 from api_schemas.evaluation import PredictionsPost
 from api_schemas.training import ExperimentRequest
 from services.kit.db import Database, new_id
-from services.kit.errors import Unprocessable
 from services.kit.jobs import Lease, LeaseLost
 from services.kit.logging import get_logger
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
@@ -29,9 +28,7 @@ from services.training.models import Classifier, Experiment, Run
 from services.training.ports.engine import (
     CheckpointMismatchError,
     Engine,
-    NotFiniteError,
     Outcome,
-    OutOfDeviceMemoryError,
     RunSpec,
 )
 from services.training.ports.providers import Evaluation
@@ -39,6 +36,7 @@ from services.training.service.arms import expand
 from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import adopt, run_slices
+from services.training.service.failures import engine_problems
 from services.training.service.materials import Held, Materials, run_spec
 from services.training.service.planning import Planner
 from services.training.service.samples import columns, truth
@@ -54,16 +52,6 @@ from services.training.service.storing import (
 CHECKPOINTS_KEPT = 2
 
 log = get_logger(__name__)
-
-
-class TrainingDiverged(Unprocessable):
-    slug = "training-diverged"
-    title = "The training loss became infinite or NaN"
-
-
-class BatchTooLarge(Unprocessable):
-    slug = "batch-too-large"
-    title = "The device's memory does not hold a batch"
 
 
 @dataclass(frozen=True)
@@ -125,7 +113,7 @@ class RunExperiment:
         request = ExperimentRequest.model_validate(lease.inputs)
         arms = expand(request)
         listed = self._catalogue.list_all(lease.caller, request, arms)
-        blueprint = Planner(self._catalogue).blueprint(lease.caller, request, listed)
+        blueprint = Planner(self._catalogue).plan(lease.caller, request, listed).blueprint
         with lease.finishing(more=run_slices(request, arms)) as tx:
             row = tx.session.get_one(Experiment, lease.resource)
             adopt(tx.session, row, request, blueprint)
@@ -182,7 +170,7 @@ class RunExperiment:
         def train(resume: Path | None) -> Outcome:
             return self._engine.train(spec, folder, resume=resume, pause=pause, progress=progress)
 
-        try:
+        with engine_problems(f"Arm '{task.arm}', seed {task.seed}"):
             for number, checkpoint in enumerate(task.run.checkpoints):
                 try:
                     files = cast("list[Stored]", checkpoint["files"])
@@ -194,13 +182,6 @@ class RunExperiment:
                         f"{checkpoint['step']} was damaged; going on from the one before"
                     )
             return train(None)
-        except NotFiniteError as error:
-            raise TrainingDiverged(
-                f"Arm '{task.arm}', seed {task.seed}: {error}",
-                field="classifier.learning_rate",
-            ) from error
-        except OutOfDeviceMemoryError as error:
-            raise BatchTooLarge(str(error), field="classifier.batch_size") from error
 
     def _progress(self, task: Task) -> Callable[[int], None]:
         """Tell how far the whole job is, from how far this run is."""

@@ -148,16 +148,20 @@ def test_seed_variance_widens_the_interval() -> None:
     assert noisy.dof < quiet.dof
 
 
-def test_a_label_without_both_classes_is_null_and_so_is_the_macro() -> None:
+def test_a_label_without_both_classes_is_null_and_the_macro_is_of_the_others() -> None:
     plan_, cases = plan(), cases_of()
     cases.truth[cases.truth[:, 1] == 1, 1] = UNKNOWN
     rows = result_rows(plan_, analysed(plan_, cases))
-    for label in (MACRO, "Fracture"):
-        row = row_of(rows, "real+300%", label)
-        assert (row.auroc, row.low, row.difference, row.p) == (None, None, None, None)
-        assert "not_estimable" in row.flags
-    assert row_of(rows, "real+300%", "Edema").auroc is not None
-    assert comparisons(plan_, analysed(plan_, cases))[0].verdict == "not_estimable"
+    row = row_of(rows, "real+300%", "Fracture")
+    assert (row.auroc, row.low, row.difference, row.p) == (None, None, None, None)
+    assert "not_estimable" in row.flags
+    others = [r.auroc for r in rows if (r.arm, r.label) == ("real+300%", "Edema")]
+    assert row_of(rows, "real+300%").auroc == pytest.approx(np.mean(others))
+    assert "fewer_labels" in row_of(rows, "real+300%").flags
+    assert "fewer_labels" in comparisons(plan_, analysed(plan_, cases))[0].flags
+    nothing = cases_of()
+    nothing.truth[:] = UNKNOWN
+    assert comparisons(plan_, analysed(plan_, nothing))[0].verdict == "not_estimable"
 
 
 def test_a_rare_label_has_no_p_and_says_so() -> None:

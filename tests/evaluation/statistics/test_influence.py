@@ -181,12 +181,14 @@ def test_macro_has_the_covariance_of_its_labels() -> None:
     np.testing.assert_allclose(found.V, covariance.mean(), rtol=1e-12)
 
 
-def test_macro_is_not_the_mean_of_other_labels() -> None:
+def test_macro_is_the_mean_of_what_can_be_estimated() -> None:
     cases, (s, _) = clustered(np.random.default_rng(5))
     cases.truth[cases.truth[:, 2] == 1, 2] = UNKNOWN
     labels = label_aurocs(cases, s)
     assert labels[2] is None
-    assert macro(cases, labels) is None
+    found = macro(cases, labels)
+    assert found.value == np.mean([a.value for a in labels if a is not None])
+    assert macro(cases, [None] * len(labels)) is None
 
 
 def test_a_subgroup_is_ranked_inside_itself_and_zero_outside() -> None:
