@@ -122,6 +122,7 @@ class ExperimentRequest(Wire):
         for what, names in (
             ("arms", [a.name for a in self.arms or []]),
             ("tests", [t.name for t in self.tests]),
+            ("tests", [(t.data, t.split) for t in self.tests]),
             ("seeds", self.seeds),
             ("labels", self.labels or []),
         ):

@@ -58,7 +58,7 @@ class Lists:
         needed = math.ceil(asked / held * listed.cohort.replicas)
         raise CohortTooSmall(
             f"'{arm.name}' asks for {asked} images ({source.multiple:g} times what is real), the "
-            f"cohort holds {held}: {needed - listed.cohort.replicas} replicas are missing",
+            f"cohort holds {held}; replicas missing: {needed - listed.cohort.replicas}",
             field=listed.field,
             accepted=held,
             generate=order_of(listed.cohort, yard, needed),
