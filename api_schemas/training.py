@@ -1,7 +1,8 @@
 """Experiments on the wire: arms are stages of sources, and the analysis plan comes first."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
@@ -21,23 +22,116 @@ class LabelPolicy(Wire):
     blank: Literal["ignore", "0"] = "ignore"
 
 
-class ClassifierSettings(Wire):
-    """The classifier and its schedule. `fast` is a small ConvNeXt for CPUs.
+class Pretrained(Wire):
+    """Weights to begin with: a safetensors file of a ConvNeXt of the preset's shape, its tensors
+    named as `transformers` names them.
 
-    `epochs` are epochs of the arm that runs its own schedule (`real`: over real images;
-    the primary arm: over its real and synthetic images). The best checkpoint by validation
-    macro AUROC is kept; `early_stopping` null: after all steps, else the patience in validations.
+    `path` lies below a folder that may be imported from; of a `hub` model `model.safetensors` is
+    fetched. A stem for colours is summed to one channel, the head is made anew. Other bytes than
+    those of `sha256` are refused.
     """
 
-    preset: Literal["fast"] = "fast"
-    epochs: float = Field(default=10.0, gt=0, le=1000)
-    batch_size: int = Field(default=32, ge=2, le=4096)
-    learning_rate: float = Field(default=1e-3, gt=0, le=1)
-    weight_decay: float = Field(default=0.05, ge=0, le=10)
-    validate_every: int | None = Field(
-        default=None, ge=1, description="steps; null: at most 20 times a run"
+    path: str | None = Field(default=None, min_length=1, max_length=1000)
+    hub: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=200
     )
-    early_stopping: int | None = Field(default=None, ge=1, le=1000)
+    sha256: Digest
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Pretrained":
+        if (self.path is None) == (self.hub is None):
+            msg = "give exactly one of path and hub"
+            raise ValueError(msg)
+        return self
+
+
+class _Defaults(TypedDict):
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    early_stopping: int | None
+    monitor: Literal["auroc", "loss"]
+    precision: Literal["float32", "bfloat16"]
+
+
+_DEFAULTS: Mapping[str, _Defaults] = {
+    "fast": {
+        "epochs": 10.0,
+        "batch_size": 32,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.05,
+        "early_stopping": None,
+        "monitor": "auroc",
+        "precision": "float32",
+    },
+    "paper": {
+        "epochs": 400.0,
+        "batch_size": 128,
+        "learning_rate": 1e-5,
+        "weight_decay": 3e-4,
+        "early_stopping": 5,
+        "monitor": "loss",
+        "precision": "bfloat16",
+    },
+}
+
+
+def _of_preset(name: str, **limits: Any) -> Any:
+    """A field that the preset fills where the request leaves it out."""
+    told = ", ".join(f"{preset}: {of[name]}" for preset, of in _DEFAULTS.items())
+    return Field(
+        default_factory=lambda said: _DEFAULTS[said["preset"]][name],
+        description=f"left out, the preset's ({told})".replace("None", "null"),
+        **limits,
+    )
+
+
+class ClassifierSettings(Wire):
+    """The classifier and its schedule; what is left out is the preset's, and what is kept of a
+    request says it all.
+
+    `fast` is a small ConvNeXt for CPUs, `paper` the published one: ConvNeXt-Base, Lion, mixup and
+    cutmix, label smoothing, bfloat16 where the paper had float16. `epochs` are epochs of the arm
+    that runs its own schedule (`real`: over real images; the primary arm: over its real and
+    synthetic images). The checkpoint that is best by `monitor` is kept: validation macro AUROC,
+    or the loss of validation. `early_stopping` null: after all steps, else the patience in
+    validations. `class_weights` `balanced`: a label's positives weigh as much as its negatives,
+    as they are known in training.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"preset": "fast", "epochs": 6},
+                {
+                    "preset": "paper",
+                    "pretrained": {
+                        "path": "weights/convnext-base-22k-1k.safetensors",
+                        "sha256": "0" * 64,
+                    },
+                    "class_weights": "balanced",
+                },
+            ]
+        }
+    )
+
+    preset: Literal["fast", "paper"] = "fast"
+    epochs: float = _of_preset("epochs", gt=0, le=1000)
+    batch_size: int = _of_preset("batch_size", ge=2, le=4096)
+    learning_rate: float = _of_preset("learning_rate", gt=0, le=1)
+    weight_decay: float = _of_preset("weight_decay", ge=0, le=10)
+    validate_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="steps; null: `fast` at most 20 times a run, `paper` once an epoch of the "
+        "arm with its own schedule",
+    )
+    early_stopping: int | None = _of_preset("early_stopping", ge=1, le=1000)
+    monitor: Literal["auroc", "loss"] = _of_preset("monitor")
+    precision: Literal["float32", "bfloat16"] = _of_preset("precision")
+    class_weights: Literal["none", "balanced"] = "none"
+    pretrained: Pretrained | None = None
 
 
 class EvaluationSet(Wire):

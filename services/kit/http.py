@@ -34,6 +34,8 @@ log = get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 POLL_S = 0.5
+CONSEQUENCE = "default_factory_not_called"
+"""Pydantic's name for what could not be filled in because something else is wrong."""
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}
 """What an error of a status says beside its problem."""
 
@@ -84,7 +86,7 @@ def _on_problem(_: Request, error: Exception) -> JSONResponse:
 def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     """Name the fields and what is wrong, and never echo the input: it may be a patient's."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
-    faults = [_fault(e, error.body) for e in error.errors()]
+    faults = [_fault(e, error.body) for e in error.errors() if e["type"] != CONSEQUENCE]
     first = faults[0]
     return problem_response(
         Problem(

@@ -11,5 +11,10 @@ class TrainingSettings(BaseSettings):
     """Threads of one training step on a CPU; 0 is torch's own choice."""
     stretch_s: float = Field(default=300.0, gt=0)
     """A slice trains this long, then leaves a checkpoint and lets others have the device."""
-    cache_gib: float = Field(default=50.0, gt=0)
-    """Room on local disk for packed images."""
+    cache_gib: float = Field(default=80.0, gt=0)
+    """Room on local disk for packed images. Of 256 px a million takes 61 GiB; where there is less
+    room than one run's sources need, every stretch of it packs them anew."""
+    channels_last: bool = False
+    """Train with channels innermost in memory, which tensor cores want."""
+    compile: bool = False
+    """Compile the network for training."""

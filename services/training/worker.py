@@ -23,6 +23,7 @@ from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import KIND, QUEUE, SERVICE
 from services.training.service.keeping import KEPT, tidy
 from services.training.service.materials import Materials
+from services.training.service.pretrained import PretrainedFiles
 from services.training.service.runs import RunExperiment
 from services.training.settings import TrainingSettings
 
@@ -41,13 +42,19 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     packed, folders = settings.scratch / "packed", settings.scratch / "training"
     clear_leftovers([*packed.glob(f"*{PART}"), *folders.glob("run-*")])
     sources = SourceCache(packed, round(own.cache_gib * GIB))
-    engine = ClassifierEngine(_device(settings.device), own.threads)
+    engine = ClassifierEngine(
+        _device(settings.device),
+        own.threads,
+        channels_last=own.channels_last,
+        compile=own.compile,
+    )
+    pretrained = PretrainedFiles(settings.roots, settings.scratch / "pretrained")
     run = RunExperiment(
         adapters.db,
         adapters.store,
         engine,
         catalogue,
-        Materials(catalogue, adapters.store, sources),
+        Materials(catalogue, adapters.store, sources, pretrained),
         RemoteEvaluation(Remote(settings.evaluation_url, secret)),
         scratch=folders,
         stretch_s=own.stretch_s,

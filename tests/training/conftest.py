@@ -13,6 +13,7 @@ from services.training.main import compose
 from services.training.ports.engine import Engine
 from services.training.service.catalogue import Catalogue
 from services.training.service.materials import Materials
+from services.training.service.pretrained import PretrainedFiles
 from services.training.service.runs import RunExperiment
 from tests.training.manifests import both, manifest
 from tests.training.standins import Shelf, StubEngine, Verdicts, store_images
@@ -45,17 +46,18 @@ def http(adapters, browse, ada, shelf, verdicts):
 
 @pytest.fixture
 def handler(adapters, shelf, verdicts, tmp_path) -> Callable[..., RunExperiment]:
-    """The worker's handler: `handler(engine, stretch_s=300)`."""
+    """The worker's handler: `handler(engine, stretch_s=300, store=...)`."""
 
-    def make(engine: Engine, stretch_s: float = 300.0) -> RunExperiment:
+    def make(engine: Engine, stretch_s: float = 300.0, store: Any = None) -> RunExperiment:
         catalogue = Catalogue(shelf, shelf)
         packed = SourceCache(tmp_path / "packed", 10**9)
+        weights = PretrainedFiles([tmp_path / "imports"], tmp_path / "hub")
         return RunExperiment(
             adapters.db,
-            adapters.store,
+            store or adapters.store,
             engine,
             catalogue,
-            Materials(catalogue, adapters.store, packed),
+            Materials(catalogue, store or adapters.store, packed, weights),
             verdicts,
             scratch=tmp_path / "training",
             stretch_s=stretch_s,

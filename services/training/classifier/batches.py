@@ -2,12 +2,17 @@
 needs to remember nothing but its step.
 """
 
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.training.ports.engine import Part, Pixels, StageSpec
+
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=4)
@@ -30,6 +35,19 @@ def draw(seed: int, stage: int, step: int, count: int, batch_size: int) -> NDArr
             for epoch in np.unique(epochs)
         ]
     )
+
+
+def ahead(gather: Callable[[int], T], first: int, steps: int) -> Generator[T]:
+    """What `gather` gives for the steps from `first` on; the next one's is gathered in a thread
+    while the caller is at work on this one's.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(gather, first)
+        for step in range(first, steps):
+            batch = coming.result()
+            if step + 1 < steps:
+                coming = pool.submit(gather, step + 1)
+            yield batch
 
 
 class StageData:

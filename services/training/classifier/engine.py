@@ -1,6 +1,8 @@
 """The engine: trains a run in stretches, and scores images with a stored classifier."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from services.training.classifier import checkpoints
-from services.training.classifier.augmentation import Augmentation
-from services.training.classifier.loop import Run, probabilities
+from services.training.classifier.loop import Batch, Run, logits
 from services.training.classifier.network import Network, Shape, shape_record
+from services.training.classifier.presets import PRESETS, Preset
 from services.training.ports.engine import (
+    EngineError,
     Outcome,
     OutOfDeviceMemoryError,
     Pixels,
@@ -23,13 +26,28 @@ FORMAT = "synthorax-classifier/1"
 
 
 class ClassifierEngine:
-    """The `Engine` on torch, on one device; `threads` 0 leaves their number to torch."""
+    """The `Engine` on torch, on one device; `threads` 0 leaves their number to torch.
 
-    def __init__(self, device: str, threads: int) -> None:
+    `channels_last` keeps channels innermost in memory, which tensor cores want; `compile` trains
+    with a compiled network.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        threads: int,
+        *,
+        channels_last: bool = False,
+        compile: bool = False,  # noqa: A002 - torch's word for it
+        presets: Mapping[str, Preset] = PRESETS,
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device(device)
         self._threads = torch.get_num_threads()
+        self._channels_last = channels_last
+        self._compile = compile
+        self._presets = presets
 
     def train(
         self,
@@ -40,18 +58,33 @@ class ClassifierEngine:
         pause: Callable[[], bool],
         progress: Callable[[int], None],
     ) -> Outcome:
-        run = Run(spec, self._device, Augmentation())
-        if resume is not None:
+        run = self._run(spec)
+        if resume is None:
+            run.begin()
+        else:
             run.restore(*checkpoints.read(resume))
-        while not run.finished:
-            _advance(run)
-            progress(run.tally.step)
-            if not run.finished and pause():
-                tensors, record = run.state()
-                name = f"step-{run.tally.step:08d}"
-                return _outcome(run, checkpoint=checkpoints.write(folder / name, tensors, record))
+        with closing(run.batches()) as batches:
+            for batch in batches:
+                _advance(run, batch)
+                progress(run.tally.step)
+                if run.finished:
+                    break
+                if pause():
+                    tensors, record = run.state()
+                    place = folder / f"step-{run.tally.step:08d}"
+                    return _outcome(run, checkpoint=checkpoints.write(place, tensors, record))
         stored = checkpoints.write(folder / "classifier", run.best, self._record(run))
         return _outcome(run, classifier=stored)
+
+    def _run(self, spec: RunSpec) -> Run:
+        preset = self._presets.get(spec.preset)
+        if preset is None:
+            msg = f"unknown preset: {spec.preset}"
+            raise EngineError(msg)
+        run = Run(spec, preset, self._device, channels_last=self._channels_last)
+        if self._compile:
+            run.network.convnext.convnext.compile()
+        return run
 
     def score(
         self, classifier: Path, images: Pixels, rows: NDArray[np.int64]
@@ -61,7 +94,9 @@ class ClassifierEngine:
         network = Network(shape, len(record["labels"]))
         network.load_state_dict(tensors)
         network.to(self._device).eval()
-        return probabilities(network, lambda at: images[rows[at]], len(rows), self._device)
+        precision = record.get("precision", "float32")
+        found = logits(network, lambda at: images[rows[at]], len(rows), self._device, precision)
+        return torch.sigmoid(found).numpy()
 
     def _record(self, run: Run) -> dict[str, Any]:
         """What the stored weights say of themselves."""
@@ -78,20 +113,28 @@ class ClassifierEngine:
             "batch_size": spec.batch_size,
             "learning_rate": spec.learning_rate,
             "weight_decay": spec.weight_decay,
+            "recipe": asdict(run.recipe),
+            "precision": spec.precision,
+            "positive_weights": spec.positive_weights,
+            "pretrained_sha256": spec.pretrained and spec.pretrained.sha256,
+            "monitor": spec.monitor,
+            "early_stopping": spec.early_stopping,
             "best_step": run.tally.best_step,
             "validation_auroc": run.tally.best_auroc,
-            "curve": [[p.step, p.loss, p.auroc] for p in run.tally.curve],
+            "curve": [[p.step, p.loss, p.auroc, p.validation_loss] for p in run.tally.curve],
             "environment": {
                 "device": str(self._device),
                 "torch": torch.__version__,
                 "threads": self._threads,
+                "channels_last": self._channels_last,
+                "compiled": self._compile,
             },
         }
 
 
-def _advance(run: Run) -> None:
+def _advance(run: Run, batch: Batch) -> None:
     try:
-        run.advance()
+        run.advance(batch)
     except torch.OutOfMemoryError as error:
         msg = f"a batch of {run.spec.batch_size} images does not fit the device"
         raise OutOfDeviceMemoryError(msg) from error

@@ -3,22 +3,26 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from services.training.classifier import average
-from services.training.classifier.augmentation import Augmentation
+from services.training.classifier import average, pretrained
 from services.training.classifier.auroc import macro_auroc
-from services.training.classifier.batches import StageData, draw
-from services.training.classifier.network import Network, make_network, preset_shape, standardise
-from services.training.classifier.objective import masked_bce
+from services.training.classifier.batches import StageData, ahead, draw
+from services.training.classifier.lion import Lion
+from services.training.classifier.mixing import mix
+from services.training.classifier.network import Network, make_network, predict, standardise
+from services.training.classifier.objective import masked_bce, mixed_bce
+from services.training.classifier.presets import Preset, Recipe
 from services.training.ports.engine import (
+    UNKNOWN,
     CheckpointMismatchError,
     CurvePoint,
     NotFiniteError,
@@ -30,8 +34,10 @@ WARM_UP = 0.1
 """The share of a run's steps over which the learning rate rises."""
 
 CLIP_NORM = 1.0
-BETAS = (0.9, 0.999)
 SCORING_BATCH = 256
+OPTIMISERS = {"adamw": partial(torch.optim.AdamW, fused=True), "lion": Lion}
+MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "lion": ("exp_avg",)}
+"""What each keeps of a weight, beside AdamW's count of steps."""
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -42,13 +48,17 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def fingerprint(spec: RunSpec) -> str:
-    """What a checkpoint must agree with to be resumed: all of the spec but the pixels."""
+def fingerprint(spec: RunSpec, recipe: Recipe) -> str:
+    """What a checkpoint must agree with to be resumed: all of the run but the pixels."""
     digest = hashlib.sha256()
     plain = {
-        name: value for name, value in vars(spec).items() if name not in {"stages", "validation"}
+        name: value
+        for name, value in vars(spec).items()
+        if name not in {"stages", "validation", "pretrained"}
     }
-    digest.update(json.dumps(plain, sort_keys=True).encode())
+    begun = spec.pretrained and spec.pretrained.sha256
+    told = {**plain, "pretrained": begun, "recipe": asdict(recipe)}
+    digest.update(json.dumps(told, sort_keys=True).encode())
     for part in (*(part for stage in spec.stages for part in stage.parts), spec.validation):
         digest.update(np.ascontiguousarray(part.rows).tobytes())
         digest.update(np.ascontiguousarray(part.targets).tobytes())
@@ -57,15 +67,19 @@ def fingerprint(spec: RunSpec) -> str:
 
 
 @torch.inference_mode()
-def probabilities(
-    network: nn.Module, pixels: Callable[[slice], Pixels], count: int, device: torch.device
-) -> NDArray[np.float64]:
-    """Scores (count, L) in batches; `pixels(slice)` gives a run of images."""
-    scores = [
-        torch.sigmoid(network(_upload(pixels(slice(at, at + SCORING_BATCH)), device)).double())
+def logits(
+    network: Network,
+    pixels: Callable[[slice], Pixels],
+    count: int,
+    device: torch.device,
+    precision: str,
+) -> Tensor:
+    """(count, L) in batches, as doubles on the CPU; `pixels(slice)` gives a run of images."""
+    parts = [
+        predict(network, _upload(pixels(slice(at, at + SCORING_BATCH)), device), precision)
         for at in range(0, count, SCORING_BATCH)
     ]
-    return torch.cat(scores).cpu().numpy()
+    return torch.cat(parts).double().cpu()
 
 
 def _upload(pixels: Pixels, device: torch.device) -> Tensor:
@@ -78,34 +92,59 @@ class Tally:
 
     step: int = 0
     best_step: int | None = None
+    best: float | None = None  # of what is monitored, the higher the better
     best_auroc: float | None = None
     stale: int = 0  # validations since the best one
-    loss_sum: float = 0.0
+    loss_sum: float = 0.0  # of the steps since the last validation
     loss_count: int = 0
+    seconds: float = 0.0  # that these took
     curve: list[CurvePoint] = field(default_factory=list)
 
 
-class Run:
-    """A run in memory: AdamW with warm-up and cosine, EMA weights, the best weights so far.
+@dataclass(frozen=True)
+class Batch:
+    """Pixels (B, H, W) and targets (B, L) of one step, still on the CPU."""
 
-    Each step draws its batch and its augmentation from (seed, step), so the state is weights,
-    moments and scalars: restoring them continues the run exactly (on a CPU, with the same
-    number of threads, byte for byte).
+    pixels: Tensor
+    targets: Tensor
+
+
+class Run:
+    """A run in memory: its optimiser, EMA weights, the best weights so far.
+
+    Each step draws its batch, its augmentation and its mixing from (seed, step), so the state is
+    weights, moments and scalars: restoring them continues the run exactly (on a CPU, with the
+    same number of threads, byte for byte).
     """
 
-    def __init__(self, spec: RunSpec, device: torch.device, augment: Augmentation) -> None:
-        self.spec, self.device, self.augment = spec, device, augment
-        self.shape = preset_shape(spec.preset, spec.size_px)
-        self.network = make_network(self.shape, len(spec.labels), spec.seed).to(device)
-        self.averaged = make_network(self.shape, len(spec.labels), spec.seed).to(device).eval()
-        self.optimiser = torch.optim.AdamW(
-            _groups(self.network, spec.weight_decay), betas=BETAS, fused=True
+    def __init__(
+        self, spec: RunSpec, preset: Preset, device: torch.device, *, channels_last: bool = False
+    ) -> None:
+        self.spec, self.recipe, self.device = spec, preset.recipe, device
+        self.shape = preset.shape(spec.size_px)
+        layout = torch.channels_last if channels_last else torch.preserve_format
+
+        def network() -> Network:
+            made = make_network(self.shape, len(spec.labels), spec.seed)
+            return made.to(device).to(memory_format=layout)  # pyright: ignore[reportCallIssue] - torch's overloads want it among others
+
+        self.network, self.averaged = network(), network().eval()
+        self.optimiser = OPTIMISERS[self.recipe.optimiser](
+            _groups(self.network, spec.weight_decay), betas=self.recipe.betas
         )
         self.best = {name: value.clone() for name, value in self.averaged.state_dict().items()}
         self.tally = Tally()
         self._stages = [StageData(stage) for stage in spec.stages]
         self._weights = list(self.network.parameters())
         self._average = list(self.averaged.parameters())
+        weights = spec.positive_weights
+        self._positive = None if weights is None else torch.tensor(weights, device=device)
+
+    def begin(self) -> None:
+        """Take the weights to begin with, if the run has any. Raises `WeightsMismatchError`."""
+        if self.spec.pretrained is not None:
+            pretrained.begin(self.network, self.spec.pretrained)
+            self.averaged.load_state_dict(self.network.state_dict())
 
     @property
     def finished(self) -> bool:
@@ -113,39 +152,56 @@ class Run:
         out_of_patience = patience is not None and self.tally.stale >= patience
         return self.tally.step >= self.spec.steps or out_of_patience
 
-    def advance(self) -> None:
+    def batches(self) -> Generator[Batch]:
+        """Of all steps that are left."""
+        return ahead(self._gather, self.tally.step, self.spec.steps)
+
+    def _gather(self, step: int) -> Batch:
+        number, first = self._stage_of(step)
+        data, spec = self._stages[number], self.spec
+        positions = draw(spec.seed, number, step - first, len(data), spec.batch_size)
+        batch = (torch.from_numpy(a) for a in (data.pixels(positions), data.targets[positions]))
+        if self.device.type == "cuda":
+            batch = (tensor.pin_memory() for tensor in batch)
+        return Batch(*batch)
+
+    def advance(self, batch: Batch) -> None:
         """One step, and the validation that is due after it."""
-        step = self.tally.step
-        loss = self._descend(step)
+        step, began = self.tally.step, time.monotonic()
+        loss = self._descend(batch, step)
         if not math.isfinite(loss):
             msg = f"the loss is {loss} at step {step} of {self.spec.steps}"
             raise NotFiniteError(msg)
         tally = self.tally
-        tally.step, tally.loss_sum, tally.loss_count = (
-            step + 1,
-            tally.loss_sum + loss,
-            tally.loss_count + 1,
-        )
+        tally.step += 1
+        tally.loss_sum += loss
+        tally.loss_count += 1
+        tally.seconds += time.monotonic() - began
         if tally.step % self.spec.validate_every == 0 or tally.step == self.spec.steps:
             self._validate()
 
-    def _descend(self, step: int) -> float:
-        number, first = self._stage_of(step)
-        data = self._stages[number]
-        spec = self.spec
-        positions = draw(spec.seed, number, step - first, len(data), spec.batch_size)
-        targets = torch.from_numpy(data.targets[positions]).to(self.device)
-        generator = torch.Generator(self.device).manual_seed(_step_seed(spec.seed, step))
-        images = self.augment(_upload(data.pixels(positions), self.device), generator)
+    def _descend(self, batch: Batch, step: int) -> float:
+        spec, recipe = self.spec, self.recipe
+        rng = np.random.default_rng([spec.seed, step])
+        noise = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        images = standardise(batch.pixels.to(self.device, non_blocking=True))
+        targets = batch.targets.to(self.device, non_blocking=True)
+        images = recipe.augmentation(images, rng, noise)
+        mixed = mix(images, rng, recipe.mixing)
+        if recipe.rate == "cosine":
+            rate = learning_rate(step, spec.steps, spec.learning_rate)
+        else:
+            rate = spec.learning_rate
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, spec.steps, spec.learning_rate)
+            group["lr"] = rate
         self.network.train()
         self.optimiser.zero_grad()
-        loss = masked_bce(self.network(images), targets)
+        found = predict(self.network, images, spec.precision)
+        loss = mixed_bce(found, targets, mixed, recipe.smoothing, self._positive)
         loss.backward()
         nn.utils.clip_grad_norm_(self._weights, CLIP_NORM)
         self.optimiser.step()
-        average.move(self._average, self._weights, step)
+        average.move(self._average, self._weights, average.decay_at(step, recipe.ema))
         return loss.item()
 
     def _stage_of(self, step: int) -> tuple[int, int]:
@@ -158,19 +214,55 @@ class Run:
         raise ValueError(msg)
 
     def _validate(self) -> None:
-        tally, held = self.tally, self.spec.validation
-        scores = probabilities(
-            self.averaged, lambda at: held.images[held.rows[at]], len(held.rows), self.device
+        tally, spec, held = self.tally, self.spec, self.spec.validation
+        found = logits(
+            self.averaged,
+            lambda at: held.images[held.rows[at]],
+            len(held.rows),
+            self.device,
+            spec.precision,
         )
-        value = macro_auroc(held.targets, scores)
-        tally.curve.append(CurvePoint(tally.step, tally.loss_sum / tally.loss_count, value))
-        tally.loss_sum, tally.loss_count = 0.0, 0
-        before = tally.best_auroc
-        tally.stale = 0 if before is None or (value or 0.0) > before else tally.stale + 1
-        # Of equals the later weights are kept: their loss is lower. So are the last ones where
-        # nothing can be compared (no label with both classes).
-        if before is None or (value or 0.0) >= before:
-            tally.best_step, tally.best_auroc = tally.step, value
+        point = CurvePoint(
+            step=tally.step,
+            loss=tally.loss_sum / tally.loss_count,
+            auroc=macro_auroc(held.targets, torch.sigmoid(found).numpy()),
+            validation_loss=self._validation_loss(found),
+            images_per_s=tally.loss_count * spec.batch_size / tally.seconds,
+            memory_mib=_peak_mib(self.device),
+        )
+        tally.curve.append(point)
+        tally.loss_sum, tally.loss_count, tally.seconds = 0.0, 0, 0.0
+        self._judge(point)
+
+    def _validation_loss(self, found: Tensor) -> float | None:
+        """The training loss, without smoothing; null where nothing is known."""
+        targets = self.spec.validation.targets
+        if not (targets != UNKNOWN).any():
+            return None
+        weights = None if self._positive is None else self._positive.to(found)
+        loss = masked_bce(found, torch.from_numpy(targets), positive_weights=weights).item()
+        if not math.isfinite(loss):
+            msg = f"the loss of validation is {loss} at step {self.tally.step}"
+            raise NotFiniteError(msg)
+        return loss
+
+    def _judge(self, point: CurvePoint) -> None:
+        """Keep the weights if they are the best so far.
+
+        Of equals the later ones are kept: their loss is lower. So are the last ones where nothing
+        can be compared (no label with both classes, or none that is known).
+        """
+        tally = self.tally
+        loss = None if point.validation_loss is None else -point.validation_loss
+        merit = point.auroc if self.spec.monitor == "auroc" else loss
+        before = tally.best
+        if before is None or merit is None:
+            better = equal = True
+        else:
+            better, equal = merit > before, merit == before
+        tally.stale = 0 if better else tally.stale + 1
+        if better or equal:
+            tally.best_step, tally.best, tally.best_auroc = point.step, merit, point.auroc
             for name, tensor in self.averaged.state_dict().items():
                 self.best[name].copy_(tensor)
 
@@ -182,13 +274,13 @@ class Run:
         for name, value in self.averaged.state_dict().items():
             tensors[f"average.{name}"] = value
         for name, parameter in self.network.named_parameters():
-            for moment in ("exp_avg", "exp_avg_sq"):
+            for moment in MOMENTS[self.recipe.optimiser]:
                 tensors[f"{moment}.{name}"] = self.optimiser.state[parameter][moment]
-        return tensors, {"run": fingerprint(self.spec), "tally": asdict(self.tally)}
+        return tensors, {"run": fingerprint(self.spec, self.recipe), "tally": asdict(self.tally)}
 
     def restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
         """Continue from `state()`; raises `CheckpointMismatchError` if it is another run's."""
-        if record.get("run") != fingerprint(self.spec):
+        if record.get("run") != fingerprint(self.spec, self.recipe):
             msg = "the checkpoint is of another run"
             raise CheckpointMismatchError(msg)
         tally: dict[str, Any] = record["tally"]
@@ -205,7 +297,7 @@ class Run:
                 "step": torch.tensor(float(self.tally.step), device=self.device),
                 **{
                     moment: torch.zeros_like(parameter).copy_(tensors[f"{moment}.{name}"])
-                    for moment in ("exp_avg", "exp_avg_sq")
+                    for moment in MOMENTS[self.recipe.optimiser]
                 },
             }
 
@@ -228,5 +320,5 @@ def _groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+def _peak_mib(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated(device) // 2**20 if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""The networks: presets as shapes, and one ConvNeXt made from a shape."""
+"""One ConvNeXt made from a shape."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,31 +7,18 @@ from torch import Tensor, nn
 from transformers.models.convnext.configuration_convnext import ConvNextConfig
 from transformers.models.convnext.modeling_convnext import ConvNextForImageClassification
 
-from services.training.ports.engine import EngineError
-
-TOKENS = 8
-"""Stem outputs along a side in the `fast` preset; every working size is a multiple of it."""
-
 
 @dataclass(frozen=True)
 class Shape:
-    """What determines a ConvNeXt's parameters besides the number of labels."""
+    """What determines a ConvNeXt's parameters besides the number of labels.
+
+    `layer_scale` is what the blocks' outputs are multiplied with at first.
+    """
 
     patch: int
     depths: tuple[int, ...]
     widths: tuple[int, ...]
-
-
-def preset_shape(preset: str, size_px: int) -> Shape:
-    """The shape of a preset at a working size.
-
-    `fast` makes 8 x 8 tokens of an image of any size: a step costs about the same at 32 and at
-    64 px, and the last stage sees the whole chest.
-    """
-    if preset != "fast":
-        msg = f"unknown preset: {preset}"
-        raise EngineError(msg)
-    return Shape(patch=size_px // TOKENS, depths=(1, 1, 1), widths=(32, 96, 256))
+    layer_scale: float = 1.0
 
 
 class Network(nn.Module):
@@ -46,14 +33,23 @@ class Network(nn.Module):
                 num_stages=len(shape.depths),
                 depths=list(shape.depths),
                 hidden_sizes=list(shape.widths),
-                # The published 1e-6 needs thousands of steps before a block does anything.
-                layer_scale_init_value=1.0,
+                layer_scale_init_value=shape.layer_scale,
                 num_labels=labels,  # pyright: ignore[reportCallIssue] - passed on to its base
             )
         )
 
+    def features(self, images: Tensor) -> Tensor:  # (B, 1, H, W) -> (B, widths[-1])
+        return self.convnext.convnext(images).pooler_output
+
     def forward(self, images: Tensor) -> Tensor:  # (B, 1, H, W) -> (B, L)
-        return self.convnext(images).logits
+        return self.convnext.classifier(self.features(images))
+
+
+def predict(network: Network, images: Tensor, precision: str) -> Tensor:
+    """Logits (B, L). `bfloat16` is for the features: the head would round scores to ties."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        features = network.features(images)
+    return network.convnext.classifier(features.float())
 
 
 def make_network(shape: Shape, labels: int, seed: int) -> Network:

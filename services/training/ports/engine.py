@@ -4,9 +4,9 @@ Knows arrays and folders; nothing of experiments, manifests, jobs or the web.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,20 @@ class StageSpec:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Weights to begin with; `fetch` gives their safetensors file, which `sha256` must fit."""
+
+    sha256: str
+    fetch: Callable[[], Path]
+
+
+@dataclass(frozen=True)
 class RunSpec:
-    """One arm with one seed, completely: two equal specs train the same classifier on a CPU."""
+    """One arm with one seed, completely: two equal specs train the same classifier on a CPU.
+
+    `positive_weights` (one a label) multiply the loss of positives. `monitor` says by what of a
+    validation the best weights are kept and patience is counted.
+    """
 
     labels: tuple[str, ...]
     size_px: int
@@ -50,6 +62,10 @@ class RunSpec:
     weight_decay: float
     validate_every: int
     early_stopping: int | None = None
+    monitor: Literal["auroc", "loss"] = "auroc"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    positive_weights: tuple[float, ...] | None = None
+    pretrained: Weights | None = None
 
     @property
     def steps(self) -> int:
@@ -58,11 +74,18 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One validation: the mean training loss since the last one, and the macro AUROC."""
+    """One validation: the mean training loss since the last one, and the macro AUROC.
+
+    `images_per_s` is how fast training went since then, validations aside; `memory_mib` the most
+    that a GPU has held, null on a CPU. Two equal runs may differ in both.
+    """
 
     step: int
     loss: float
     auroc: float | None
+    validation_loss: float | None = None
+    images_per_s: float | None = field(default=None, compare=False)
+    memory_mib: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -70,7 +93,8 @@ class Outcome:
     """Where a stretch of training ended.
 
     Paused: `checkpoint` is the folder to resume from. Finished: `classifier` is the folder with
-    the best weights by validation macro AUROC, and nothing is left to resume.
+    the weights that were best by what the run monitors, and nothing is left to resume.
+    `best_auroc` is of that validation.
     """
 
     step: int
@@ -105,6 +129,10 @@ class CheckpointMismatchError(EngineError):
     """A checkpoint that is damaged, or is of another run."""
 
 
+class WeightsMismatchError(EngineError):
+    """Weights to begin with that are damaged, or are not of the network's shape."""
+
+
 class Engine(Protocol):
     def train(
         self,
@@ -118,8 +146,8 @@ class Engine(Protocol):
         """Train until done or until `pause()`; write what comes of it below `folder`.
 
         Takes at least one step, and tells `progress` after every one how many are done. Raises
-        `NotFiniteError`, `OutOfDeviceMemoryError`, and `CheckpointMismatchError` before any step
-        is taken.
+        `NotFiniteError`, `OutOfDeviceMemoryError`, and before any step is taken
+        `CheckpointMismatchError` and `WeightsMismatchError`.
         """
         ...
 

@@ -91,4 +91,5 @@ def _spec(settings: ClassifierSettings, size_px: int) -> RunSpec:
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         validate_every=STEPS,
+        precision=settings.precision,
     )

@@ -14,7 +14,7 @@ from api_schemas.base import DataRef
 from api_schemas.findings import FINDINGS, Finding
 from api_schemas.generation import Seen
 from api_schemas.screening import UNSCREENED
-from api_schemas.training import ExperimentRequest
+from api_schemas.training import ClassifierSettings, ExperimentRequest
 from services.kit.errors import Conflict, Unprocessable
 from services.training.service.catalogue import Listed
 from services.training.service.samples import (
@@ -30,6 +30,11 @@ from services.training.service.samples import (
 class SizesDiffer(Unprocessable):
     slug = "sizes-differ"
     title = "The data of one experiment has one image size"
+
+
+class ImagesTooSmall(Unprocessable):
+    slug = "images-too-small"
+    title = "The classifier's network does not fit images of this size"
 
 
 class NoImages(Unprocessable):
@@ -52,6 +57,9 @@ class LeakageFound(Conflict):
     title = "Patients of an evaluation set have been seen in training"
 
 
+PAPER_PX = 32
+"""The stem of the preset `paper` and its three halvings leave one pixel of so many."""
+
 EvaluationSets = Mapping[str, tuple[DataRef, Rows]]
 """Validation and test sets by the field they stand in."""
 
@@ -70,6 +78,16 @@ def one_size(listed: Sequence[Listed]) -> int | None:
                 accepted=first.size_px,
             )
     return first.size_px
+
+
+def large_enough(settings: ClassifierSettings, size_px: int) -> None:
+    """Raises `ImagesTooSmall` when the last stage of the network would see less than a pixel."""
+    if settings.preset == "paper" and size_px < PAPER_PX:
+        raise ImagesTooSmall(
+            f"The preset 'paper' takes {PAPER_PX} px or more, the images have {size_px}",
+            field="classifier.preset",
+            accepted=["fast"],
+        )
 
 
 def evaluation_sets(

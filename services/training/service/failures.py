@@ -4,7 +4,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from services.kit.errors import Unprocessable
-from services.training.ports.engine import NotFiniteError, OutOfDeviceMemoryError
+from services.training.ports.engine import (
+    NotFiniteError,
+    OutOfDeviceMemoryError,
+    WeightsMismatchError,
+)
+from services.training.service.pretrained import PretrainedUnusable
 
 
 class TrainingDiverged(Unprocessable):
@@ -24,5 +29,7 @@ def engine_problems(whose: str) -> Generator[None]:
         yield
     except NotFiniteError as error:
         raise TrainingDiverged(f"{whose}: {error}", field="classifier.learning_rate") from error
+    except WeightsMismatchError as error:
+        raise PretrainedUnusable(f"Of this file, {error}", field="classifier.pretrained") from error
     except OutOfDeviceMemoryError as error:
         raise BatchTooLarge(f"{whose}: {error}", field="classifier.batch_size") from error

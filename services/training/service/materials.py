@@ -1,7 +1,7 @@
 """What a run is made of: samples of its sources, and their pixels from the packed cache."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -25,6 +25,7 @@ from services.training.service.arms import expand
 from services.training.service.blueprint import ArmBlueprint, Blueprint
 from services.training.service.catalogue import Catalogue, ref_key
 from services.training.service.pools import pool
+from services.training.service.pretrained import PretrainedFiles
 from services.training.service.samples import (
     Labels,
     Rows,
@@ -39,7 +40,7 @@ from services.training.service.samples import (
 
 MANIFESTS_KEPT = 8
 VALIDATIONS = 20
-"""At most so many in a run whose request does not say how often."""
+"""At most so many in a `fast` run whose request does not say how often."""
 
 
 class ManifestChanged(Conflict):
@@ -73,7 +74,14 @@ class Held:
 class Materials:
     """Reads manifests and images for runs; keeps a few manifests in memory."""
 
-    def __init__(self, catalogue: Catalogue, store: ObjectStore, packed: PackedSources) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        store: ObjectStore,
+        packed: PackedSources,
+        pretrained: PretrainedFiles,
+    ) -> None:
+        self.pretrained = pretrained
         self._catalogue = catalogue
         self._store = store
         self._packed = packed
@@ -128,6 +136,7 @@ def run_spec(
     arm_name: str,
     seed: int,
     held: Callable[[DataRef, EvaluationSplit], Held],
+    pretrained: PretrainedFiles,
 ) -> RunSpec:
     """One run, ready for the engine. A function of the blueprint and the manifests alone."""
     arm = next(arm for arm in expand(request) if arm.name == arm_name)
@@ -138,12 +147,12 @@ def run_spec(
         source.data: held(source.data, "train") for stage in arm.stages for source in stage.sources
     }
     validation = held(request.validation.data, request.validation.split)
-    steps = sum(planned.steps)
+    stages = _stages(arm, planned, sources, blueprint, request.label_policy, seed)
     return RunSpec(
         labels=tuple(blueprint.labels),
         size_px=blueprint.size_px,
         seed=seed,
-        stages=_stages(arm, planned, sources, blueprint, request.label_policy, seed),
+        stages=stages,
         validation=Part(
             validation.pixels,
             validation.everything,
@@ -153,14 +162,32 @@ def run_spec(
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        validate_every=cadence(settings, steps),
+        validate_every=cadence(settings, sum(planned.steps)),
         early_stopping=settings.early_stopping,
+        monitor=settings.monitor,
+        precision=settings.precision,
+        positive_weights=balanced(stages) if settings.class_weights == "balanced" else None,
+        pretrained=settings.pretrained and pretrained.weights(settings.pretrained),
     )
 
 
 def cadence(settings: ClassifierSettings, steps: int) -> int:
     """Steps between two validations of a run. Arms of as many steps validate as often."""
-    return settings.validate_every or ceil(steps / VALIDATIONS)
+    if settings.validate_every is not None:
+        return settings.validate_every
+    validations = VALIDATIONS if settings.preset == "fast" else max(1, round(settings.epochs))
+    return ceil(steps / validations)
+
+
+def balanced(stages: Sequence[StageSpec]) -> tuple[float, ...]:
+    """Negatives a positive, by label, as far as they are known in all that a run trains on; 1
+    where a class is missing.
+    """
+    parts = [part.targets for stage in stages for part in stage.parts]
+    positives = sum((told == 1).sum(axis=0) for told in parts)
+    negatives = sum((told == 0).sum(axis=0) for told in parts)
+    both = zip(np.atleast_1d(positives).tolist(), np.atleast_1d(negatives).tolist(), strict=True)
+    return tuple(n / p if n and p else 1.0 for p, n in both)
 
 
 def _stages(

@@ -55,11 +55,13 @@ class Planner:
             *self._leakage(caller, request, samples, training, held, listed),
             *checks.unscreened(listed.values()),
         ]
+        size_px = _known_size(listed)
+        checks.large_enough(request.classifier, size_px)
         by_stage = {name: [sum(each) for each in stages] for name, stages in images.items()}
         steps = steps_by_arm(arms, primary_of(request, arms), by_stage, request.classifier)
         blueprint = Blueprint(
             labels=choice.labels,
-            size_px=_known_size(listed),
+            size_px=size_px,
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
             arms={
                 arm.name: ArmBlueprint(listed=images[arm.name], steps=steps[arm.name])

@@ -144,7 +144,14 @@ class RunExperiment:
     def _stretch(self, task: Task) -> bool:
         """Train on; True when the run is trained, scored and stored, else its slice is done."""
         held = self._held(task)
-        spec = run_spec(task.request, task.blueprint, task.arm, task.seed, held)
+        spec = run_spec(
+            task.request,
+            task.blueprint,
+            task.arm,
+            task.seed,
+            held,
+            self._materials.pretrained,
+        )
         with self._folder() as folder:
             outcome = self._train(task, spec, folder)
             if outcome.classifier is None:
