@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from api_schemas.arms import Arm, ArmName, Presets
-from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Seed, Wire
+from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Problem, Seed, Wire
 from api_schemas.findings import Finding
 from api_schemas.terms import Licence
 
@@ -201,6 +201,11 @@ class ExperimentRequest(Wire):
     )
     label_policy: LabelPolicy = LabelPolicy()
     plan: PlanRequest = PlanRequest()
+    extends: UUID | None = Field(
+        default=None,
+        description="an experiment whose results were seen before this one was designed: what it "
+        "has trained is not trained again, and all results are marked exploratory",
+    )
     dry_run: bool = Field(
         default=False, description="only say what it would train, show and cost; nothing is made"
     )
@@ -235,18 +240,39 @@ class ArmView(Wire):
     runs: list["RunView"] = []
 
 
+class CurvePoint(Wire):
+    """One validation of a run: the mean training loss since the last one, what validation gave,
+    how fast training went, and the most memory that a GPU held.
+    """
+
+    step: int
+    loss: float
+    auroc: float | None = None
+    validation_loss: float | None = None
+    images_per_s: float | None = None
+    memory_mib: int | None = None
+
+
 class RunView(Wire):
+    """`problem` says why it failed for good. `reused`: a run with the same inputs had been trained
+    before, and its classifier was copied. `curve` holds the validations so far.
+    """
+
     seed: int
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     validation_auroc: float | None = None
     best_step: int | None = None
     classifier: UUID | None = None
+    reused: bool = False
+    problem: Problem | None = None
+    curve: list[CurvePoint] = []
 
 
 class ExperimentView(Wire):
     """`labels` is the one list for all arms and test sets, known once planned; `left_out` says why
     others are not in it, `not_estimable` which of them lack a class in a test set. `waived` names
-    every guard that was waived. `licence` is the strictest of all its data, `flags` may hold
+    every guard that was waived, `failed_runs` counts the runs that failed for good: what is left
+    is evaluated. `licence` is the strictest of all its data, `flags` may hold
     `withdrawn-patients` once it is planned; null in lists, where nobody looks.
     """
 
@@ -258,6 +284,7 @@ class ExperimentView(Wire):
     left_out: dict[Finding, str] = {}
     not_estimable: dict[str, list[Finding]] = {}
     waived: list[str] = []
+    failed_runs: int = 0
     licence: Licence = Licence()
     flags: list[str] | None = None
     created_at: datetime

@@ -10,6 +10,7 @@ from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service import (
     NAMED,
+    Absences,
     Answers,
     Exports,
     Intake,
@@ -43,7 +44,8 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
         Qualities(adapters.db, adapters.jobs, stock, generations),
         Exports(adapters.db, adapters.jobs, stock),
     )
-    return Part(routes(intake, answers, data), intake)
+    absences = Absences(adapters.db, adapters.jobs)
+    return Part(routes(intake, absences, answers, data), intake)
 
 
 def named(_: Adapters) -> Mapping[str, Named]:

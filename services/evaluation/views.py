@@ -1,7 +1,14 @@
 """Rows of evaluation as wire types."""
 
 from api_schemas.base import JobState, JobView
-from api_schemas.evaluation import Comparison, PlanPost, PlanView, PredictionsView, ResultRow
+from api_schemas.evaluation import (
+    AbsenceView,
+    Comparison,
+    PlanPost,
+    PlanView,
+    PredictionsView,
+    ResultRow,
+)
 from api_schemas.exports import ExportFile, ExportRequest, ExportView
 from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView
 from api_schemas.qualities import Quality, QualityRequest, QualityView
@@ -20,6 +27,12 @@ def plan_view(
         received=received,
         expected=expected,
         job=job,
+    )
+
+
+def absence_view(row: models.Absence) -> AbsenceView:
+    return AbsenceView.model_validate(
+        {name: getattr(row, name) for name in AbsenceView.model_fields}
     )
 
 

@@ -5,7 +5,14 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.evaluation import (
+    AbsencePost,
+    AbsenceView,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+)
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 from services.kit.remote import Remote
@@ -56,3 +63,7 @@ class RemoteEvaluation:
     def accept(self, caller: Caller, what: PredictionsPost, content: bytes) -> PredictionsView:
         with self._remote.acting_for(caller) as client:
             return client.push_predictions(what, content)
+
+    def forgo(self, caller: Caller, plan: UUID, what: AbsencePost) -> AbsenceView:
+        with self._remote.acting_for(caller) as client:
+            return client.forgo_predictions(plan, what)

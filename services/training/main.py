@@ -13,7 +13,7 @@ from services.kit.remote import Remote
 from services.kit.settings import Settings
 from services.training.api import deletion_routes, routes
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
-from services.training.ports.providers import Datasets, Evaluation, Generations
+from services.training.ports.providers import Datasets, Generations, Plans
 from services.training.service.catalogue import Catalogue
 from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
@@ -27,7 +27,7 @@ class Part:
 
 
 def compose(
-    adapters: Adapters, *, datasets: Datasets, generations: Generations, evaluation: Evaluation
+    adapters: Adapters, *, datasets: Datasets, generations: Generations, evaluation: Plans
 ) -> Part:
     catalogue = Catalogue(datasets, generations)
     experiments = Experiments(adapters.db, adapters.jobs, catalogue, evaluation)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from api_schemas.arms import Arm
-from api_schemas.base import JobState, JobView
+from api_schemas.base import JobState, JobView, Problem
 from api_schemas.findings import Finding
 from api_schemas.training import (
     ArmView,
     ClassifierView,
+    CurvePoint,
     ExperimentRequest,
     ExperimentView,
     RunView,
@@ -27,7 +28,7 @@ OF_SLICE: dict[str, RunState] = {
 }
 
 
-def experiment_view(row: Experiment, job: JobView) -> ExperimentView:
+def experiment_view(row: Experiment, job: JobView, failed_runs: int) -> ExperimentView:
     blueprint = row.blueprint or {}
     return ExperimentView(
         id=row.id,
@@ -38,6 +39,7 @@ def experiment_view(row: Experiment, job: JobView) -> ExperimentView:
         left_out=blueprint.get("left_out", {}),
         not_estimable=blueprint.get("not_estimable", {}),
         waived=blueprint.get("waived", []),
+        failed_runs=failed_runs,
         created_at=row.created_at,
         job=job,
     )
@@ -82,10 +84,13 @@ def _run_view(seed: int, run: Run | None, state: RunState) -> RunView:
         return RunView(seed=seed, state=state)
     return RunView(
         seed=seed,
-        state="done" if run.finished_at is not None else state,
+        state="done" if run.finished_at else "failed" if run.problem else state,
         validation_auroc=run.validation_auroc,
         best_step=run.best_step,
         classifier=run.classifier,
+        reused=run.reused,
+        problem=None if run.problem is None else Problem.model_validate(run.problem),
+        curve=[CurvePoint.model_validate(point) for point in run.curve],
     )
 
 

@@ -49,6 +49,7 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         compile=own.compile,
     )
     pretrained = PretrainedFiles(settings.roots, settings.scratch / "pretrained")
+    device = _called(settings.device)
     run = RunExperiment(
         adapters.db,
         adapters.store,
@@ -56,6 +57,7 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         catalogue,
         Materials(catalogue, adapters.store, sources, pretrained),
         RemoteEvaluation(Remote(settings.evaluation_url, secret)),
+        device=device,
         scratch=folders,
         stretch_s=own.stretch_s,
     )
@@ -63,7 +65,7 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     def tidied() -> None:
         tidy(adapters.db, sources)
 
-    calibrate = Calibrate(engine, device=_called(settings.device), scratch=folders)
+    calibrate = Calibrate(engine, device=device, scratch=folders)
     return {
         KIND: tidying(tidied, run),
         CALIBRATE: calibrate,

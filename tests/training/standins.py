@@ -13,7 +13,14 @@ from PIL import Image
 
 from api_schemas.base import DatasetRef, GenerationRef, JobState, JobView
 from api_schemas.datasets import DatasetKind, DatasetView, ManifestView
-from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.evaluation import (
+    AbsencePost,
+    AbsenceView,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+)
 from api_schemas.generation import (
     TRAINING_SET_UNKNOWN,
     CohortManifest,
@@ -201,6 +208,12 @@ class Verdicts:
     plans: list[PlanPost] = field(default_factory=list)
     received: dict[tuple[str, int, str], list[bytes]] = field(default_factory=dict)
     outages: int = 0
+    forgone: list[AbsencePost] = field(default_factory=list)
+
+    def forgo(self, _caller: Caller, plan: UUID, what: AbsencePost) -> AbsenceView:
+        assert plan == self.plans[-1].experiment
+        self.forgone.append(what)
+        return AbsenceView(**what.model_dump(), plan=plan, created_at=NOW)
 
     def register(self, _caller: Caller, plan: PlanPost) -> PlanView:
         self.plans.append(plan)
@@ -231,13 +244,14 @@ class StubEngine:
     specs: list[RunSpec] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
     breaks: bool = False
+    breaks_on: Callable[[RunSpec], bool] = lambda _: False
     between_steps: Callable[[], None] = lambda: None
 
     def train(self, spec, folder: Path, *, resume, pause, progress) -> Outcome:
         self.specs.append(spec)
         step = 0 if resume is None else int((resume / "step.json").read_text())
         self.resumed.append(step)
-        if self.breaks:
+        if self.breaks or self.breaks_on(spec):
             raise NotFiniteError("the loss is nan at step 0")
         while step < spec.steps:
             step += 1

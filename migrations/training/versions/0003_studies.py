@@ -22,6 +22,14 @@ EXPERIMENTS = sa.table(
 
 def upgrade() -> None:
     _rewrite(_by_source)
+    for column in (
+        sa.Column("inputs_digest", sa.String(), nullable=True),
+        sa.Column("reused", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("problem", JSONB(), nullable=True),
+        sa.Column("curve", JSONB(), server_default=sa.text("'[]'::jsonb"), nullable=False),
+    ):
+        op.add_column("runs", column, schema="training")
+    op.create_index("ix_training_runs_inputs_digest", "runs", ["inputs_digest"], schema="training")
     op.create_table(
         "calibrations",
         sa.Column("id", sa.Uuid(), primary_key=True),
@@ -41,6 +49,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("calibrations", schema="training")
+    op.drop_index("ix_training_runs_inputs_digest", "runs", schema="training")
+    for name in ("curve", "problem", "reused", "inputs_digest"):
+        op.drop_column("runs", name, schema="training")
     _rewrite(_by_stage)
 
 

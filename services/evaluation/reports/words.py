@@ -34,6 +34,7 @@ FLAGS: dict[Flag, str] = {
     "few_patients": f"fewer than {FEWEST_FOR_P} patients in the rarer class of a label",
     "few_seeds": f"fewer than {FEW_SEEDS} training seeds",
     "not_estimable": "a label has only one class on this test set",
+    "runs_missing": "runs of this arm failed: it is left out",
     "exact": "every pair was ranked the same way; the limit is exact and one-sided",
     "exploratory": "not the registered question; not corrected for the number of comparisons",
     "primary": "the registered question",
@@ -94,10 +95,7 @@ def sentence(c: Comparison) -> str:
     """The answer to the registered question on one test set."""
     bounds = interval(c.low, c.high, sign=True)
     if c.verdict == "not_estimable":
-        return (
-            "The mean over the labels cannot be estimated here: a label has only one class,"
-            " and leaving it out would be another question."
-        )
+        return "Nothing can be estimated here: no label has both classes."
     if c.verdict == "equivalent":
         return (
             f"The difference is smaller than the registered margin of {c.margin:g}: the whole"
@@ -157,7 +155,16 @@ def _phantoms(report: Report) -> list[str]:
 
 
 def _waived(plan: PlanPost) -> list[str]:
-    return [f"A guard was waived by request: {reason}" for reason in plan.waived]
+    return [
+        reason.partition(": ")[2].capitalize()
+        if reason.startswith(NOT_ASKED)
+        else f"A guard was waived by request: {reason}"
+        for reason in plan.waived
+    ]
+
+
+NOT_ASKED = ("runs: ", "exploratory: ")
+"""How waivers begin that nobody asked for: they follow from what happened."""
 
 
 def _few_seeds(plan: PlanPost) -> list[str]:
@@ -183,8 +190,7 @@ def _few_seeds(plan: PlanPost) -> list[str]:
 def _not_estimable(rows: Sequence[ResultRow]) -> list[str]:
     missing = _labels_by_test(rows, "not_estimable")
     return [
-        f"{test}: only one class of {listed(labels)}, so that neither"
-        f" {'it' if len(labels) == 1 else 'they'} nor the mean over the labels can be estimated."
+        f"{test}: only one class of {listed(labels)}; the mean is over the other labels."
         for test, labels in missing.items()
     ]
 
@@ -201,7 +207,7 @@ def _rare(rows: Sequence[ResultRow]) -> list[str]:
 def _labels_by_test(rows: Sequence[ResultRow], flag: Flag) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in rows:
-        if flag in row.flags and row.label != MACRO:
+        if flag in row.flags and row.label != MACRO and "runs_missing" not in row.flags:
             labels = found.setdefault(row.test, [])
             if row.label not in labels:
                 labels.append(row.label)

@@ -2,9 +2,11 @@
 and what looks at any two sets of images or takes one out.
 """
 
+from services.evaluation.service.absences import Absences
 from services.evaluation.service.answers import Answers
+from services.evaluation.service.completion import EVALUATE, QUEUE
 from services.evaluation.service.exports import Exports, Verify
-from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
+from services.evaluation.service.intake import Intake
 from services.evaluation.service.keeping import EXPORT, KEPT, NAMED, OVERLAP, QUALITY
 from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
@@ -20,6 +22,7 @@ __all__ = [
     "OVERLAP",
     "QUALITY",
     "QUEUE",
+    "Absences",
     "Answers",
     "Exports",
     "FindOverlap",

@@ -12,7 +12,8 @@ from api_schemas.evaluation import PlanPost
 from services.evaluation import models
 from services.evaluation.reports.facts import PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans
-from services.evaluation.service.intake import UNIT
+from services.evaluation.service.absences import lines_of_left_out, what_is_left
+from services.evaluation.service.completion import UNIT, absent
 from services.evaluation.service.problems import PredictionsDamaged
 from services.evaluation.service.sources import Sources
 from services.evaluation.service.tables import restore
@@ -36,10 +37,11 @@ LIBRARIES = ("numpy", "scipy", "pyarrow")
 
 @dataclass(frozen=True)
 class Stored:
-    """A plan and every set of predictions it asked for."""
+    """A plan and every set of predictions it asked for; `left` is what can be compared of it."""
 
     row: models.Plan
     plan: PlanPost
+    left: PlanPost
     predictions: dict[tuple[str, str, int], models.Prediction]
 
 
@@ -81,10 +83,15 @@ class Evaluate:
         with self.db.transaction() as tx:
             row = plans.find(tx.session, lease.caller, lease.resource)
             sets = tx.session.scalars(select(models.Prediction).filter_by(plan=row.id)).all()
-        return Stored(row, plans.plan_of(row), {(p.test, p.arm, p.seed): p for p in sets})
+            missing = absent(tx.session, row)
+        plan = plans.plan_of(row)
+        left = what_is_left(plan, missing)
+        used = {(arm.name, seed) for arm in left.arms for seed in left.seeds}
+        compared = {(p.test, p.arm, p.seed): p for p in sets if (p.arm, p.seed) in used}
+        return Stored(row, plan, left, compared)
 
     def _estimate(self, lease: Lease, stored: Stored, test: str, index: int) -> TestEstimates:
-        plan, sets = stored.plan, stored.predictions
+        plan, sets = stored.left, stored.predictions
         cases = self._read(sets[test, plan.reference, plan.seeds[0]]).cases()
         per_test = len(plan.arms) * len(plan.seeds)
         done = index * per_test
@@ -106,7 +113,7 @@ class Evaluate:
             raise PredictionsDamaged(detail) from error
 
     def _report(self, lease: Lease, stored: Stored, estimates: list[TestEstimates]) -> Report:
-        plan, predictions = stored.plan, stored.predictions
+        plan, predictions = stored.left, stored.predictions
         tests: list[TestFacts] = []
         phantom: set[str] = set()
         for test, of in zip(plan.tests, estimates, strict=True):
@@ -123,7 +130,10 @@ class Evaluate:
             method=METHOD,
             versions=_versions(),
             inputs_digest=plans.inputs_digest(stored.row.digest, list(predictions.values())),
-            rows=result_rows(plan, estimates, phantom),
+            rows=[
+                *result_rows(plan, estimates, phantom),
+                *lines_of_left_out(stored.plan, plan, estimates),
+            ],
             comparisons=comparisons(plan, estimates, phantom),
             trends=trends(plan, estimates),
             tests=tests,

@@ -109,7 +109,12 @@ def comparisons(
             verdict=_verdict(D, a, p_holm, plan.margin),
             seeds=len(plan.seeds),
             flags=_flags(
-                plan, D, a, "primary", phantom=t.test in phantom, fewer=_lacks_labels(t.cases)
+                plan,
+                D,
+                a,
+                _registered(plan),
+                phantom=t.test in phantom,
+                fewer=_lacks_labels(t.cases),
             ),
         )
         for t, D, a, p_holm in zip(tests, questions, answers, adjusted, strict=True)
@@ -153,7 +158,8 @@ def _row(
     D = None if arm == plan.reference else difference(of, arm, plan.reference, label)
     a, d = A and auroc_inference(A), D and difference_inference(D)
     primary = arm == plan.primary and label == MACRO
-    kind = "primary" if primary else "exploratory" if label != MACRO or d else None
+    other = "exploratory" if label != MACRO or d else None
+    kind = _registered(plan) if primary else other
     images, positives, patients = _counts(of.cases, label)
     return ResultRow(
         experiment=plan.experiment,
@@ -189,6 +195,12 @@ def _row(
 def _lacks_labels(cases: Cases) -> bool:
     """Whether the macro AUROC is of fewer labels than were asked for: some lack a class."""
     return any(not label.n1 or not label.n0 for label in cases.by_label)
+
+
+def _registered(plan: PlanPost) -> Flag:
+    """What the registered question is: no longer that, once results had been seen before it."""
+    seen = any(word.startswith("exploratory") for word in plan.waived)
+    return "exploratory" if seen else "primary"
 
 
 def _counts(cases: Cases, label: str) -> tuple[int, int | None, int]:

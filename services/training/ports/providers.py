@@ -6,7 +6,14 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView
+from api_schemas.evaluation import (
+    AbsencePost,
+    AbsenceView,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+)
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 
@@ -27,9 +34,17 @@ class Generations(Protocol):
     def generator_seen(self, caller: Caller, generator: UUID, /) -> Seen: ...
 
 
-class Evaluation(Protocol):
+class Plans(Protocol):
+    """What an experiment's creation needs of evaluation."""
+
     def register(self, caller: Caller, plan: PlanPost, /) -> PlanView: ...
+
+
+class Evaluation(Protocol):
+    """What its runs need."""
 
     def accept(
         self, caller: Caller, what: PredictionsPost, content: bytes, /
     ) -> PredictionsView: ...
+
+    def forgo(self, caller: Caller, plan: UUID, what: AbsencePost, /) -> AbsenceView: ...

@@ -165,7 +165,7 @@ def _shared(arm: Arm, images: Sequence[int], total: int) -> list[int]:
             f"{total}: leave steps out, or give the arm its own schedule",
             field="arms",
         )
-    shares = iter(_in_proportion(rest, weights))
+    shares = iter(_in_proportion(rest, weights) if weights else [])
     return [next(shares) if steps is None else steps for steps in said]
 
 

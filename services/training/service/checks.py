@@ -251,6 +251,12 @@ def seen_by_generators(
                 yield field, f"generator {generator} saw {shared} of the {len(pictures)} pictures"
 
 
+def extension(request: ExperimentRequest) -> Iterator[str]:
+    """Words for a report on an experiment that was designed after results had been seen."""
+    if request.extends is not None:
+        yield f"exploratory: it extends experiment {request.extends}, whose results were known"
+
+
 def unscreened(listed: Iterable[Listed]) -> Iterator[str]:
     """Words for a report on every cohort in which nobody has looked for copies."""
     for each in listed:

@@ -23,6 +23,7 @@ from services.training.service.arms import expand, planned_arms, primary_of, ref
 from services.training.service.calibrating import CALIBRATE, STEPS
 from services.training.service.catalogue import Catalogue
 from services.training.service.counting import TestCounts
+from services.training.service.inputs import digests, finished_twins
 from services.training.service.materials import cadence
 from services.training.service.planning import Planned, Planner
 from services.training.service.power import smallest_difference
@@ -62,8 +63,11 @@ class DryRuns:
         known = planned.blueprint
         with self._db.transaction() as tx:
             estimate, calibration = self._estimate(tx, caller, request, planned)
+            wanted = set(digests(request, known, arms).values())
+            again = finished_twins(tx.session, caller.project, wanted)
         return plan.model_copy(
             update={
+                "reused_runs": plan.runs - len(wanted - again.keys()),
                 "total_steps": len(request.seeds) * sum(sum(a.steps) for a in known.arms.values()),
                 "labels": known.labels,
                 "left_out": known.left_out,

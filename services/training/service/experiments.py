@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api_schemas.arms import Arm
@@ -23,7 +23,7 @@ from services.kit.http import once, page
 from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 from services.training.models import Classifier, Experiment, Run
-from services.training.ports.providers import Evaluation
+from services.training.ports.providers import Plans
 from services.training.service import checks
 from services.training.service.arms import (
     expand,
@@ -34,6 +34,7 @@ from services.training.service.arms import (
 )
 from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import Catalogue, references
+from services.training.service.inputs import digests
 from services.training.service.keeping import EXPERIMENT
 from services.training.service.origins import Origins
 from services.training.service.planning import Planner
@@ -55,9 +56,7 @@ class ClassifierUnknown(NotFound):
 class Experiments:
     """The use cases of the web process. Reads manifests, never images."""
 
-    def __init__(
-        self, db: Database, jobs: Jobs, catalogue: Catalogue, evaluation: Evaluation
-    ) -> None:
+    def __init__(self, db: Database, jobs: Jobs, catalogue: Catalogue, evaluation: Plans) -> None:
         self._db = db
         self._jobs = jobs
         self._catalogue = catalogue
@@ -83,7 +82,8 @@ class Experiments:
     def experiment(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
             row = _mine(tx.session, caller, experiment)
-            view = experiment_view(row, self._jobs.view(tx, row.job))
+            failed = _failed_runs(tx.session, [row.id])
+            view = experiment_view(row, self._jobs.view(tx, row.job), failed.get(row.id, 0))
         return self._origins.of_experiment(caller, view, _manifests(row))
 
     def experiments(self, caller: Caller, cursor: str | None, limit: int) -> Page[ExperimentView]:
@@ -92,7 +92,8 @@ class Experiments:
 
             def views(rows: Sequence[Experiment]) -> list[ExperimentView]:
                 jobs = self._jobs.views(tx, [row.job for row in rows])
-                return [experiment_view(row, jobs[row.job]) for row in rows]
+                failed = _failed_runs(tx.session, [row.id for row in rows])
+                return [experiment_view(row, jobs[row.job], failed.get(row.id, 0)) for row in rows]
 
             ours = select(Experiment).where(
                 Experiment.project == caller.project, lineage.visible(Experiment.id)
@@ -124,6 +125,8 @@ class Experiments:
     def _make(self, tx: Tx, caller: Caller, request: ExperimentRequest) -> UUID:
         arms = expand(request)
         primary = primary_of(request, arms)
+        if request.extends is not None:
+            _mine(tx.session, caller, request.extends)
         listed = self._catalogue.list_all(caller, request, arms)
         checks.one_size(list(listed.values()))
         waits_for = [each.job.id for each in listed.values() if not each.ready]
@@ -138,7 +141,7 @@ class Experiments:
             caller,
             experiment,
             inputs=request.model_dump(mode="json"),
-            slices=[{"step": "plan"}] if known is None else run_slices(request, arms),
+            slices=[{"step": "plan"}] if known is None else run_slices(request, known, arms),
             waits_for=waits_for,
             total=0 if known is None else total_steps(request, known),
             unit="steps",
@@ -155,7 +158,7 @@ class Experiments:
         )
         tx.session.add(row)
         if known is not None:
-            adopt(tx.session, row, request, known)
+            adopt(tx.session, row, request, known, arms)
         made = Made(SERVICE, QUEUE, EXPERIMENT, experiment, request.name)
         lineage.note(tx, caller, made, sources_of(request, arms))  # after evaluation was asked
         self._jobs.submit(tx, job)
@@ -171,23 +174,41 @@ def sources_of(request: ExperimentRequest, arms: Sequence[Arm]) -> dict[UUID, st
 
 
 def adopt(
-    session: Session, row: Experiment, request: ExperimentRequest, blueprint: Blueprint
+    session: Session,
+    row: Experiment,
+    request: ExperimentRequest,
+    blueprint: Blueprint,
+    arms: Sequence[Arm],
 ) -> None:
     """Write down how the experiment is trained, and a row for every run."""
     row.blueprint = blueprint.model_dump(mode="json")
     session.flush()  # the runs refer to it
     session.add_all(
-        Run(experiment=row.id, arm=name, seed=seed, steps=sum(arm.steps))
-        for seed in request.seeds
-        for name, arm in blueprint.arms.items()
+        Run(
+            experiment=row.id,
+            arm=arm,
+            seed=seed,
+            steps=sum(blueprint.arms[arm].steps),
+            inputs_digest=digest,
+        )
+        for (arm, seed), digest in digests(request, blueprint, arms).items()
     )
 
 
-def run_slices(request: ExperimentRequest, arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """One slice a run, every arm with the first seed before any with the second."""
-    return [
-        {"step": "run", "arm": arm.name, "seed": seed} for seed in request.seeds for arm in arms
-    ]
+def run_slices(
+    request: ExperimentRequest, blueprint: Blueprint, arms: Sequence[Arm]
+) -> list[dict[str, Any]]:
+    """One slice a run, every arm with the first seed before any with the second.
+
+    Of runs with the same inputs only the first has a slice: it names the arms that follow it.
+    """
+    leading: dict[str, dict[str, Any]] = {}
+    for (arm, seed), digest in digests(request, blueprint, arms).items():
+        if digest in leading:
+            leading[digest].setdefault("twins", []).append(arm)
+        else:
+            leading[digest] = {"step": "run", "arm": arm, "seed": seed}
+    return list(leading.values())
 
 
 def total_steps(request: ExperimentRequest, blueprint: Blueprint) -> int:
@@ -204,7 +225,7 @@ def plan_of(
     """The analysis as it is registered. Where the labels are not known yet they follow from the
     data by a fixed rule, and come with the predictions.
     """
-    unchecked = [UNCHECKED] if request.allow_leakage else []
+    unchecked = [*checks.extension(request), *([UNCHECKED] if request.allow_leakage else [])]
     return PlanPost(
         experiment=experiment,
         name=request.name,
@@ -230,6 +251,15 @@ def _contact_sheet(arms: Sequence[Arm]) -> ContactSheet | None:
 def _manifests(row: Experiment) -> dict[str, str]:
     """The digests of the manifests it was planned on, by reference; none before it is planned."""
     return (row.blueprint or {}).get("manifests", {})
+
+
+def _failed_runs(session: Session, experiments: Sequence[UUID]) -> dict[UUID, int]:
+    """How many runs have failed for good, by experiment that has any."""
+    failed = select(Run.experiment, func.count()).where(
+        Run.experiment.in_(experiments), Run.problem.is_not(None)
+    )
+    rows = session.execute(failed.group_by(Run.experiment))
+    return {experiment: count for experiment, count in rows}  # noqa: C416 - rows are no pairs
 
 
 def _mine(session: Session, caller: Caller, experiment: UUID) -> Experiment:

@@ -52,6 +52,7 @@ class Planner:
         images = Lists(samples, listed).by_arm(arms, reference_of(request))
         checks.no_shared_patients(samples, training, held)
         waived = [
+            *checks.extension(request),
             *self._leakage(caller, request, samples, training, held, listed),
             *checks.unscreened(listed.values()),
         ]
