@@ -31,6 +31,13 @@ class Training(Connection):
     def experiment_arms(self, experiment: UUID) -> list[ArmView]:
         return self._get(list[ArmView], f"/experiments/{experiment}/arms")
 
+    def experiment_curves_svg(self, experiment: UUID) -> str:
+        """Loss and AUROC of every run as a figure."""
+        return self._ask("GET", f"/experiments/{experiment}/curves.svg").text
+
+    def experiment_curves_png(self, experiment: UUID) -> bytes:
+        return self._ask("GET", f"/experiments/{experiment}/curves.png").content
+
     def cancel_experiment(self, experiment: UUID) -> ExperimentView:
         return self._post(ExperimentView, f"/experiments/{experiment}/cancel")
 

@@ -1,7 +1,7 @@
 """Routes of training: parse, call, return."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Response
@@ -15,8 +15,15 @@ from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
 from services.kit.jobs import Jobs
+from services.training.reports import learning_curves, learning_curves_png
 from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
+
+SVG, PNG = "image/svg+xml", "image/png"
+
+
+def _of(media_type: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {media_type: {}}}}
 
 
 def deletion_routes(experiments: Deletions) -> APIRouter:
@@ -85,6 +92,17 @@ def _looks(router: APIRouter, experiments: Experiments, db: Database, jobs: Jobs
     def experiment_arms(experiment: UUID, caller: Reader) -> list[ArmView]:
         """The arms as they were expanded, and how far their runs are."""
         return experiments.arms(caller, experiment)
+
+    @router.get("/experiments/{experiment}/curves.svg", response_class=Response, responses=_of(SVG))
+    def get_curves_svg(experiment: UUID, caller: Reader) -> Response:
+        """Loss and AUROC of every run over its steps; grows while they train."""
+        return Response(learning_curves(*experiments.curves(caller, experiment)), media_type=SVG)
+
+    @router.get("/experiments/{experiment}/curves.png", response_class=Response, responses=_of(PNG))
+    def get_curves_png(experiment: UUID, caller: Reader) -> Response:
+        """The same as a picture."""
+        picture = learning_curves_png(*experiments.curves(caller, experiment))
+        return Response(picture, media_type=PNG)
 
     def visible(experiment: UUID, caller: Reader) -> ExperimentView:
         return experiments.experiment(caller, experiment)

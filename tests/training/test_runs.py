@@ -265,3 +265,16 @@ def macro_of(content: bytes) -> float:
         mine = (labels == label) & (truth != UNKNOWN)
         values.append(auroc(truth[mine] == 1, scores[mine]))
     return float(np.mean(values))
+
+
+def test_curves_grow_while_runs_train(http, made, work, handler, engine, stranger) -> None:
+    before = http.get(f"/experiments/{made}/curves.svg")
+    assert (before.status_code, before.headers["content-type"]) == (200, "image/svg+xml")
+    work("training", "training", {"experiment": handler(engine)}, most=2)
+    points = [run["curve"] for run in runs(http, made).values() if run["curve"]]
+    assert len(points) == 2
+    assert (points[0][0]["step"], points[0][0]["auroc"]) == (2, 0.75)
+    assert len(http.get(f"/experiments/{made}/curves.svg").text) > len(before.text)
+    assert http.get(f"/experiments/{made}/curves.png").content.startswith(b"\x89PNG")
+    elsewhere = http.get(f"/experiments/{made}/curves.png", headers=stranger.headers)
+    assert elsewhere.status_code == 404

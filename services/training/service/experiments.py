@@ -13,6 +13,7 @@ from api_schemas.evaluation import ContactSheet, PlannedTest, PlanPost
 from api_schemas.training import (
     ArmView,
     ClassifierView,
+    CurvePoint,
     ExperimentRequest,
     ExperimentView,
 )
@@ -24,6 +25,7 @@ from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 from services.training.models import Classifier, Experiment, Run
 from services.training.ports.providers import Plans
+from services.training.reports import Curves
 from services.training.service import checks
 from services.training.service.arms import (
     expand,
@@ -106,6 +108,18 @@ class Experiments:
             runs = tx.session.scalars(select(Run).where(Run.experiment == row.id)).all()
             job = self._jobs.view(tx, row.job)
             return arm_views(row, runs, job.state, self._jobs.slice_states(tx, row.job))
+
+    def curves(self, caller: Caller, experiment: UUID) -> tuple[str, Curves]:
+        """The experiment's name, and the validations of every run by arm and seed."""
+        with self._db.transaction() as tx:
+            row = _mine(tx.session, caller, experiment)
+            runs = tx.session.scalars(select(Run).where(Run.experiment == row.id)).all()
+            points = {
+                (r.arm, r.seed): [CurvePoint.model_validate(p) for p in r.curve] for r in runs
+            }
+            order = [arm["name"] for arm in row.arms]
+        in_order = sorted(points, key=lambda key: (order.index(key[0]), key[1]))
+        return row.name, {key: points[key] for key in in_order}
 
     def cancel(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
