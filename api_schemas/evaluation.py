@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Wire
 from api_schemas.findings import Finding
@@ -33,11 +33,48 @@ class ContactSheet(Wire):
     synthetic: DataRef | None = None
 
 
+class TrainedArm(Wire):
+    """Images listed (repetitions counted) and steps of every run of an arm."""
+
+    images: int
+    steps: int
+
+
+class TrainingNote(Wire):
+    """How the classifiers are trained, for the methods paragraph of the report.
+
+    `classifier` holds settings by name; `uncertain` and `blank` say what training makes of such
+    labels; `arms` is empty where the data was still in the making when the plan was registered.
+    """
+
+    classifier: dict[str, JsonValue]
+    uncertain: Literal["ignore", "0", "1"]
+    blank: Literal["ignore", "0"]
+    arms: dict[str, TrainedArm] = {}
+
+
+QuestionKind = Literal["superiority", "noninferiority", "equivalence"]
+
+
+class Question(Wire):
+    """A further registered question of `arm` minus `reference`, in macro AUROC.
+
+    Superiority: it differs from zero; non-inferiority: it is above minus `margin`; equivalence:
+    it lies within plus and minus `margin`. The margin belongs to the last two only.
+    """
+
+    arm: str
+    reference: str
+    kind: QuestionKind
+    margin: float | None = None
+
+
 class PlanPost(Wire):
     """The analysis of one experiment, frozen before anything trains.
 
     `primary` minus `reference`, in macro AUROC, is the registered question; `margin` bounds the
-    differences that do not matter. `waived` repeats, in words, every guard that was waived.
+    differences that do not matter. `questions` are further ones, a family of their own. `waived`
+    repeats, in words, every guard that was waived.
     """
 
     model_config = ConfigDict(
@@ -62,6 +99,20 @@ class PlanPost(Wire):
                     "reference": "real_equal_steps",
                     "primary": "real+100%",
                     "margin": 0.005,
+                    "training": {
+                        "classifier": {"preset": "fast", "epochs": 10},
+                        "uncertain": "ignore",
+                        "blank": "ignore",
+                        "arms": {"real": {"images": 1000, "steps": 313}},
+                    },
+                    "questions": [
+                        {
+                            "arm": "real+100%",
+                            "reference": "real",
+                            "kind": "noninferiority",
+                            "margin": 0.01,
+                        }
+                    ],
                 }
             ]
         }
@@ -75,9 +126,11 @@ class PlanPost(Wire):
     reference: str
     primary: str
     margin: float
+    questions: list[Question] = []
     labels: list[Finding] | None = None
     waived: list[str] = []
     contact_sheet: ContactSheet | None = None
+    training: TrainingNote | None = None
 
 
 class PlanView(PlanPost):
@@ -136,23 +189,30 @@ Flag = Literal[
     "fewer_labels",
     "few_patients",
     "few_seeds",
+    "no_variation",
     "not_estimable",
     "runs_missing",
+    "not_probabilities",
     "exact",
     "exploratory",
     "primary",
+    "registered",
     "leakage_waived",
     "phantom",
 ]
 
 
 class ResultRow(Wire):
-    """One line of `/results`: an arm on a test set, for a label or `macro`.
+    """One line of `/results`: an arm on a test set, for a label or `macro`, in a group or (null)
+    on all images.
 
     `low` and `high` bound the 95 % interval of `auroc`; `difference` is arm minus `reference`
-    with its interval and two-sided `p`; `p_holm` is there for the primary family only. `dof`
-    belongs to the difference, on the reference's own lines to the interval. A number that cannot
-    honestly be given is null and `flags` says why.
+    with its interval and two-sided `p`. `p_holm` is Holm's p within the line's family: the
+    primary question over the test sets; or of one arm on one test set all labels, all groups'
+    macros, or all labels of groups. `dof` belongs to the difference, on the reference's own lines
+    to the interval, and so do `test_sd` and `seed_sd`: the standard deviations that another test
+    set and another training seed would bring. A number that cannot honestly be given is null and
+    `flags` says why.
     """
 
     experiment: UUID
@@ -174,6 +234,58 @@ class ResultRow(Wire):
     p: float | None
     p_holm: float | None
     dof: float | None
+    test_sd: float | None = None
+    seed_sd: float | None = None
+    flags: list[Flag] = []
+
+
+Metric = Literal[
+    "average_precision",
+    "sensitivity_at_90_specificity",
+    "sensitivity_at_95_specificity",
+    "specificity_at_90_sensitivity",
+    "specificity_at_95_sensitivity",
+    "brier",
+    "calibration_intercept",
+    "calibration_slope",
+    "underdiagnosis",
+    "missed",
+    "auroc_gap",
+    "underdiagnosis_gap",
+    "missed_gap",
+]
+
+
+class MetricRow(Wire):
+    """One line of `/metrics`: what else than AUROC there is to say of an arm on a test set.
+
+    A metric that ends in `_gap` is `group` minus `against`, the largest group of its kind over
+    the plan's test sets; the `difference` of a gap to the reference arm says whom the arm helped
+    more. `low` and `high` bound the 95 % interval of `value`, `p` and `p_holm` (over the labels,
+    or over the groups, of one arm, test set and metric) are of the `difference`.
+    """
+
+    experiment: UUID
+    arm: str
+    test: str
+    label: str
+    group: str | None
+    against: str | None
+    metric: Metric
+    images: int
+    positives: int | None
+    patients: int
+    seeds: int
+    value: float | None
+    low: float | None
+    high: float | None
+    reference: str | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    p: float | None
+    p_holm: float | None
+    dof: float | None
     flags: list[Flag] = []
 
 
@@ -181,7 +293,11 @@ Verdict = Literal["better", "worse", "equivalent", "inconclusive", "not_estimabl
 
 
 class Comparison(Wire):
-    """The registered primary question on one test set, and its answer."""
+    """The registered primary question on one test set, and its answer.
+
+    `test_sd` and `seed_sd` are the standard deviations of the difference that another test set
+    and another training seed would bring.
+    """
 
     experiment: UUID
     test: str
@@ -193,8 +309,42 @@ class Comparison(Wire):
     p: float | None
     p_holm: float | None
     dof: float | None
+    test_sd: float | None = None
+    seed_sd: float | None = None
     margin: float
     verdict: Verdict
+    seeds: int
+    flags: list[Flag] = []
+
+
+Answered = Literal["shown", "not_shown", "not_estimable"]
+
+
+class Answer(Wire):
+    """A further registered question on one test set, and its answer.
+
+    `low` and `high` bound the interval of level `level`: 95 % for superiority, 90 % for the other
+    two, whose `p` is that of the one-sided test, of equivalence the larger of two. `p_holm` is
+    over all further questions and test sets of the plan; "shown" is `p_holm` below .05, of
+    superiority with a difference above zero.
+    """
+
+    experiment: UUID
+    test: str
+    arm: str
+    reference: str
+    kind: QuestionKind
+    margin: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    level: float
+    p: float | None
+    p_holm: float | None
+    dof: float | None
+    test_sd: float | None
+    seed_sd: float | None
+    verdict: Answered
     seeds: int
     flags: list[Flag] = []
 

@@ -16,12 +16,29 @@ class ReferenceSet(Wire):
     split: EvaluationSplit = "all"
 
 
+class GivenFeatures(Wire):
+    """Feature tables (`POST /features`) of the cohort and of the reference, by one extractor."""
+
+    cohort: UUID
+    reference: UUID
+
+
+class AgreementRequest(Wire):
+    """Evaluations (`POST /evaluations`, `POST /scorings`) of one classifier: of its predictions
+    for all of the cohort, and for real images that it was not trained on.
+    """
+
+    cohort: UUID
+    real: UUID | None = None
+
+
 class QualityRequest(Wire):
     """Measure a cohort against real images.
 
     Without a `reference` it is all of the dataset that the cohort's generator was trained on;
     split `test` of it are patients whom the generator did not see. The same `seed` draws the same
-    images and pairs.
+    images and pairs. `features` are measured beside those that are offered, `agreement` is of a
+    classifier with the conditions that the cohort was ordered with.
     """
 
     model_config = ConfigDict(
@@ -41,18 +58,22 @@ class QualityRequest(Wire):
     cohort: GenerationRef
     reference: ReferenceSet | None = None
     seed: Seed = 0
+    features: list[GivenFeatures] = Field(default=[], max_length=5)
+    agreement: AgreementRequest | None = None
 
 
 class FeatureSpace(Wire):
     """What distances were measured in. `name` and `version` fix what it gives of an image.
 
-    None of these is the Inception network of published FIDs: not to be compared with them.
+    None of those that are offered is the Inception network of published FIDs: not to be compared
+    with them. `given` names the tables of one that was given.
     """
 
     name: str
     version: str
     dimension: int
     about: str
+    given: GivenFeatures | None = None
 
 
 class Scored(Wire):
@@ -113,6 +134,31 @@ class Diversity(Wire):
     difference: Bounded
 
 
+class AgreedRow(Wire):
+    """A finding or `macro`: the classifier's AUROC against the conditions asked of the cohort,
+    over its `images`, and against the truth of real images, each with its 95 % interval.
+    """
+
+    label: str
+    images: int
+    positives: int | None
+    cohort: Bounded | None
+    real: Bounded | None
+
+
+class Agreement(Wire):
+    """How well a classifier recognises in the cohort what it was ordered to show.
+
+    `request` names the evaluations; `classifier` is null where their sender did not say which it
+    is. `leakage`: it, or a generator behind it, saw patients of the images that it was judged on.
+    """
+
+    request: AgreementRequest
+    classifier: UUID | None
+    leakage: bool
+    rows: list[AgreedRow]
+
+
 class Quality(Wire):
     """`images_measured` are those of cohort and reference that were read, drawn by `seed` where
     there were more. `diversity` is null where the sets share no condition with two patients in
@@ -124,6 +170,7 @@ class Quality(Wire):
     images_measured: tuple[int, int]
     distances: list[Distances]
     diversity: Diversity | None = None
+    agreement: Agreement | None = None
 
 
 class QualityView(Wire):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from api_schemas.client import Client, wait
 from api_schemas.imports import ChexpertImport, CsvImport, FilesRequest, PhantomSite
 from benchmarks.processor import used_s
 from services.datasets.importers.chexpert import OFFICIAL
+from services.datasets.importers.decoders import KEEP_MEMORY
 from services.datasets.importers.images import picture
 from services.datasets.importers.phantom import draw, population
 from services.datasets.importers.preparing import prepare
@@ -65,10 +66,11 @@ def make_images(folder: Path) -> Path:
     return table
 
 
-def bare(folder: Path) -> tuple[float, float]:
+def bare(folder: Path, settings: Mapping[str, str]) -> tuple[float, float]:
     """Images a second that all cores decode, resize and encode, and do nothing else.
 
     And the processor's milliseconds an image, which other work on the machine does not change.
+    `settings` are further variables of the environment.
     """
     cores = os.cpu_count() or 1
     command = [sys.executable, "-m", "benchmarks.ingest", "--bare", str(folder), str(cores)]
@@ -76,7 +78,7 @@ def bare(folder: Path) -> tuple[float, float]:
     workers = [
         subprocess.Popen(
             [*command, str(n)],
-            env={**os.environ, **alone},
+            env={**os.environ, **alone, **settings},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -183,15 +185,17 @@ def main() -> None:
                 table = make_images(data)
                 print(f"\nimages/s, JPEG {WIDTH}x{HEIGHT} to {SIZE_PX} px, {IMAGES} images")
                 for round_ in range(1, ROUNDS + 1):
-                    alone, cost = bare(data)
+                    plain, kept = bare(data, {}), bare(data, KEEP_MEMORY)
                     served, spent = through_the_service(client, launcher, table)
-                    whole, store = sum(spent.values()), spent["seaweed"]
-                    print(
-                        f"  round {round_}: bare on all cores {alone:6.1f}   "
-                        f"imported {served:6.1f}   ratio {served / alone:.2f}   "
-                        f"processor's ms an image {cost:.1f} and {whole:.1f}, "
-                        f"ratio {cost / whole:.2f}, without the store {cost / (whole - store):.2f}"
-                    )
+                    whole = sum(spent.values())
+                    alone = whole - spent["seaweed"]
+                    print(f"  round {round_}: imported {served:6.1f}, {whole:.1f} ms of processors")
+                    for name, (rate, cost) in (("bare", plain), ("keeping memory", kept)):
+                        print(
+                            f"    {name:14s} on all cores {rate:6.1f}, {cost:.1f} ms: ratio "
+                            f"{served / rate:.2f}, by the processor {cost / whole:.2f}, "
+                            f"without the store {cost / alone:.2f}"
+                        )
                     names = sorted(spent, key=lambda name: -spent[name])
                     print(
                         "    by process: "

@@ -15,7 +15,7 @@ from services.evaluation.statistics.inference import auroc_inference, difference
 from services.evaluation.statistics.influence import label_aurocs, macro, placements
 
 PREVALENCE, MISSING = 0.1, 0.3
-REPLICATES = 2000
+REPLICATES = 1000
 """Replicates of a customary percentile bootstrap."""
 
 
@@ -46,7 +46,7 @@ def analysis(cases: Cases, scores: list[Floats]) -> None:
 
 
 def bootstrap_replicate(cases: Cases, scores: list[Floats], rows_of: list[Floats]) -> None:
-    """AUROC of every label and both models on patients drawn with replacement."""
+    """AUROC of every label and both models on patients drawn with replacement, by the same sort."""
     drawn = np.random.default_rng(0).integers(0, cases.G, cases.G)
     rows = np.concatenate([rows_of[g] for g in drawn])
     truth = cases.truth[rows]

@@ -1,20 +1,27 @@
 """Plans, predictions, results, and what looks at two sets."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from uuid import UUID
 
-from api_schemas.client.connection import Connection
+from api_schemas.base import DeletionView, JobEvent
+from api_schemas.client.connection import UPLOAD_TIMEOUT, Connection
 from api_schemas.evaluation import (
     AbsencePost,
     AbsenceView,
+    Answer,
     Comparison,
+    MetricRow,
     PlanPost,
     PlanView,
     PredictionsPost,
     PredictionsView,
     ResultRow,
 )
+from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.exports import ExportRequest, ExportView
+from api_schemas.features import FeaturesPost, FeaturesView
 from api_schemas.overlaps import OverlapRequest, OverlapView
 from api_schemas.qualities import QualityRequest, QualityView
 from api_schemas.shifts import Shift, ShiftQuery
@@ -45,12 +52,27 @@ class Evaluation(Connection):
         return PredictionsView.model_validate_json(answer.content)
 
     def results(self, experiment: UUID, **filters: str) -> Iterator[ResultRow]:
-        """Rows of `/results`; `filters` are `arm`, `test` and `label`."""
+        """Rows of `/results`; `filters` are `arm`, `test`, `label` and `group`.
+
+        Without a group they are over all images, with `group="any"` of every group.
+        """
         return self._all(ResultRow, "/results", experiment=experiment, **filters)
 
     def results_csv(self, experiment: UUID) -> str:
         query = {"experiment": str(experiment), "format": "csv"}
         return self._ask("GET", "/results", params=query).text
+
+    def metrics(self, experiment: UUID, **filters: str) -> Iterator[MetricRow]:
+        """Rows of `/metrics`; `filters` are those of `results`, and `metric`."""
+        return self._all(MetricRow, "/metrics", experiment=experiment, **filters)
+
+    def metrics_csv(self, experiment: UUID, **filters: str) -> str:
+        query = {"experiment": str(experiment), "format": "csv", **filters}
+        return self._ask("GET", "/metrics", params=query).text
+
+    def answers(self, experiment: UUID) -> Iterator[Answer]:
+        """The further registered questions, answered."""
+        return self._all(Answer, "/answers", experiment=experiment)
 
     def comparisons(self, experiment: UUID) -> Iterator[Comparison]:
         return self._all(Comparison, "/comparisons", experiment=experiment)
@@ -58,6 +80,80 @@ class Evaluation(Connection):
     def report(self, experiment: UUID) -> str:
         """The experiment's report as one HTML page."""
         return self._ask("GET", f"/reports/{experiment}").text
+
+    def report_csv(self, experiment: UUID) -> str:
+        """Its table: a row for each arm on each test set."""
+        return self._ask("GET", f"/reports/{experiment}/table.csv").text
+
+    def report_tex(self, experiment: UUID) -> str:
+        """The same as LaTeX."""
+        return self._ask("GET", f"/reports/{experiment}/table.tex").text
+
+    def post_evaluation(
+        self,
+        request: EvaluationPost,
+        file: Path,
+        *,
+        reference: Path | None = None,
+        idempotency_key: str | None = None,
+    ) -> EvaluationView:
+        """Send predictions of any classifier, CSV or Parquet."""
+        paths = {"file": file} if reference is None else {"file": file, "reference": reference}
+        with ExitStack() as opened:
+            answer = self._ask(
+                "POST",
+                "/evaluations",
+                data=request.model_dump(mode="json", exclude_none=True),
+                files={
+                    field: (path.name, opened.enter_context(path.open("rb")))
+                    for field, path in paths.items()
+                },
+                headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+                timeout=UPLOAD_TIMEOUT,
+            )
+        return EvaluationView.model_validate_json(answer.content)
+
+    def list_evaluations(self) -> Iterator[EvaluationView]:
+        return self._all(EvaluationView, "/evaluations")
+
+    def get_evaluation(self, evaluation: UUID) -> EvaluationView:
+        return self._get(EvaluationView, f"/evaluations/{evaluation}")
+
+    def evaluation_events(self, evaluation: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/evaluations/{evaluation}/events")
+
+    def evaluation_deletion(self, evaluation: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/evaluations/{evaluation}/deletion")
+
+    def delete_evaluation(self, evaluation: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/evaluations/{evaluation}", derived=derived)
+
+    def post_features(
+        self, request: FeaturesPost, file: Path, *, idempotency_key: str | None = None
+    ) -> FeaturesView:
+        """Give features of images, Parquet or npz."""
+        with file.open("rb") as content:
+            answer = self._ask(
+                "POST",
+                "/features",
+                data=request.model_dump(mode="json"),
+                files={"file": (file.name, content)},
+                headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+                timeout=UPLOAD_TIMEOUT,
+            )
+        return FeaturesView.model_validate_json(answer.content)
+
+    def list_features(self) -> Iterator[FeaturesView]:
+        return self._all(FeaturesView, "/features")
+
+    def get_features(self, table: UUID) -> FeaturesView:
+        return self._get(FeaturesView, f"/features/{table}")
+
+    def features_deletion(self, table: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/features/{table}/deletion")
+
+    def delete_features(self, table: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/features/{table}", derived=derived)
 
     def shift(self, query: ShiftQuery) -> Shift:
         """How two datasets or cohorts differ."""

@@ -6,6 +6,7 @@ from uuid import UUID
 from api_schemas.base import DeletionView, JobEvent
 from api_schemas.client.connection import Connection
 from api_schemas.planning import ExperimentPlan
+from api_schemas.scorings import ScoringRequest, ScoringView
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 
 
@@ -52,3 +53,31 @@ class Training(Connection):
 
     def get_classifier(self, classifier: UUID) -> ClassifierView:
         return self._get(ClassifierView, f"/classifiers/{classifier}")
+
+    def post_scoring(
+        self, request: ScoringRequest, *, idempotency_key: str | None = None
+    ) -> ScoringView:
+        """Score data with a trained classifier."""
+        return self._post(ScoringView, "/scorings", request, idempotency_key)
+
+    def list_scorings(self) -> Iterator[ScoringView]:
+        return self._all(ScoringView, "/scorings")
+
+    def get_scoring(self, scoring: UUID) -> ScoringView:
+        return self._get(ScoringView, f"/scorings/{scoring}")
+
+    def scoring_predictions(self, scoring: UUID) -> bytes:
+        """One row an image and label, as Parquet."""
+        return self._ask("GET", f"/scorings/{scoring}/predictions").content
+
+    def cancel_scoring(self, scoring: UUID) -> ScoringView:
+        return self._post(ScoringView, f"/scorings/{scoring}/cancel")
+
+    def scoring_events(self, scoring: UUID) -> Iterator[JobEvent]:
+        return self._events(f"/scorings/{scoring}/events")
+
+    def scoring_deletion(self, scoring: UUID) -> DeletionView:
+        return self._get(DeletionView, f"/scorings/{scoring}/deletion")
+
+    def delete_scoring(self, scoring: UUID, *, derived: bool = False) -> DeletionView:
+        return self._delete(f"/scorings/{scoring}", derived=derived)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, FastAPI
 
 from services.datasets.api import deletion_routes, routes, upload_routes
 from services.datasets.importers import Roots
-from services.datasets.importers.pseudonyms import Pseudonyms
 from services.datasets.service import (
     KIND,
     NAMED,
@@ -23,6 +22,7 @@ from services.kit.adapters import Adapters
 from services.kit.collector import Named
 from services.kit.deletion import Deletions
 from services.kit.http import web_app
+from services.kit.pseudonyms import Pseudonyms
 from services.kit.settings import PseudonymSettings, Settings
 
 

@@ -6,7 +6,6 @@ import os
 
 from services.datasets.importers import Roots
 from services.datasets.importers.decoders import DecoderPool
-from services.datasets.importers.pseudonyms import Pseudonyms
 from services.datasets.service import (
     DERIVE,
     INGEST,
@@ -23,6 +22,7 @@ from services.kit.adapters import Adapters
 from services.kit.deletion import Delete
 from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
+from services.kit.pseudonyms import Pseudonyms
 from services.kit.worker import slice_worker
 
 

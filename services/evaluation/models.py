@@ -129,6 +129,13 @@ def _within(column: str, low: int, high: int) -> CheckConstraint:
     return CheckConstraint(f"{column} BETWEEN {low} AND {high}", name=f"{column}_range")
 
 
+def _finite(column: str) -> CheckConstraint:
+    """Of a number without bounds: NaN sorts above infinity."""
+    return CheckConstraint(
+        f"{column} > '-Infinity'::float8 AND {column} < 'Infinity'::float8", name=f"{column}_finite"
+    )
+
+
 class Result(Base):
     """A line of `/results`, in the plan's order by `id`."""
 
@@ -160,6 +167,8 @@ class Result(Base):
     p: Mapped[float | None]
     p_holm: Mapped[float | None]
     dof: Mapped[float | None]
+    test_sd: Mapped[float | None]
+    seed_sd: Mapped[float | None]
     flags: Mapped[list[str]]
 
 
@@ -185,9 +194,80 @@ class Comparison(Base):
     p: Mapped[float | None]
     p_holm: Mapped[float | None]
     dof: Mapped[float | None]
+    test_sd: Mapped[float | None]
+    seed_sd: Mapped[float | None]
     margin: Mapped[float]
     verdict: Mapped[str]
     seeds: Mapped[int]
+    flags: Mapped[list[str]]
+
+
+class Answer(Base):
+    """The answer to a further registered question on one test set."""
+
+    __tablename__ = "answers"
+    __table_args__ = (
+        Index("answers_of_evaluation", "evaluation", "id"),
+        *(_within(c, -1, 1) for c in ("difference", "low", "high")),
+        *(_within(c, 0, 1) for c in ("p", "p_holm")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
+    experiment: Mapped[UUID]
+    test: Mapped[str]
+    arm: Mapped[str]
+    reference: Mapped[str]
+    kind: Mapped[str]
+    margin: Mapped[float | None]
+    difference: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    level: Mapped[float]
+    p: Mapped[float | None]
+    p_holm: Mapped[float | None]
+    dof: Mapped[float | None]
+    test_sd: Mapped[float | None]
+    seed_sd: Mapped[float | None]
+    verdict: Mapped[str]
+    seeds: Mapped[int]
+    flags: Mapped[list[str]]
+
+
+class Metric(Base):
+    """A line of `/metrics`: what else than AUROC was measured."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (
+        Index("metrics_of_evaluation", "evaluation", "id"),
+        *(_within(c, 0, 1) for c in ("p", "p_holm")),
+        *(_finite(c) for c in ("value", "low", "high")),
+        *(_finite(c) for c in ("difference", "difference_low", "difference_high")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
+    experiment: Mapped[UUID]
+    arm: Mapped[str]
+    test: Mapped[str]
+    label: Mapped[str]
+    group: Mapped[str | None]
+    against: Mapped[str | None]
+    metric: Mapped[str]
+    images: Mapped[int]
+    positives: Mapped[int | None]
+    patients: Mapped[int]
+    seeds: Mapped[int]
+    value: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    reference: Mapped[str | None]
+    difference: Mapped[float | None]
+    difference_low: Mapped[float | None]
+    difference_high: Mapped[float | None]
+    p: Mapped[float | None]
+    p_holm: Mapped[float | None]
+    dof: Mapped[float | None]
     flags: Mapped[list[str]]
 
 
@@ -231,3 +311,36 @@ class Export(Ordered, Base):
     digest: Mapped[str]
     licence: Mapped[dict[str, Any]]
     images: Mapped[int]
+
+
+class FeatureTable(Base):
+    """Features that somebody's extractor gave of a dataset or cohort, in the version `manifest`."""
+
+    __tablename__ = "features"
+    __table_args__ = (Index("features_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    request: Mapped[dict[str, Any]]
+    manifest: Mapped[str]
+    images: Mapped[int]
+    dimension: Mapped[int]
+    key: Mapped[str]
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Judgement(Ordered, Base):
+    """Predictions that somebody sent to be evaluated on their own, and what came out.
+
+    `files` are their objects by what they are; `compared` is the data they are of.
+    """
+
+    __tablename__ = "judgements"
+    __table_args__ = (Index("judgements_of_project", "project", "id"),)
+
+    name: Mapped[str]
+    files: Mapped[dict[str, Any]]
+    compared: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]

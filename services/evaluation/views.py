@@ -3,13 +3,17 @@
 from api_schemas.base import JobState, JobView
 from api_schemas.evaluation import (
     AbsenceView,
+    Answer,
     Comparison,
+    MetricRow,
     PlanPost,
     PlanView,
     PredictionsView,
     ResultRow,
 )
+from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.exports import ExportFile, ExportRequest, ExportView
+from api_schemas.features import FeaturesRequest, FeaturesView
 from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView
 from api_schemas.qualities import Quality, QualityRequest, QualityView
 from api_schemas.terms import Licence
@@ -44,6 +48,14 @@ def predictions_view(row: models.Prediction) -> PredictionsView:
 
 def result_row(row: models.Result) -> ResultRow:
     return ResultRow.model_validate({name: getattr(row, name) for name in ResultRow.model_fields})
+
+
+def metric_row(row: models.Metric) -> MetricRow:
+    return MetricRow.model_validate({name: getattr(row, name) for name in MetricRow.model_fields})
+
+
+def answer(row: models.Answer) -> Answer:
+    return Answer.model_validate({name: getattr(row, name) for name in Answer.model_fields})
 
 
 def comparison(row: models.Comparison) -> Comparison:
@@ -86,4 +98,26 @@ def export_view(row: models.Export, job: JobView, files: list[ExportFile]) -> Ex
         created_at=row.created_at,
         job=job,
         files=files if job.state is JobState.SUCCEEDED else [],
+    )
+
+
+def evaluation_view(row: models.Judgement, job: JobView) -> EvaluationView:
+    return EvaluationView(
+        id=row.id,
+        name=row.name,
+        request=EvaluationRequest.model_validate(row.request),
+        created_at=row.created_at,
+        job=job,
+        result=None if row.result is None else Evaluated.model_validate(row.result),
+    )
+
+
+def features_view(row: models.FeatureTable) -> FeaturesView:
+    return FeaturesView(
+        id=row.id,
+        request=FeaturesRequest.model_validate(row.request),
+        manifest=row.manifest,
+        images=row.images,
+        dimension=row.dimension,
+        created_at=row.created_at,
     )

@@ -5,11 +5,14 @@ from services.evaluation.reports.page import render
 from services.evaluation.service import (
     EVALUATE,
     EXPORT,
+    JUDGE,
     KEPT,
     OVERLAP,
     QUALITY,
     QUEUE,
     FindOverlap,
+    GivenTables,
+    Judge,
     MeasureQuality,
     Stock,
     Verify,
@@ -34,8 +37,9 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     return {
         EVALUATE: Evaluate(adapters.db, adapters.store, sources, render),
         OVERLAP: FindOverlap(stock),
-        QUALITY: MeasureQuality(stock),
+        QUALITY: MeasureQuality(stock, GivenTables(adapters.db, adapters.store)),
         EXPORT: Verify(adapters.db, stock),
+        JUDGE: Judge(adapters.db, adapters.store),
         DELETE: Delete(adapters.store, KEPT),
     }
 

@@ -28,7 +28,7 @@ from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
 from services.kit.jobs import Jobs
-from services.kit.uploads import invalid, received
+from services.kit.uploads import FILE, invalid, received
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
@@ -121,13 +121,13 @@ def import_routes(imports: Imports, scratch: Path, limit_bytes: int) -> APIRoute
         nothing of it; what is wrong with it fails the job. Whom it was trained on is unknown until
         its owner names the dataset.
         """
-        async with received(request, scratch, "file", limit_bytes) as form:
+        async with received(request, scratch, limit_bytes) as form:
             try:
-                asked = ImportRequest.model_validate({**form.fields, "sha256": form.sha256})
+                asked = ImportRequest.model_validate(form.told)
             except ValidationError as error:
                 raise invalid(error.errors(), form.fields) from error
             view = await to_thread.run_sync(
-                imports.order, caller, asked, form.path, idempotency_key
+                imports.order, caller, asked, form.files[FILE], idempotency_key
             )
         response.headers["Location"] = f"/generators/{view.id}"
         return view

@@ -1,8 +1,8 @@
-"""Forms that bring a file: received on the disk in bounded memory, and gone with the request."""
+"""Forms that bring files: received on the disk in bounded memory, and gone with the request."""
 
 import hashlib
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Collection
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +17,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from services.kit.errors import TooLarge, Unprocessable
 
 MULTIPART = b"multipart/form-data"
+FILE = "file"
+"""The field of the file that every form brings."""
 TEXT_LIMIT_BYTES = 64 << 10
-"""Of all that is not the file: names, text fields, headers of parts."""
+"""Of all that is no file: names, text fields, headers of parts."""
 
 
 class FormUnusable(Unprocessable):
@@ -33,18 +35,27 @@ class FileTooLarge(TooLarge):
 
 @dataclass(frozen=True)
 class Received:
-    """The text fields of a form, and its one file on the disk."""
+    """The text fields of a form, its files on the disk by the field that brought them, and the
+    digests of these, by the name that a request knows them by (`sha256` for `file`,
+    `reference_sha256` for `reference`; null for one that did not come).
+    """
 
     fields: dict[str, str]
-    path: Path
-    sha256: str
+    files: dict[str, Path]
+    digests: dict[str, str | None]
+
+    @property
+    def told(self) -> dict[str, str | None]:
+        """The request that the form is. A text field cannot pass for a digest."""
+        return self.fields | self.digests
 
 
 @asynccontextmanager
 async def received(
-    request: Request, scratch: Path, field: str, limit_bytes: int
+    request: Request, scratch: Path, limit_bytes: int, more: Collection[str] = ()
 ) -> AsyncGenerator[Received]:
-    """The form that `request` brings, with its file under `field`. For `async def` routes.
+    """The form that `request` brings: a file under `file`, and under `more` those it may have
+    beside it. For `async def` routes.
 
     Raises `FormUnusable` and `FileTooLarge` (413: counted while it arrives, whatever was said
     of its length).
@@ -53,22 +64,23 @@ async def received(
     if content_type != MULTIPART or not options.get(b"boundary"):
         raise FormUnusable("Send a form", accepted=MULTIPART.decode())
     await to_thread.run_sync(lambda: scratch.mkdir(parents=True, exist_ok=True))
-    with TemporaryDirectory(dir=scratch, prefix="upload-") as folder:
-        path, size = Path(folder) / "file", 0
-        with path.open("wb") as file:
-            form = _Form(options[b"boundary"], field, file)
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit_bytes:
-                    raise FileTooLarge(
-                        "Nothing of it was kept",
-                        field=field,
-                        accepted=f"at most {limit_bytes} bytes",
-                    )
-                await to_thread.run_sync(form.write, chunk)
+    with TemporaryDirectory(dir=scratch, prefix="upload-") as folder, ExitStack() as opened:
+        form, size = _Form(options[b"boundary"], {FILE, *more}, Path(folder), opened), 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit_bytes:
+                raise FileTooLarge(
+                    "Nothing of it was kept",
+                    field=FILE,
+                    accepted=f"at most {limit_bytes} bytes",
+                )
+            await to_thread.run_sync(form.write, chunk)
         form.check_whole()
-        digest = await to_thread.run_sync(_digest, path)
-        yield Received(form.fields, path, digest)
+        opened.close()
+        digests: dict[str, str | None] = {_digest_name(field): None for field in (FILE, *more)}
+        for field, path in form.files.items():
+            digests[_digest_name(field)] = await to_thread.run_sync(_digest, path)
+        yield Received(form.fields, form.files, digests)
 
 
 def invalid(errors: list[Any], fields: dict[str, str]) -> RequestValidationError:
@@ -79,14 +91,17 @@ def invalid(errors: list[Any], fields: dict[str, str]) -> RequestValidationError
 
 
 class _Form:
-    """A form in the making: what is not the file is small and kept in memory."""
+    """A form in the making: what is no file is small and kept in memory."""
 
-    def __init__(self, boundary: bytes, field: str, file: BinaryIO) -> None:
+    def __init__(
+        self, boundary: bytes, known: Collection[str], folder: Path, opened: ExitStack
+    ) -> None:
         self.fields: dict[str, str] = {}
-        self._field, self._file = field, file
-        self._files, self._ended, self._texts = 0, False, 0
+        self.files: dict[str, Path] = {}
+        self._known, self._folder, self._opened = known, folder, opened
+        self._ended, self._texts = False, 0
         self._header, self._value, self._name, self._text = b"", b"", "", b""
-        self._of_file = False
+        self._file: BinaryIO | None = None
         self._parser = MultipartParser(
             boundary,
             {
@@ -108,12 +123,12 @@ class _Form:
 
     def check_whole(self) -> None:
         if not self._ended:
-            raise FormUnusable("The end of it is missing", field=self._field)
-        if self._files != 1:
-            raise FormUnusable("Send one file with it", field=self._field)
+            raise FormUnusable("The end of it is missing", field=FILE)
+        if FILE not in self.files:
+            raise FormUnusable("Send a file with it", field=FILE)
 
     def _begin(self) -> None:
-        self._name, self._text, self._of_file = "", b"", False
+        self._name, self._text, self._file = "", b"", None
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -125,31 +140,45 @@ class _Form:
         if self._header.lower() == b"content-disposition":
             _, options = parse_options_header(self._value)
             self._name = options.get(b"name", b"").decode("utf-8", "replace")
-            self._of_file = b"filename" in options
-            if self._of_file and self._name != self._field:
-                raise FormUnusable("There is no such file in this form", field=self._name[:100])
-            self._files += self._of_file
+            if b"filename" in options:
+                self._file = self._open(self._name)
         self._count(len(self._header) + len(self._value))
         self._header, self._value = b"", b""
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._of_file:
+        if self._file is not None:
             self._file.write(data[start:end])
         else:
             self._count(end - start)
             self._text += data[start:end]
 
     def _part_end(self) -> None:
-        if not self._of_file:
+        if self._file is None:
             self.fields[self._name] = self._text.decode("utf-8", "replace")
 
     def _end(self) -> None:
         self._ended = True
 
+    def _open(self, field: str) -> BinaryIO:
+        if field not in self._known:
+            raise FormUnusable(
+                "There is no such file in this form",
+                field=field[:100],
+                accepted=sorted(self._known),
+            )
+        if field in self.files:
+            raise FormUnusable("Send one file of this name", field=field)
+        self.files[field] = self._folder / field
+        return self._opened.enter_context(self.files[field].open("wb"))
+
     def _count(self, size: int) -> None:
         self._texts += size
         if self._texts > TEXT_LIMIT_BYTES:
             raise FormUnusable(f"Its texts have more than {TEXT_LIMIT_BYTES} bytes")
+
+
+def _digest_name(field: str) -> str:
+    return "sha256" if field == FILE else f"{field}_sha256"
 
 
 def _digest(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The providers over HTTP, on behalf of the user whose job it is."""
 
+from pathlib import Path
 from uuid import UUID
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from api_schemas.evaluation import (
     PredictionsPost,
     PredictionsView,
 )
+from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 from services.kit.remote import Remote
@@ -67,3 +69,8 @@ class RemoteEvaluation:
     def forgo(self, caller: Caller, plan: UUID, what: AbsencePost) -> AbsenceView:
         with self._remote.acting_for(caller) as client:
             return client.forgo_predictions(plan, what)
+
+    def evaluate(self, caller: Caller, post: EvaluationPost, file: Path) -> EvaluationView:
+        with self._remote.acting_for(caller) as client:
+            key = f"scoring/{post.scoring}"
+            return client.post_evaluation(post, file, idempotency_key=key)

@@ -11,13 +11,14 @@ from services.kit.deletion import Deletions
 from services.kit.http import web_app
 from services.kit.remote import Remote
 from services.kit.settings import Settings
-from services.training.api import deletion_routes, routes
+from services.training.api import deletion_routes, routes, scoring_routes
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.ports.providers import Datasets, Generations, Plans
 from services.training.service.catalogue import Catalogue
 from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
-from services.training.service.keeping import EXPERIMENT, NAMED
+from services.training.service.keeping import EXPERIMENT, NAMED, SCORING
+from services.training.service.scorings import Scorings
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ def compose(
     adapters: Adapters, *, datasets: Datasets, generations: Generations, evaluation: Plans
 ) -> Part:
     catalogue = Catalogue(datasets, generations)
-    experiments = Experiments(adapters.db, adapters.jobs, catalogue, evaluation)
-    dry_runs = DryRuns(adapters.db, adapters.jobs, catalogue)
-    router = routes(experiments, dry_runs, adapters.db, adapters.jobs)
-    router.include_router(deletion_routes(Deletions(adapters.db, adapters.jobs, EXPERIMENT)))
+    db, jobs = adapters.db, adapters.jobs
+    experiments = Experiments(db, jobs, catalogue, evaluation)
+    scorings = Scorings(db, jobs, adapters.store, catalogue)
+    router = routes(experiments, DryRuns(db, jobs, catalogue), db, jobs)
+    router.include_router(deletion_routes(Deletions(db, jobs, EXPERIMENT)))
+    router.include_router(scoring_routes(scorings, Deletions(db, jobs, SCORING), db, jobs))
     return Part(router, experiments)
 
 

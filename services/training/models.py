@@ -109,3 +109,28 @@ class Calibration(Base):
     step_s: Mapped[float | None]
     image_s: Mapped[float | None]
     measured_at: Mapped[datetime | None]
+
+
+class Scoring(Base):
+    """Data scored by a classifier. `manifest`, `images` and `leakage` are known once the data was
+    looked at; `predictions` is the stored object, `evaluation` what became of it.
+    """
+
+    __tablename__ = "scorings"
+    __table_args__ = (Index("scorings_of_project", "project", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    owner: Mapped[UUID]
+    job: Mapped[UUID]
+    name: Mapped[str]
+    classifier: Mapped[UUID]
+    labels: Mapped[list[str]]
+    request: Mapped[dict[str, Any]]
+    manifest: Mapped[str | None]
+    images: Mapped[int | None]
+    leakage: Mapped[list[str] | None]
+    predictions: Mapped[dict[str, Any] | None]
+    evaluation: Mapped[UUID | None]
+    not_evaluated: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from api_schemas.arms import Arm
 from api_schemas.base import JobState, JobView, Problem
 from api_schemas.findings import Finding
+from api_schemas.scorings import ScoringRequest, ScoringView
 from api_schemas.training import (
     ArmView,
     ClassifierView,
@@ -14,7 +15,7 @@ from api_schemas.training import (
     ExperimentView,
     RunView,
 )
-from services.training.models import Classifier, Experiment, Run
+from services.training.models import Classifier, Experiment, Run, Scoring
 
 RunState = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -106,4 +107,19 @@ def classifier_view(row: Classifier) -> ClassifierView:
         validation_auroc=row.validation_auroc,
         digest=row.digest,
         created_at=row.created_at,
+    )
+
+
+def scoring_view(row: Scoring, job: JobView) -> ScoringView:
+    return ScoringView(
+        id=row.id,
+        name=row.name,
+        request=ScoringRequest.model_validate(row.request),
+        labels=[Finding(label) for label in row.labels],
+        images=row.images,
+        leakage=row.leakage,
+        evaluation=row.evaluation,
+        not_evaluated=row.not_evaluated,
+        created_at=row.created_at,
+        job=job,
     )

@@ -25,6 +25,8 @@ from services.training.service.keeping import KEPT, tidy
 from services.training.service.materials import Materials
 from services.training.service.pretrained import PretrainedFiles
 from services.training.service.runs import RunExperiment
+from services.training.service.scoring import ScoreData
+from services.training.service.scorings import SCORE
 from services.training.settings import TrainingSettings
 
 GIB = 2**30
@@ -50,16 +52,21 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     )
     pretrained = PretrainedFiles(settings.roots, settings.scratch / "pretrained")
     device = _called(settings.device)
+    materials = Materials(catalogue, adapters.store, sources, pretrained)
+    evaluation = RemoteEvaluation(Remote(settings.evaluation_url, secret))
     run = RunExperiment(
         adapters.db,
         adapters.store,
         engine,
         catalogue,
-        Materials(catalogue, adapters.store, sources, pretrained),
-        RemoteEvaluation(Remote(settings.evaluation_url, secret)),
+        materials,
+        evaluation,
         device=device,
         scratch=folders,
         stretch_s=own.stretch_s,
+    )
+    score = ScoreData(
+        adapters.db, adapters.store, engine, catalogue, materials, evaluation, scratch=folders
     )
 
     def tidied() -> None:
@@ -69,6 +76,7 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     return {
         KIND: tidying(tidied, run),
         CALIBRATE: calibrate,
+        SCORE: tidying(tidied, score),
         DELETE: Delete(adapters.store, KEPT, tidied),
     }
 

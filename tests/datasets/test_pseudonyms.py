@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.datasets.importers.pseudonyms import Pseudonyms
+from services.kit.pseudonyms import Pseudonyms
 
 KEY = Pseudonyms(b"0123456789abcdef")
 

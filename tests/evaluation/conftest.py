@@ -12,9 +12,12 @@ from services.evaluation.main import compose
 from services.evaluation.reports.facts import Report
 from services.evaluation.service import (
     EXPORT,
+    JUDGE,
     OVERLAP,
     QUALITY,
     FindOverlap,
+    GivenTables,
+    Judge,
     MeasureQuality,
     Stock,
     Verify,
@@ -127,11 +130,12 @@ def desk(adapters, shelf, browse, ada):
 
 @pytest.fixture
 def look(adapters, shelf, work) -> Callable[[], int]:
-    """Run the worker's overlaps, qualities and exports until none is left."""
+    """Run the worker's overlaps, qualities, exports and judgements until none is left."""
     stock = Stock(adapters.store, compose_datasets(adapters).provider, shelf)
     handlers = {
         OVERLAP: FindOverlap(stock),
-        QUALITY: MeasureQuality(stock),
+        QUALITY: MeasureQuality(stock, GivenTables(adapters.db, adapters.store)),
         EXPORT: Verify(adapters.db, stock),
+        JUDGE: Judge(adapters.db, adapters.store),
     }
     return lambda: work("evaluation", "evaluation", handlers)

@@ -112,6 +112,26 @@ class Shelf:
         self.datasets[made] = (caller, view, table)
         return made
 
+    def add_population(self, caller: Caller, tables: list[pa.Table]) -> UUID:
+        """A dataset that says who is on the images of some predictions: every third patient a man,
+        half of them past sixty, and of the last five samples nothing.
+        """
+        made = self.add_dataset(caller, phantom=False)
+        whose = {
+            row["sample_id"]: int(row["patient_id"].rsplit("-", 1)[1])
+            for table in tables
+            for row in table.select(["sample_id", "patient_id"]).to_pylist()
+        }
+        rows = [
+            dict.fromkeys(MANIFEST.names)
+            | {"sample_id": sample, "patient_id": f"p{patient}", "site": "a", "split": "test"}
+            | {"sex": "Male" if patient % 3 == 0 else "Female", "age": 70 if patient % 2 else 50}
+            for sample, patient in list(whose.items())[:-5]
+        ]
+        table = pa.Table.from_pylist(rows, schema=MANIFEST)
+        self.datasets[made] = (*self.datasets[made][:2], table)
+        return made
+
     def add_cohort(self, caller: Caller, parents: list[str | None]) -> UUID:
         made = uuid4()
         view = GenerationView(

@@ -18,7 +18,6 @@ from api_schemas.manifest import PREDICTIONS, to_parquet
 from services.evaluation.reports.facts import Contact, Report
 from services.evaluation.reports.page import render
 from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
-from services.evaluation.service.answers import _cell
 from services.evaluation.statistics.influence import placements
 from tests.evaluation.study import ARMS, LABELS, SEEDS, TESTS, predictions
 
@@ -121,10 +120,25 @@ def test_the_csv_holds_the_same_numbers(evaluated, http) -> None:
                 assert line[name] == ("" if shown is None else str(shown))
 
 
-def test_no_cell_is_a_formula() -> None:
-    for text_ in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"):
-        assert _cell(text_).startswith("'")
-    assert (_cell("real+100%"), _cell(-0.5), _cell(None)) == ("real+100%", "-0.5", "")
+def test_the_report_comes_as_tables(evaluated, http) -> None:
+    path = f"/reports/{evaluated['experiment']}/table"
+    as_csv, as_tex = http.get(f"{path}.csv"), http.get(f"{path}.tex")
+    assert as_csv.headers["content-type"].startswith("text/csv")
+    assert as_tex.headers["content-type"].startswith("application/x-tex")
+    macros = every_result(http, evaluated["experiment"], label="macro")
+    lines = list(csv.DictReader(io.StringIO(as_csv.text)))
+    assert [(x["test"], x["arm"]) for x in lines] == [(r["test"], r["arm"]) for r in macros]
+    assert [float(x["auroc"]) for x in lines] == [r["auroc"] for r in macros]
+    assert {x["verdict"] for x in lines if x["role"] == "primary"} == {"better"}
+    assert evaluated["digest"] in as_tex.text
+    assert as_tex.text.count("\\begin{tabular}") == len(TESTS)
+
+
+def test_there_is_no_table_before_there_are_results(registered, http) -> None:
+    made = registered()
+    for form in ("csv", "tex"):
+        assert http.get(f"/reports/{made['experiment']}/table.{form}").status_code == 404
+        assert http.get(f"/reports/{uuid4()}/table.{form}").status_code == 404
 
 
 def test_comparisons_answer_the_registered_question(evaluated, http) -> None:
@@ -151,6 +165,7 @@ def test_the_report_is_shown_and_confined(registered, send_all, evaluate, http) 
     assert made["digest"] in answer.text
     assert "2 training seeds" in answer.text
     assert "The plan names no images to show." in answer.text
+    assert "ROC curves are averaged over labels and seeds" in answer.text
     job = http.get(f"/plans/{made['id']}").json()["job"]
     total = len(ARMS) * len(SEEDS) * len(TESTS)
     assert (job["state"], job["done"], job["total"]) == ("succeeded", total, total)

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from api_schemas.manifest import PREDICTIONS, to_parquet
-from services.evaluation import api
+from services.evaluation.api import desk
 from services.evaluation.service import tables
 from tests.evaluation.study import ARMS, LABELS, SEEDS, TESTS, content, plan, predictions
 
@@ -37,6 +37,11 @@ def test_a_registered_plan_cannot_be_changed_in_the_database(adapters, registere
         tx.session.execute(text("UPDATE evaluation.plans SET digest = 'other'"))
 
 
+def question(**changes: object) -> dict:
+    asked = {"arm": "real+100%", "reference": "real", "kind": "noninferiority", "margin": 0.01}
+    return asked | changes
+
+
 @pytest.mark.parametrize(
     ("field", "changes"),
     [
@@ -51,6 +56,14 @@ def test_a_registered_plan_cannot_be_changed_in_the_database(adapters, registere
         ("labels", {"labels": ["Edema", "Edema"]}),
         ("labels.0", {"labels": ["Oedema"]}),
         ("margin", {"margin": 0}),
+        ("questions", {"questions": [question(), question(margin=0.02)]}),
+        ("questions.0.arm", {"questions": [question(arm="nobody")]}),
+        ("questions.0.reference", {"questions": [question(reference="nobody")]}),
+        ("questions.0.arm", {"questions": [question(arm="real")]}),
+        ("questions.0.kind", {"questions": [question(kind="inferiority")]}),
+        ("questions.0.margin", {"questions": [question(margin=None)]}),
+        ("questions.0.margin", {"questions": [question(margin=1)]}),
+        ("questions.0.margin", {"questions": [question(kind="superiority")]}),
     ],
 )
 def test_a_plan_that_contradicts_itself_is_refused(http, data, field, changes) -> None:
@@ -168,7 +181,7 @@ def test_too_large_a_body_is_refused(registered, send, monkeypatch) -> None:
     made = registered()
     monkeypatch.setattr(tables, "ROW_LIMIT", 10)
     assert send(made["id"], "site-a", "real", 0).status_code == 413
-    monkeypatch.setattr(api, "BODY_LIMIT", 100)
+    monkeypatch.setattr(desk, "BODY_LIMIT", 100)
     assert send(made["id"], "site-a", "real", 0).status_code == 413
 
 

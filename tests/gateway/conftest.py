@@ -35,6 +35,7 @@ from services.training.service.catalogue import Catalogue
 from services.training.service.keeping import KEPT as KEPT_BY_TRAINING
 from services.training.service.keeping import tidy
 from services.training.service.materials import Materials
+from services.training.service.pretrained import PretrainedFiles
 from services.training.service.runs import RunExperiment
 from tests.generation.conftest import StubEngine as StubDiffusion
 from tests.training.standins import StubEngine as StubClassifier
@@ -64,8 +65,9 @@ def run(adapters, work, tmp_path: Path) -> Callable[[], None]:
         store,
         StubClassifier(),
         catalogue,
-        Materials(catalogue, store, packed),
+        Materials(catalogue, store, packed, PretrainedFiles([], tmp_path)),
         verdicts,
+        device="a machine",
         scratch=tmp_path / "training",
         stretch_s=300,
     )

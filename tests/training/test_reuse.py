@@ -162,7 +162,7 @@ def test_arms_that_are_the_same_train_once(http, body, train, verdicts) -> None:
 def test_what_extends_a_study_is_marked_exploratory(http, body, verdicts) -> None:
     first = post(http, body)
     made = http.post("/experiments", json={**body, "extends": first}).json()
-    words = f"exploratory: it extends experiment {first}, whose results were known"
+    words = f"extended: it extends experiment {first}, whose results were known"
     assert made["waived"] == verdicts.plans[-1].waived == [words]
 
 

@@ -28,6 +28,10 @@ BLOCK = 1 << 18
 CODE = Path(__file__).parents[3]
 INHERITED = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
 """Nothing else of the environment reaches a decoder: secrets least of all."""
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+"""A decoder uses the same large blocks for every file. Given back to the kernel in between, they
+cost as much in page faults as the decoding itself. (glibc's names; others ignore them.)
+"""
 KILLERS = Unreadable("the image crashed its decoder, or needed too much memory or time")
 
 Request = Mapping[str, Any]
@@ -58,7 +62,7 @@ class _Decoder:
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        environment |= {"PYTHONPATH": str(CODE), "OMP_NUM_THREADS": "1"}
+        environment |= {"PYTHONPATH": str(CODE), "OMP_NUM_THREADS": "1", **KEEP_MEMORY}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             self._command,

@@ -20,7 +20,6 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import content_digest, to_parquet
 from services.datasets.importers import Roots, duplicates, open_source
-from services.datasets.importers.pseudonyms import Pseudonyms
 from services.datasets.importers.source import (
     Decoders,
     Entry,
@@ -40,6 +39,7 @@ from services.kit.db import Database, new_id
 from services.kit.errors import ProblemError
 from services.kit.jobs import Jobs, Lease, LeaseLost, Released
 from services.kit.objects import ObjectStore, sha256
+from services.kit.pseudonyms import Pseudonyms
 
 INGEST = "ingest"
 """Kind of the job."""

@@ -9,10 +9,11 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.evaluation import Comparison, PlanPost, ResultRow
+from api_schemas.evaluation import Answer, Comparison, MetricRow, PlanPost, ResultRow
 from api_schemas.screening import Screening
 from api_schemas.terms import UNSTATED, Licence
 from services.evaluation.statistics.analysis import Trend
+from services.evaluation.statistics.curves import Curves
 
 Kind = Literal["real", "phantom", "synthetic", "unknown"]
 """What images show: people, drawn phantoms, what a generator made, or nobody can say any more."""
@@ -65,9 +66,18 @@ class PredictionFacts:
 
 
 @dataclass(frozen=True, eq=False)
+class ArmCurves:
+    """The ROC and calibration curves of an arm on a test set."""
+
+    test: str
+    arm: str
+    curves: Curves
+
+
+@dataclass(frozen=True, eq=False)
 class Report:
     """Everything the page says. `contact` is a sentence where there are no images to show,
-    `licence` the strictest of all data.
+    `licence` the strictest of all data. `rows` are over all images, `groups` inside groups.
     """
 
     plan: PlanPost
@@ -84,4 +94,8 @@ class Report:
     tests: Sequence[TestFacts]
     predictions: Sequence[PredictionFacts]
     contact: Contact | str
+    curves: Sequence[ArmCurves] = ()
     licence: Licence = UNSTATED
+    groups: Sequence[ResultRow] = ()
+    metrics: Sequence[MetricRow] = ()
+    answers: Sequence[Answer] = ()

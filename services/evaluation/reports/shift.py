@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from api_schemas.shifts import Shift, ShiftRow
-from services.evaluation.reports.figures import INK, MUTED, SIGNED, Sheet, svg
+from services.evaluation.reports.figures.sheet import INK, MUTED, SIGNED, Sheet, svg
 
 TITLES = {
     "finding": "Findings: share of images in which it is present, of those that say",
@@ -31,7 +31,7 @@ def figure(shift: Shift) -> str:
         for attribute, title in TITLES.items()
         if (rows := [r for r in drawn if r.attribute == attribute])
     ]
-    return svg(sheet, alt.vconcat(*panels, spacing=18, title=_title(shift)), "shift")
+    return svg(sheet, alt.vconcat(*panels, spacing=18, title=_title(shift)), "shift", alone=True)
 
 
 def _title(shift: Shift) -> alt.TitleParams:

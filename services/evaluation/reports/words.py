@@ -1,13 +1,13 @@
-"""Results in plain words: numbers as they are printed, verdicts, warnings, methods."""
+"""Results in plain words: numbers as they are printed, verdicts, flags."""
 
 from collections.abc import Sequence
 
-from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
+from api_schemas.evaluation import Comparison, Flag
 from api_schemas.screening import Screening
 from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Report
-from services.evaluation.statistics.analysis import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
 from services.evaluation.statistics.inference import FEWEST_FOR_P
+from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
@@ -33,11 +33,14 @@ FLAGS: dict[Flag, str] = {
     "fewer_labels": "the mean is over fewer labels: the test set lacks a class of the others",
     "few_patients": f"fewer than {FEWEST_FOR_P} patients in the rarer class of a label",
     "few_seeds": f"fewer than {FEW_SEEDS} training seeds",
+    "no_variation": "nothing varies: constant scores, or two arms that rank alike",
+    "not_probabilities": "scores outside 0 to 1 are no probabilities",
     "not_estimable": "a label has only one class on this test set",
     "runs_missing": "runs of this arm failed: it is left out",
     "exact": "every pair was ranked the same way; the limit is exact and one-sided",
-    "exploratory": "not the registered question; not corrected for the number of comparisons",
+    "exploratory": "not a registered question",
     "primary": "the registered question",
+    "registered": "a further registered question",
     "leakage_waived": "a guard against leakage was waived",
     "phantom": "drawn phantoms, not patients",
 }
@@ -126,161 +129,6 @@ def reservations(c: Comparison) -> str:
         "leakage_waived": "a waived guard",
     }
     return ", ".join(text for flag, text in why.items() if flag in c.flags)
-
-
-def warnings(report: Report) -> list[str]:
-    """What a reader must know before believing anything, worst first."""
-    plan = report.plan
-    return [
-        *_phantoms(report),
-        *_waived(plan),
-        *_few_seeds(plan),
-        *_not_estimable(report.rows),
-        *_wide(report.comparisons),
-        *_rare(report.rows),
-        *_few_degrees(report.comparisons),
-    ]
-
-
-def _phantoms(report: Report) -> list[str]:
-    names = [t.name for t in report.tests if t.kind == "phantom"]
-    if not names:
-        return []
-    return [
-        (
-            f"These are phantoms, not patients. The images of {listed(names)} were drawn by a"
-            " program; nothing here says anything about medicine."
-        )
-    ]
-
-
-def _waived(plan: PlanPost) -> list[str]:
-    return [
-        reason.partition(": ")[2].capitalize()
-        if reason.startswith(NOT_ASKED)
-        else f"A guard was waived by request: {reason}"
-        for reason in plan.waived
-    ]
-
-
-NOT_ASKED = ("runs: ", "exploratory: ")
-"""How waivers begin that nobody asked for: they follow from what happened."""
-
-
-def _few_seeds(plan: PlanPost) -> list[str]:
-    seeds = len(plan.seeds)
-    if seeds == 1:
-        return [
-            (
-                "One training seed. The variance between seeds is unknown, so intervals and"
-                " p-values speak of these very weights and not of the method; without any effect"
-                " such a test still finds one in about a fifth of experiments."
-            )
-        ]
-    if seeds < FEW_SEEDS:
-        return [
-            (
-                f"{seeds} training seeds; {FEW_SEEDS} or more are advised. The variance between"
-                " seeds is itself uncertain, and intervals are wide for it."
-            )
-        ]
-    return []
-
-
-def _not_estimable(rows: Sequence[ResultRow]) -> list[str]:
-    missing = _labels_by_test(rows, "not_estimable")
-    return [
-        f"{test}: only one class of {listed(labels)}; the mean is over the other labels."
-        for test, labels in missing.items()
-    ]
-
-
-def _rare(rows: Sequence[ResultRow]) -> list[str]:
-    rare = _labels_by_test(rows, "few_patients")
-    return [
-        f"{test}: fewer than {FEWEST_FOR_P} patients in the rarer class of {listed(labels)}; no"
-        f" p-value is given for {'it' if len(labels) == 1 else 'them'}."
-        for test, labels in rare.items()
-    ]
-
-
-def _labels_by_test(rows: Sequence[ResultRow], flag: Flag) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if flag in row.flags and row.label != MACRO and "runs_missing" not in row.flags:
-            labels = found.setdefault(row.test, [])
-            if row.label not in labels:
-                labels.append(row.label)
-    return found
-
-
-def _wide(comparisons: Sequence[Comparison]) -> list[str]:
-    wide = [
-        c
-        for c in comparisons
-        if c.low is not None and c.high is not None and c.high - c.low > 4 * c.margin
-    ]
-    if not wide:
-        return []
-    return [
-        (
-            f"Wide intervals on {listed([c.test for c in wide])}: more than twice the registered"
-            f" margin of {wide[0].margin:g} to either side. A study of this size could not show"
-            " that the arms are equivalent."
-        )
-    ]
-
-
-def _few_degrees(comparisons: Sequence[Comparison]) -> list[str]:
-    few = [c for c in comparisons if "few_degrees_of_freedom" in c.flags and c.dof is not None]
-    return [
-        f"{c.test}: the comparison rests on {c.dof:.1f} degrees of freedom; a handful of patients"
-        " or seeds carry its uncertainty."
-        for c in few
-    ]
-
-
-def methods(report: Report) -> list[str]:
-    """The methods paragraphs, from what was really done."""
-    plan = report.plan
-    labels = list(dict.fromkeys(r.label for r in report.rows if r.label != MACRO))
-    tests = listed(
-        [
-            f"{t.name} ({counted(t.images, 'image')} of {counted(t.patients, 'patient')},"
-            f" split {t.split})"
-            for t in report.tests
-        ]
-    )
-    return [
-        (
-            f"{counted(len(plan.arms), 'training arm')} with {counted(len(plan.seeds), 'seed')}"
-            f" each were scored once on {tests}. The analysis plan was registered on"
-            f" {report.registered_at:%d %B %Y, %H:%M} UTC, before any prediction was received: the"
-            f" primary question is the mean AUROC over {counted(len(labels), 'label')}"
-            f" ({listed(labels)}) of {plan.primary} minus {plan.reference} on every test set,"
-            f" with an equivalence margin of {plan.margin:g}."
-        ),
-        "AUROC was computed per label from the images whose label is known, ties counting half;"
-        " the mean over the labels is unweighted. Variances come from the influence function of"
-        " AUROC summed over each patient's images, so several images of a patient count as one"
-        " observation."
-        + (_SEEDS if len(plan.seeds) > 1 else _ONE_SEED)
-        + " Intervals are 95 %: on the logit scale for AUROCs, on the plain scale for differences,"
-        " with Student's t and Satterthwaite's degrees of freedom. Differences are paired by"
-        " patient and by seed. No p-value is given where fewer than"
-        f" {FEWEST_FOR_P} patients bear the rarer class.",
-        (
-            f"The primary p-values are Holm-adjusted over {counted(len(plan.tests), 'test set')}."
-            " Arms count as equivalent when the 90 % interval of their difference lies inside the"
-            " margin, whatever the p-value; every other comparison is exploratory and not adjusted."
-        ),
-    ]
-
-
-_SEEDS = (
-    " Training seeds are blocked across arms: the variance of their mean is added to the patients'."
-)
-_ONE_SEED = " With one seed the variance between trainings is unknown and not included."
 
 
 def trend_sentences(report: Report) -> list[str]:

@@ -5,9 +5,19 @@ and what looks at any two sets of images or takes one out.
 from services.evaluation.service.absences import Absences
 from services.evaluation.service.answers import Answers
 from services.evaluation.service.completion import EVALUATE, QUEUE
+from services.evaluation.service.evaluations import JUDGE, Evaluations, Judge
 from services.evaluation.service.exports import Exports, Verify
+from services.evaluation.service.features import FeatureTables, GivenTables
 from services.evaluation.service.intake import Intake
-from services.evaluation.service.keeping import EXPORT, KEPT, NAMED, OVERLAP, QUALITY
+from services.evaluation.service.keeping import (
+    EVALUATION,
+    EXPORT,
+    FEATURES,
+    KEPT,
+    NAMED,
+    OVERLAP,
+    QUALITY,
+)
 from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
 from services.evaluation.service.qualities import Qualities
@@ -16,7 +26,10 @@ from services.evaluation.service.stock import Stock
 
 __all__ = [
     "EVALUATE",
+    "EVALUATION",
     "EXPORT",
+    "FEATURES",
+    "JUDGE",
     "KEPT",
     "NAMED",
     "OVERLAP",
@@ -24,9 +37,13 @@ __all__ = [
     "QUEUE",
     "Absences",
     "Answers",
+    "Evaluations",
     "Exports",
+    "FeatureTables",
     "FindOverlap",
+    "GivenTables",
     "Intake",
+    "Judge",
     "MeasureQuality",
     "Overlaps",
     "Qualities",

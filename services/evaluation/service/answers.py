@@ -4,36 +4,45 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy import Select, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from api_schemas.base import Page
-from api_schemas.evaluation import Comparison, ResultRow
+from api_schemas.evaluation import MACRO, Answer, Comparison, MetricRow, ResultRow
 from services.evaluation import models
 from services.evaluation.reports.page import without_images
+from services.evaluation.reports.tables import Study, cell
 from services.evaluation.service import plans
 from services.evaluation.service.problems import ReportUnknown
 from services.evaluation.service.sources import Sources
-from services.evaluation.views import comparison, result_row
+from services.evaluation.views import answer, comparison, metric_row, result_row
 from services.kit.auth import Caller
 from services.kit.db import Database
 from services.kit.http import page
 from services.kit.jobs import lineage
 from services.kit.objects import ObjectMissing, ObjectStore, sha256
 
+Line = TypeVar("Line", models.Result, models.Metric)
+
+ANY = "any"
+"""Of groups: the lines of every one."""
+
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results are asked for; None means all."""
+    """Which lines are asked for; None means all, but of groups the lines over all images."""
 
     experiment: UUID | None = None
     test: str | None = None
     arm: str | None = None
     label: str | None = None
+    group: str | None = None
+    metric: str | None = None
 
 
 class Answers:
@@ -48,20 +57,36 @@ class Answers:
         self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
     ) -> Page[ResultRow]:
         with self._db.transaction() as tx:
-            query = _results(tx.session, caller, wanted)
+            query = _lines(tx.session, caller, models.Result, wanted)
             return page(tx.session, query, models.Result.id, cursor, limit, _result_rows)
 
     def results_csv(self, caller: Caller, wanted: Wanted) -> str:
         """All of them as CSV: the same numbers, an empty cell where JSON has null."""
         with self._db.transaction() as tx:
-            query = _results(tx.session, caller, wanted).order_by(models.Result.id)
-            rows = _result_rows(tx.session.scalars(query).all())
-        sink = io.StringIO()
-        writer = csv.writer(sink, lineterminator="\n")
-        writer.writerow(ResultRow.model_fields)
-        for row in rows:
-            writer.writerow([_cell(value) for value in row.model_dump(mode="json").values()])
-        return sink.getvalue()
+            query = _lines(tx.session, caller, models.Result, wanted).order_by(models.Result.id)
+            return _csv(ResultRow, _result_rows(tx.session.scalars(query).all()))
+
+    def metrics(
+        self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
+    ) -> Page[MetricRow]:
+        with self._db.transaction() as tx:
+            query = _lines(tx.session, caller, models.Metric, wanted)
+            return page(tx.session, query, models.Metric.id, cursor, limit, _metric_rows)
+
+    def metrics_csv(self, caller: Caller, wanted: Wanted) -> str:
+        with self._db.transaction() as tx:
+            query = _lines(tx.session, caller, models.Metric, wanted).order_by(models.Metric.id)
+            return _csv(MetricRow, _metric_rows(tx.session.scalars(query).all()))
+
+    def answers(
+        self, caller: Caller, experiment: UUID | None, cursor: str | None, limit: int
+    ) -> Page[Answer]:
+        with self._db.transaction() as tx:
+            _known(tx.session, caller, experiment)
+            query = select(models.Answer).join(models.Evaluation).where(_newest(caller))
+            if experiment is not None:
+                query = query.where(models.Answer.experiment == experiment)
+            return page(tx.session, query, models.Answer.id, cursor, limit, _answers)
 
     def comparisons(
         self, caller: Caller, experiment: UUID | None, cursor: str | None, limit: int
@@ -97,6 +122,29 @@ class Answers:
             return self._redact(plan, row, page)
         return page
 
+    def study(self, caller: Caller, experiment: UUID) -> Study:
+        """What the tables of a report are made of; raises `ReportUnknown` (404)."""
+        with self._db.transaction() as tx:
+            plan = plans.find_of_experiment(tx.session, caller, experiment)
+            newest = select(models.Evaluation).where(
+                _newest(caller), models.Evaluation.plan == plan.id
+            )
+            evaluation = tx.session.scalars(newest).one_or_none()
+            if evaluation is None:
+                raise ReportUnknown("There is no report of such an experiment (yet)")
+            rows = select(models.Result).filter_by(
+                evaluation=evaluation.id, label=MACRO, group=None
+            )
+            found = select(models.Comparison).filter_by(evaluation=evaluation.id)
+            return Study(
+                plans.plan_of(plan),
+                plan.digest,
+                evaluation.method,
+                evaluation.inputs_digest,
+                _result_rows(tx.session.scalars(rows.order_by(models.Result.id)).all()),
+                _comparisons(tx.session.scalars(found.order_by(models.Comparison.id)).all()),
+            )
+
     def _page(self, key: str, digest: str) -> bytes:
         try:
             return self._store.get(key, digest)
@@ -121,10 +169,15 @@ class Answers:
         return left
 
 
-def _results(session: Session, caller: Caller, wanted: Wanted) -> Select[models.Result]:
+def _lines(session: Session, caller: Caller, line: type[Line], wanted: Wanted) -> Select[Line]:
+    """The lines of the caller's newest evaluations that are wanted."""
     _known(session, caller, wanted.experiment)
     asked = {name: value for name, value in vars(wanted).items() if value is not None}
-    return select(models.Result).filter_by(**asked).join(models.Evaluation).where(_newest(caller))
+    group = asked.pop("group", None)
+    query = select(line).filter_by(**asked).join(models.Evaluation).where(_newest(caller))
+    if group == ANY:
+        return query.where(line.group.is_not(None))
+    return query.where(line.group == group)
 
 
 def _known(session: Session, caller: Caller, experiment: UUID | None) -> None:
@@ -146,18 +199,22 @@ def _result_rows(rows: Sequence[models.Result]) -> list[ResultRow]:
     return [result_row(row) for row in rows]
 
 
+def _metric_rows(rows: Sequence[models.Metric]) -> list[MetricRow]:
+    return [metric_row(row) for row in rows]
+
+
+def _answers(rows: Sequence[models.Answer]) -> list[Answer]:
+    return [answer(row) for row in rows]
+
+
 def _comparisons(rows: Sequence[models.Comparison]) -> list[Comparison]:
     return [comparison(row) for row in rows]
 
 
-def _cell(value: Any) -> str:
-    """A value as CSV. Numbers as JSON writes them; a text that a spreadsheet would compute gets
-    an apostrophe in front.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return ";".join(value)
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
-    return repr(value)
+def _csv(wire: type[BaseModel], rows: Sequence[BaseModel]) -> str:
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(wire.model_fields)
+    for row in rows:
+        writer.writerow([cell(value) for value in row.model_dump(mode="json").values()])
+    return sink.getvalue()

@@ -1,16 +1,18 @@
 """The evaluation itself: predictions in, result lines and a report out, as one slice."""
 
 import importlib.metadata
+import importlib.resources
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 from sqlalchemy import func, insert, select
 
 from api_schemas.evaluation import PlanPost
-from services.evaluation import models
-from services.evaluation.reports.facts import PredictionFacts, Report, TestFacts
+from services.evaluation import models, statistics
+from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans
 from services.evaluation.service.absences import lines_of_left_out, what_is_left
 from services.evaluation.service.completion import UNIT, absent
@@ -22,11 +24,16 @@ from services.evaluation.statistics.analysis import (
     TestEstimates,
     comparisons,
     estimate,
+    group_rows,
+    metric_rows,
     result_rows,
     trends,
 )
-from services.evaluation.statistics.cases import Floats
+from services.evaluation.statistics.cases import Cases, Floats
+from services.evaluation.statistics.curves import curves
+from services.evaluation.statistics.groups import Group, Grouping, attributes_of, groups_of
 from services.evaluation.statistics.predictions import Predictions
+from services.evaluation.statistics.questions import answers
 from services.kit.db import Database, Tx, new_id
 from services.kit.jobs import Lease
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
@@ -43,6 +50,14 @@ class Stored:
     plan: PlanPost
     left: PlanPost
     predictions: dict[tuple[str, str, int], models.Prediction]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """All arms on one test set, and the curves of the two that are compared."""
+
+    estimates: TestEstimates
+    curves: list[ArmCurves]
 
 
 @dataclass(frozen=True)
@@ -65,13 +80,15 @@ class Evaluate:
 
     def __call__(self, lease: Lease) -> None:
         stored = self._stored(lease)
-        estimates = [
-            self._estimate(lease, stored, test.name, index)
+        firsts = {test.name: self._first(stored, test.name) for test in stored.plan.tests}
+        groups = self._groups(lease, stored.left, firsts)
+        scored = [
+            self._scored(lease, stored, index, firsts[test.name].cases(), groups[test.name])
             for index, test in enumerate(stored.plan.tests)
         ]
         # looked at before the images are read: what changes in between shows as changed
         shown = self.sources.shown(lease.caller, stored.plan)
-        report = self._report(lease, stored, estimates)
+        report = self._report(lease, stored, scored)
         html = self.render(report).encode()
         digest = sha256(html)
         key = plans.report_key(stored.row, digest)
@@ -90,20 +107,46 @@ class Evaluate:
         compared = {(p.test, p.arm, p.seed): p for p in sets if (p.arm, p.seed) in used}
         return Stored(row, plan, left, compared)
 
-    def _estimate(self, lease: Lease, stored: Stored, test: str, index: int) -> TestEstimates:
-        plan, sets = stored.left, stored.predictions
-        cases = self._read(sets[test, plan.reference, plan.seeds[0]]).cases()
+    def _first(self, stored: Stored, test: str) -> Predictions:
+        """The samples and truth that all sets of a test share."""
+        plan = stored.left
+        return self._read(stored.predictions[test, plan.reference, plan.seeds[0]])
+
+    def _groups(
+        self, lease: Lease, plan: PlanPost, firsts: Mapping[str, Predictions]
+    ) -> Mapping[str, list[Group]]:
+        """The groups of every test set; of data that is gone nobody knows who was on it."""
+        groupings: dict[str, Grouping] = {}
+        for test in plan.tests:
+            manifest = self.sources.demographics(lease.caller, test)
+            if manifest is not None:
+                first = firsts[test.name]
+                attributes = attributes_of(manifest, first.samples)
+                groupings[test.name] = Grouping(attributes, first.cases().patient)
+        return {test.name: [] for test in plan.tests} | groups_of(groupings)
+
+    def _scored(
+        self, lease: Lease, stored: Stored, index: int, cases: Cases, groups: list[Group]
+    ) -> Scored:
+        plan, sets, test = stored.left, stored.predictions, stored.plan.tests[index].name
         per_test = len(plan.arms) * len(plan.seeds)
         done = index * per_test
+        compared: dict[str, list[Floats]] = {plan.primary: [], plan.reference: []}
 
         def scores(arm: str, seed: int) -> Floats:
             nonlocal done
             lease.stop_now()
             done += 1
             lease.progress(done, per_test * len(plan.tests), UNIT, f"{test}: {arm}, seed {seed}")
-            return self._read(sets[test, arm, seed]).scores
+            found = self._read(sets[test, arm, seed]).scores
+            if arm in compared:
+                compared[arm].append(found)
+            return found
 
-        return estimate(plan, test, cases, scores)
+        estimates = estimate(plan, test, cases, scores, groups)
+        return Scored(
+            estimates, [ArmCurves(test, arm, curves(cases, runs)) for arm, runs in compared.items()]
+        )
 
     def _read(self, row: models.Prediction) -> Predictions:
         try:
@@ -112,8 +155,9 @@ class Evaluate:
             detail = f"Test set {row.test}, arm {row.arm}, seed {row.seed}"
             raise PredictionsDamaged(detail) from error
 
-    def _report(self, lease: Lease, stored: Stored, estimates: list[TestEstimates]) -> Report:
+    def _report(self, lease: Lease, stored: Stored, scored: list[Scored]) -> Report:
         plan, predictions = stored.left, stored.predictions
+        estimates = [each.estimates for each in scored]
         tests: list[TestFacts] = []
         phantom: set[str] = set()
         for test, of in zip(plan.tests, estimates, strict=True):
@@ -129,7 +173,11 @@ class Evaluate:
             evaluated_at=datetime.now(UTC),
             method=METHOD,
             versions=_versions(),
-            inputs_digest=plans.inputs_digest(stored.row.digest, list(predictions.values())),
+            inputs_digest=plans.inputs_digest(
+                stored.row.digest,
+                list(predictions.values()),
+                {test.name: test.manifest for test in tests},
+            ),
             rows=[
                 *result_rows(plan, estimates, phantom),
                 *lines_of_left_out(stored.plan, plan, estimates),
@@ -141,13 +189,25 @@ class Evaluate:
                 PredictionFacts(*key, predictions[key].digest) for key in sorted(predictions)
             ],
             contact=self.sources.contact(lease.caller, plan),
+            curves=[each for test in scored for each in test.curves],
             licence=self.sources.licence(lease.caller, plan),
+            groups=group_rows(plan, estimates, phantom),
+            metrics=metric_rows(plan, estimates, phantom),
+            answers=answers(plan, estimates, phantom),
         )
 
 
 def _versions() -> dict[str, str]:
     libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"Python": platform.python_version(), **libraries}
+    return {"Python": platform.python_version(), **libraries, "statistics": _code_digest()}
+
+
+@cache
+def _code_digest() -> str:
+    """The start of a SHA-256 over the source of the statistics: which code made the numbers."""
+    files = importlib.resources.files(statistics).iterdir()
+    sources = sorted((f.name, f.read_bytes()) for f in files if f.name.endswith(".py"))
+    return sha256(b"\0".join(name.encode() + content for name, content in sources))[:16]
 
 
 def _write(tx: Tx, lease: Lease, stored: Stored, report: Report, page: Page) -> None:
@@ -171,8 +231,11 @@ def _write(tx: Tx, lease: Lease, stored: Stored, report: Report, page: Page) -> 
     tx.session.add(evaluation)
     tx.session.flush()
     for row, lines in (
-        (models.Result, report.rows),
+        (models.Result, [*report.rows, *report.groups]),
         (models.Comparison, report.comparisons),
+        (models.Answer, report.answers),
+        (models.Metric, report.metrics),
     ):
         values = [{"evaluation": evaluation.id, **line.model_dump()} for line in lines]
-        tx.session.execute(insert(row), values)
+        if values:
+            tx.session.execute(insert(row), values)

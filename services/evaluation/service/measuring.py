@@ -10,6 +10,8 @@ from api_schemas.base import DataSplit
 from api_schemas.qualities import Distances, Diversity, Quality, QualityRequest, ReferenceSet
 from api_schemas.shifts import ComparedSet
 from services.evaluation import models
+from services.evaluation.service import agreement
+from services.evaluation.service.features import GivenTables
 from services.evaluation.service.stock import Stock, pixels
 from services.evaluation.statistics.cases import Floats, Ints
 from services.evaluation.statistics.features import OFFERED, Features, Pixels
@@ -30,15 +32,24 @@ MOST = (5_000, 10_000)
 
 
 class MeasureQuality:
-    """Handler of a quality's slice. `spaces` are what distances are measured in."""
+    """Handler of a quality's slice. `spaces` are what distances are measured in, beside those
+    that the request brings.
+    """
 
-    def __init__(self, stock: Stock, spaces: Sequence[Features] = OFFERED) -> None:
+    def __init__(
+        self, stock: Stock, given: GivenTables, spaces: Sequence[Features] = OFFERED
+    ) -> None:
         self._stock = stock
+        self._given = given
         self._spaces = spaces
 
     def __call__(self, lease: Lease) -> None:
-        measured = _Measuring(self._stock, self._spaces, lease).quality()
+        request = QualityRequest.model_validate(lease.inputs)
+        measured = _Measuring(self._stock, self._given, self._spaces, lease, request).quality()
         with lease.finishing() as tx:
+            if request.agreement is not None:
+                found = agreement.agreement(tx.session, lease.caller, request.agreement)
+                measured = measured.model_copy(update={"agreement": found})
             row = tx.session.get_one(models.Quality, lease.resource)
             row.result = measured.model_dump(mode="json")
 
@@ -46,15 +57,24 @@ class MeasureQuality:
 class _Measuring:
     """One measurement, for the holder of a lease."""
 
-    def __init__(self, stock: Stock, spaces: Sequence[Features], lease: Lease) -> None:
+    def __init__(
+        self,
+        stock: Stock,
+        given: GivenTables,
+        spaces: Sequence[Features],
+        lease: Lease,
+        request: QualityRequest,
+    ) -> None:
         self._stock = stock
+        self._given = given
         self._spaces = spaces
         self._lease = lease
+        self._request = request
         self._read, self._total = 0, 0
         self._shape: tuple[int, ...] = ()
 
     def quality(self) -> Quality:
-        request = QualityRequest.model_validate(self._lease.inputs)
+        request = self._request
         assert request.reference is not None  # noqa: S101 - named when it was ordered
         cohort, ours = self._set(DataSplit(data=request.cohort), "cohort")
         reference, theirs = self._set(split_of(request.reference), "reference")
@@ -67,7 +87,10 @@ class _Measuring:
             cohort=cohort,
             reference=reference,
             images_measured=(ours.height, theirs.height),
-            distances=self._distances(ours, theirs, request.seed),
+            distances=[
+                *self._distances(ours, theirs, request.seed),
+                *self._given_distances(ours, theirs, request.seed),
+            ],
             diversity=self._diversity(ours, theirs, drawn),
         )
 
@@ -83,6 +106,20 @@ class _Measuring:
         for space, mine, real in zip(self._spaces, cohort, reference, strict=True):
             self._lease.stop_now()
             found.append(distances(space, Set(mine, of_ours), Set(real, of_theirs), seed))
+        return found
+
+    def _given_distances(
+        self, ours: pl.DataFrame, theirs: pl.DataFrame, seed: int
+    ) -> list[Distances]:
+        found: list[Distances] = []
+        for place, pair in enumerate(self._request.features):
+            self._lease.stop_now()
+            space, (mine, real) = self._given.read(
+                self._lease.caller, pair, f"features.{place}", (ours, theirs)
+            )
+            told = distances(space, Set(mine, _patients(ours)), Set(real, _patients(theirs)), seed)
+            named = told.features.model_copy(update={"given": pair})
+            found.append(told.model_copy(update={"features": named}))
         return found
 
     def _features(self, rows: pl.DataFrame) -> list[Floats]:

@@ -3,14 +3,14 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import DatasetRef
-from api_schemas.evaluation import MACRO, PlanPost
+from api_schemas.evaluation import MACRO, PlanPost, Question
 from services.evaluation.models import Plan, Prediction
 from services.evaluation.service.keeping import plan_folder
 from services.evaluation.service.problems import (
@@ -26,14 +26,7 @@ from services.kit.jobs import lineage
 def check(plan: PlanPost) -> None:
     """Raise `PlanInconsistent` for a plan that no experiment could fulfil."""
     arms = [a.name for a in plan.arms]
-    for field, values in (
-        ("arms", arms),
-        ("seeds", plan.seeds),
-        ("tests", [t.name for t in plan.tests]),
-        ("labels", plan.labels or []),
-    ):
-        if len(set(values)) < len(values):
-            raise PlanInconsistent("Each at most once", field=field)
+    _check_once(plan)
     for field in ("reference", "primary"):
         if getattr(plan, field) not in arms:
             raise PlanInconsistent("It must be one of the arms", field=field, accepted=arms)
@@ -47,6 +40,34 @@ def check(plan: PlanPost) -> None:
         raise PlanInconsistent("A number of synthetic images per real one", field="arms")
     if MACRO in arms:
         raise PlanInconsistent(f"'{MACRO}' is the mean over the labels", field="arms")
+    for index, question in enumerate(plan.questions):
+        _check_question(question, arms, f"questions.{index}")
+
+
+def _check_once(plan: PlanPost) -> None:
+    for field, values in (
+        ("arms", [a.name for a in plan.arms]),
+        ("seeds", plan.seeds),
+        ("tests", [t.name for t in plan.tests]),
+        ("labels", plan.labels or []),
+        ("questions", [(q.arm, q.reference, q.kind) for q in plan.questions]),
+    ):
+        if len(set(values)) < len(values):
+            raise PlanInconsistent("Each at most once", field=field)
+
+
+def _check_question(question: Question, arms: list[str], field: str) -> None:
+    for name in ("arm", "reference"):
+        if getattr(question, name) not in arms:
+            raise PlanInconsistent(
+                "It must be one of the arms", field=f"{field}.{name}", accepted=arms
+            )
+    if question.arm == question.reference:
+        raise PlanInconsistent("It must differ from the reference", field=f"{field}.arm")
+    if question.kind == "superiority" and question.margin is not None:
+        raise PlanInconsistent("Superiority is over zero, without one", field=f"{field}.margin")
+    if question.kind != "superiority" and (question.margin is None or not 0 < question.margin < 1):
+        raise PlanInconsistent("A difference in AUROC above 0 and below 1", field=f"{field}.margin")
 
 
 def digest_of(plan: PlanPost) -> str:
@@ -63,9 +84,16 @@ def expected(plan: PlanPost) -> int:
     return len(plan.arms) * len(plan.seeds) * len(plan.tests)
 
 
-def inputs_digest(plan_digest: str, predictions: Sequence[Prediction]) -> str:
-    """SHA-256 over the plan's digest and every set's: what the results follow from."""
+def inputs_digest(
+    plan_digest: str,
+    predictions: Sequence[Prediction],
+    manifests: Mapping[str, str | None] | None = None,
+) -> str:
+    """SHA-256 over the plan's digest, every set's, and those of the manifests (by test set) that
+    say who is in which group: what the results follow from.
+    """
     lines = sorted(f"{p.test}\n{p.arm}\n{p.seed}\n{p.digest}" for p in predictions)
+    lines += sorted(f"{test}\n{digest}" for test, digest in (manifests or {}).items())
     return hashlib.sha256("\n\n".join([plan_digest, *lines]).encode()).hexdigest()
 
 
@@ -89,7 +117,7 @@ def registered(session: Session, caller: Caller, plan: PlanPost) -> UUID | None:
     """The same plan, if it was registered before; raises `PlanRegistered` (409) for another."""
     query = select(Plan).filter_by(experiment=plan.experiment, project=caller.project)
     row = session.scalars(query).one_or_none()
-    if row is not None and row.digest != digest_of(plan):
+    if row is not None and plan_of(row) != plan:
         raise PlanRegistered(f"Its plan is {row.id}", field="experiment")
     return None if row is None else row.id
 

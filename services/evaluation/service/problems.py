@@ -7,6 +7,34 @@ class PlanUnknown(NotFound):
     pass
 
 
+class EvaluationUnknown(NotFound):
+    pass
+
+
+class FeaturesUnknown(NotFound):
+    pass
+
+
+class FeaturesUnusable(Unprocessable):
+    slug = "features-unusable"
+    title = "These are not the features that are asked for"
+
+
+class FeaturesLacking(Unprocessable):
+    slug = "features-lacking"
+    title = "Some images have no features"
+
+
+class FeaturesDamaged(Conflict):
+    slug = "features-damaged"
+    title = "Stored features are gone, or no longer what was sent"
+
+
+class AgreementUnusable(Unprocessable):
+    slug = "agreement-unusable"
+    title = "This evaluation says nothing of the classifier's agreement with the cohort"
+
+
 class ReportUnknown(NotFound):
     pass
 

@@ -11,6 +11,8 @@ from api_schemas.terms import strictest
 from services.evaluation import models
 from services.evaluation.ports import Generations
 from services.evaluation.reports.quality import QualityPage, render
+from services.evaluation.service import agreement
+from services.evaluation.service.features import GivenTables
 from services.evaluation.service.intake import QUEUE
 from services.evaluation.service.keeping import QUALITY
 from services.evaluation.service.measuring import UNIT, split_of
@@ -36,11 +38,19 @@ FEWEST_IMAGES, FEWEST_PATIENTS = 20, 40
 class Qualities:
     """The measured cohorts of a caller's project."""
 
-    def __init__(self, db: Database, jobs: Jobs, stock: Stock, generations: Generations) -> None:
+    def __init__(
+        self,
+        db: Database,
+        jobs: Jobs,
+        stock: Stock,
+        generations: Generations,
+        given: GivenTables,
+    ) -> None:
         self._db = db
         self._jobs = jobs
         self._stock = stock
         self._generations = generations
+        self._given = given
         self._neighbours = Neighbours(stock, generations)
 
     def order(self, caller: Caller, request: QualityRequest, key: str | None) -> QualityView:
@@ -95,6 +105,7 @@ class Qualities:
     def _submit(self, tx: Tx, caller: Caller, request: QualityRequest) -> UUID:
         reference = request.reference or self._own_dataset(caller, request)
         self._check(caller, request, reference)
+        awaited = self._check_agreement(tx, caller, request)
         row = models.Quality(
             id=new_id(),
             project=caller.project,
@@ -104,6 +115,12 @@ class Qualities:
         )
         tx.session.add(row)
         uses = ids(cohort=request.cohort, reference=reference.data)
+        for place, pair in enumerate(request.features):
+            uses |= {pair.cohort: f"features.{place}.cohort"}
+            uses |= {pair.reference: f"features.{place}.reference"}
+        if request.agreement is not None:
+            evaluations = request.agreement.model_dump(exclude_none=True)
+            uses |= {each: f"agreement.{name}" for name, each in evaluations.items()}
         lineage.note(tx, caller, Made("evaluation", QUEUE, QUALITY, row.id), uses)
         self._jobs.submit(
             tx,
@@ -116,6 +133,7 @@ class Qualities:
                 resource=row.id,
                 inputs=row.request,
                 slices=[{"step": QUALITY}],
+                waits_for=awaited,
                 unit=UNIT,
             ),
         )
@@ -139,15 +157,28 @@ class Qualities:
         self._stock.look(caller, request.cohort, "cohort")
         self._stock.look(caller, reference.data, "reference")
         cohort = DataSplit(data=request.cohort)
-        images = self._stock.rows_with_images(caller, cohort, "cohort").height
-        if images < FEWEST_IMAGES:
-            raise TooFewToMeasure(f"It has {images} images", field="cohort", accepted=FEWEST_IMAGES)
+        ours = self._stock.rows_with_images(caller, cohort, "cohort")
+        if ours.height < FEWEST_IMAGES:
+            raise TooFewToMeasure(
+                f"It has {ours.height} images", field="cohort", accepted=FEWEST_IMAGES
+            )
         rows = self._stock.rows_with_images(caller, split_of(reference), "reference")
         patients = rows["patient_id"].n_unique()
         if patients < FEWEST_PATIENTS:
             raise TooFewToMeasure(
                 f"It has {patients} patients", field="reference", accepted=FEWEST_PATIENTS
             )
+        for place, pair in enumerate(request.features):
+            field = f"features.{place}"
+            self._given.check(caller, pair, field, (request.cohort, reference.data))
+            self._given.read(caller, pair, field, (ours, rows))
+
+    def _check_agreement(self, tx: Tx, caller: Caller, request: QualityRequest) -> list[UUID]:
+        """The jobs to wait for."""
+        if request.agreement is None:
+            return []
+        cohort = self._stock.look(caller, request.cohort, "cohort")
+        return agreement.check(tx.session, caller, request.agreement, cohort)
 
     def _view(self, tx: Tx, row: models.Quality) -> QualityView:
         return quality_view(row, self._jobs.view(tx, row.job))

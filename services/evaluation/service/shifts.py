@@ -1,12 +1,10 @@
 """How two sets differ: asked and answered at once, from their manifests."""
 
-from uuid import UUID
-
 import polars as pl
 
-from api_schemas.base import DataRef, DatasetRef, DataSplit, GenerationRef
+from api_schemas.base import DataSplit
 from api_schemas.shifts import ComparedSet, Shift, ShiftQuery
-from services.evaluation.service.stock import Stock
+from services.evaluation.service.stock import Stock, ref_of
 from services.evaluation.statistics.shift import COLUMNS, shared_patients, shift
 from services.kit.auth import Caller
 
@@ -16,8 +14,8 @@ class Shifts:
         self._stock = stock
 
     def compare(self, caller: Caller, query: ShiftQuery) -> Shift:
-        first = DataSplit(data=_ref(query.first), split=query.first_split)
-        second = DataSplit(data=_ref(query.second), split=query.second_split)
+        first = DataSplit(data=ref_of(query.first), split=query.first_split)
+        second = DataSplit(data=ref_of(query.second), split=query.second_split)
         a, rows = self._set(caller, first, "first")
         b, others = self._set(caller, second, "second")
         return Shift(
@@ -33,10 +31,3 @@ class Shifts:
         item = self._stock.look(caller, wanted.data, field)
         rows = self._stock.rows(caller, wanted, field).select(COLUMNS)
         return item.compared(wanted, rows), rows
-
-
-def _ref(word: str) -> DataRef:
-    kind, _, made = word.partition("/")
-    if kind == "dataset":
-        return DatasetRef(dataset=UUID(made))
-    return GenerationRef(generation=UUID(made))

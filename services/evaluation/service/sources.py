@@ -4,9 +4,10 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from PIL import Image
 
@@ -17,6 +18,7 @@ from api_schemas.screening import Screening
 from api_schemas.terms import UNSTATED, Licence, strictest
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.reports.facts import Contact, Kind, Pair, Pixels, TestFacts
+from services.evaluation.statistics.groups import COLUMNS
 from services.kit.auth import Caller
 from services.kit.errors import ProblemError, Unavailable
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
@@ -69,6 +71,16 @@ class Sources:
             data.terms,
         )
         return facts, data.phantom
+
+    def demographics(self, caller: Caller, test: PlannedTest) -> pl.DataFrame | None:
+        """Who is on the images of a test set, `COLUMNS` of its manifest; None of what is gone."""
+        try:
+            table = self._manifest(caller, test.data)
+        except Unavailable:
+            raise
+        except ProblemError:
+            return None
+        return cast("pl.DataFrame", pl.from_arrow(table.select(COLUMNS)))
 
     def licence(self, caller: Caller, plan: PlanPost) -> Licence:
         """The strictest of all data that the report tells of."""

@@ -13,10 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from api_schemas.base import DataRef, DatasetRef, DataSplit
+from api_schemas.base import DataRef, DatasetRef, DataSplit, GenerationRef
 from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.generation import GenerationView
-from api_schemas.shifts import ComparedSet
+from api_schemas.shifts import ComparedSet, DataWord
 from api_schemas.terms import Licence
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service.problems import (
@@ -128,6 +128,14 @@ class Stock:
         if isinstance(ref, DatasetRef):
             return self._datasets.dataset_manifest(caller, ref.dataset)
         return self._generations.cohort_manifest(caller, ref.generation)
+
+
+def ref_of(word: DataWord) -> DataRef:
+    """The reference that is written as one word."""
+    kind, _, made = word.partition("/")
+    if kind == "dataset":
+        return DatasetRef(dataset=UUID(made))
+    return GenerationRef(generation=UUID(made))
 
 
 def ids(**named: DataRef) -> dict[UUID, str]:

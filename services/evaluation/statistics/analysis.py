@@ -4,29 +4,44 @@ Knows the plan's vocabulary; does not know where predictions come from.
 """
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow, Verdict
+from api_schemas.evaluation import (
+    MACRO,
+    Comparison,
+    MetricRow,
+    PlanPost,
+    ResultRow,
+    Verdict,
+)
+from services.evaluation.statistics.calibration import are_probabilities
 from services.evaluation.statistics.cases import Cases, Floats
-from services.evaluation.statistics.estimate import Estimate, combine, over_seeds
+from services.evaluation.statistics.estimate import Estimate, combine
+from services.evaluation.statistics.groups import Group
 from services.evaluation.statistics.inference import (
-    FEWEST_FOR_P,
     Inference,
-    auroc_inference,
     difference_inference,
     holm,
     is_equivalent,
 )
 from services.evaluation.statistics.influence import label_aurocs, macro
+from services.evaluation.statistics.lines import (
+    Circumstances,
+    Line,
+    counts_of,
+    family_of,
+    holm_within,
+    line_of,
+    lines_of,
+)
+from services.evaluation.statistics.measures import Measured, Part, Quantity, measure, over_runs
 
-METHOD = "auroc-influence-logit-t/1"
+METHOD = "influence-logit-t/2"
 """Name and version of the method: it changes whenever a number could."""
 
-FEW_SEEDS = 5
-FEW_DEGREES_OF_FREEDOM = 10
 ALPHA = 0.05
 DOSES_FOR_TREND = 3
 
@@ -36,13 +51,16 @@ Scores = Callable[[str, int], Floats]
 
 @dataclass(frozen=True, eq=False)
 class TestEstimates:
-    """Every arm on one test set: label (or `macro`) to estimate over all training seeds."""
+    """Every arm on one test set: label (or `macro`) to estimate over all training seeds; and
+    `lines` of what else was measured, in the plan's order of arms.
+    """
 
     __test__ = False  # not a test of pytest
 
     test: str
     cases: Cases
     arms: dict[str, dict[str, Estimate | None]]
+    lines: list[Line] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,28 +72,36 @@ class Trend:
     slope: Inference
 
 
-def estimate(plan: PlanPost, test: str, cases: Cases, scores: Scores) -> TestEstimates:
-    arms = {
-        arm.name: _estimate_arm(cases, [scores(arm.name, seed) for seed in plan.seeds])
-        for arm in plan.arms
-    }
-    return TestEstimates(test, cases, arms)
+def estimate(
+    plan: PlanPost, test: str, cases: Cases, scores: Scores, groups: Sequence[Group] = ()
+) -> TestEstimates:
+    """One arm after the other, the reference first, so that two arms are in memory at most."""
+    parts = [Part(group, cases) for group in groups]
+    arms: dict[str, dict[str, Estimate | None]] = {}
+    lines: dict[str, list[Line]] = {}
+    reference: Measured | None = None
+    for arm in sorted((a.name for a in plan.arms), key=lambda name: name != plan.reference):
+        runs = [scores(arm, seed) for seed in plan.seeds]
+        arms[arm] = _aurocs(cases, runs)
+        measured = measure(cases, parts, runs)
+        probabilities = all(are_probabilities(run) for run in runs)
+        lines[arm] = lines_of(arm, cases, parts, measured, reference, probabilities=probabilities)
+        reference = reference or measured
+    names = [arm.name for arm in plan.arms]
+    in_order = [line for name in names for line in lines[name]]
+    return TestEstimates(test, cases, {name: arms[name] for name in names}, in_order)
 
 
-def _estimate_arm(cases: Cases, runs: list[Floats]) -> dict[str, Estimate | None]:
-    by_run = [_with_macro(cases, scores) for scores in runs]
-    return {label: _over_known([run[label] for run in by_run]) for label in by_run[0]}
+def _aurocs(cases: Cases, runs: Sequence[Floats]) -> dict[str, Estimate | None]:
+    found = over_runs(_with_macro(cases, scores) for scores in runs)
+    return {quantity.label: estimate for quantity, estimate in found.items()}
 
 
-def _over_known(runs: list[Estimate | None]) -> Estimate | None:
-    """All runs or none can be estimated: they share the truth."""
-    known = [run for run in runs if run is not None]
-    return over_seeds(known) if known else None
-
-
-def _with_macro(cases: Cases, scores: Floats) -> dict[str, Estimate | None]:
+def _with_macro(cases: Cases, scores: Floats) -> dict[Quantity, Estimate | None]:
     aurocs = label_aurocs(cases, scores)
-    return {MACRO: macro(cases, aurocs), **dict(zip(cases.labels, aurocs, strict=True))}
+    labels = (MACRO, *cases.labels)
+    of = zip(labels, (macro(cases, aurocs), *aurocs), strict=True)
+    return {Quantity("auroc", label): A for label, A in of}
 
 
 def difference(of: TestEstimates, arm: str, reference: str, label: str) -> Estimate | None:
@@ -105,16 +131,13 @@ def comparisons(
             p=a and a.p,
             p_holm=p_holm,
             dof=a and a.nu,
+            test_sd=a and a.test_sd,
+            seed_sd=a and a.seed_sd,
             margin=plan.margin,
             verdict=_verdict(D, a, p_holm, plan.margin),
             seeds=len(plan.seeds),
-            flags=_flags(
-                plan,
-                D,
-                a,
-                _registered(plan),
-                phantom=t.test in phantom,
-                fewer=_lacks_labels(t.cases),
+            flags=Circumstances(plan, t.test, t.test in phantom).flags(
+                D and D.fewest, a, "primary", fewer=lacks_labels(t.cases)
             ),
         )
         for t, D, a, p_holm in zip(tests, questions, answers, adjusted, strict=True)
@@ -138,104 +161,77 @@ def _verdict(
     return "inconclusive"
 
 
-def result_rows(
-    plan: PlanPost, tests: list[TestEstimates], phantom: Collection[str] = ()
-) -> list[ResultRow]:
-    """Every test set x arm x (macro and labels), in the plan's order."""
-    p_holm = {c.test: c.p_holm for c in comparisons(plan, tests)}
-    return [
-        _row(plan, t, arm.name, label, p_holm[t.test], phantom=t.test in phantom)
-        for t in tests
-        for arm in plan.arms
-        for label in (MACRO, *t.cases.labels)
-    ]
-
-
-def _row(
-    plan: PlanPost, of: TestEstimates, arm: str, label: str, p_holm: float | None, *, phantom: bool
-) -> ResultRow:
-    A = of.arms[arm][label]
-    D = None if arm == plan.reference else difference(of, arm, plan.reference, label)
-    a, d = A and auroc_inference(A), D and difference_inference(D)
-    primary = arm == plan.primary and label == MACRO
-    other = "exploratory" if label != MACRO or d else None
-    kind = _registered(plan) if primary else other
-    images, positives, patients = _counts(of.cases, label)
-    return ResultRow(
-        experiment=plan.experiment,
-        arm=arm,
-        test=of.test,
-        label=label,
-        images=images,
-        positives=positives,
-        patients=patients,
-        seeds=len(plan.seeds),
-        auroc=a and a.value,
-        low=a and a.low,
-        high=a and a.high,
-        reference=None if arm == plan.reference else plan.reference,
-        difference=d and d.value,
-        difference_low=d and d.low,
-        difference_high=d and d.high,
-        p=d and d.p,
-        p_holm=p_holm if primary else None,
-        dof=d.nu if d else a and a.nu,
-        flags=_flags(
-            plan,
-            A,
-            d or a,
-            kind,
-            phantom=phantom,
-            exact=bool(a and a.exact),
-            fewer=label == MACRO and _lacks_labels(of.cases),
-        ),
-    )
-
-
-def _lacks_labels(cases: Cases) -> bool:
+def lacks_labels(cases: Cases) -> bool:
     """Whether the macro AUROC is of fewer labels than were asked for: some lack a class."""
     return any(not label.n1 or not label.n0 for label in cases.by_label)
 
 
-def _registered(plan: PlanPost) -> Flag:
-    """What the registered question is: no longer that, once results had been seen before it."""
-    seen = any(word.startswith("exploratory") for word in plan.waived)
-    return "exploratory" if seen else "primary"
+def result_rows(
+    plan: PlanPost, tests: list[TestEstimates], phantom: Collection[str] = ()
+) -> list[ResultRow]:
+    """Every test set x arm x (macro and labels), in the plan's order, over all images."""
+    primary = {c.test: c.p_holm for c in comparisons(plan, tests)}
+    rows: list[ResultRow] = []
+    for t in tests:
+        of = Circumstances(plan, t.test, t.test in phantom, lacks_labels(t.cases))
+        lines = _lines(plan, t)
+        p_holm = holm_within(lines, family_of)
+        for line in lines:
+            if line.arm == plan.primary and line.quantity.label == MACRO:
+                rows.append(of.result(line, primary[t.test], "primary"))
+            else:
+                own = line.arm == plan.reference and line.quantity.label == MACRO
+                p = p_holm.get(line.quantity, {}).get(line.arm)
+                rows.append(of.result(line, p, None if own else "exploratory"))
+    return rows
 
 
-def _counts(cases: Cases, label: str) -> tuple[int, int | None, int]:
-    if label == MACRO:
-        return len(cases.patient), None, cases.G
-    of_label = cases.by_label[cases.labels.index(label)]
-    return len(of_label.rows), of_label.n1, of_label.patients
-
-
-def _flags(
-    plan: PlanPost,
-    E: Estimate | None,
-    said: Inference | None,
-    kind: Flag | None,
-    *,
-    phantom: bool,
-    exact: bool = False,
-    fewer: bool = False,
-) -> list[Flag]:
-    """What a reader must know of a line. Without degrees of freedom there are few of them."""
-    nu = said.nu if said else None
-    few_nu = E is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
-    facts: list[tuple[Flag, bool]] = [
-        ("not_estimable", E is None),
-        ("fewer_labels", fewer),
-        ("exact", exact),
-        ("few_degrees_of_freedom", few_nu),
-        ("few_patients", E is not None and E.fewest < FEWEST_FOR_P),
-        ("few_seeds", len(plan.seeds) < FEW_SEEDS),
-        ("primary", kind == "primary"),
-        ("exploratory", kind == "exploratory"),
-        ("leakage_waived", any(word.startswith("leakage") for word in plan.waived)),
-        ("phantom", phantom),
+def _lines(plan: PlanPost, of: TestEstimates) -> list[Line]:
+    labels = (MACRO, *of.cases.labels)
+    counts = {label: counts_of(of.cases, label) for label in labels}
+    return [
+        line_of(
+            arm.name,
+            Quantity("auroc", label),
+            counts[label],
+            of.arms[arm.name][label],
+            None if arm.name == plan.reference else of.arms[plan.reference][label],
+        )
+        for arm in plan.arms
+        for label in labels
     ]
-    return [flag for flag, holds in facts if holds]
+
+
+def group_rows(
+    plan: PlanPost, tests: list[TestEstimates], phantom: Collection[str] = ()
+) -> list[ResultRow]:
+    """AUROC inside each group: macro, and labels that enough of its patients have and have not."""
+    rows: list[ResultRow] = []
+    for t in tests:
+        of = Circumstances(plan, t.test, t.test in phantom)
+        p_holm = holm_within(t.lines, family_of)
+        rows += [
+            of.result(line, p_holm.get(line.quantity, {}).get(line.arm), "exploratory")
+            for line in t.lines
+            if line.quantity.metric == "auroc"
+        ]
+    return rows
+
+
+def metric_rows(
+    plan: PlanPost, tests: list[TestEstimates], phantom: Collection[str] = ()
+) -> list[MetricRow]:
+    """Everything that was measured beside AUROC, and the gaps between groups."""
+    rows: list[MetricRow] = []
+    for t in tests:
+        of = Circumstances(plan, t.test, t.test in phantom)
+        p_holm = holm_within(t.lines, family_of)
+        rows += [
+            of.metric(line, p_holm.get(line.quantity, {}).get(line.arm))
+            for line in t.lines
+            if line.quantity.metric != "auroc"
+        ]
+    return rows
 
 
 def trends(plan: PlanPost, tests: list[TestEstimates]) -> list[Trend]:

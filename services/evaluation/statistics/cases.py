@@ -1,5 +1,6 @@
 """The cases of a test set: who has which finding. Shared by every arm that is scored on it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,15 @@ Bools = NDArray[np.bool_]
 
 UNKNOWN = -1
 """The truth of an image whose label is missing or uncertain."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a number rests on; a mean over labels has no positives of its own."""
+
+    images: int
+    positives: int | None
+    patients: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +57,25 @@ class LabelCases:
     @property
     def patients(self) -> int:
         return _distinct(self.patient, self.G)
+
+    @cached_property
+    def correction(self) -> Floats:  # (n,)
+        """What each case's influence is multiplied by, for there are finitely many patients.
+
+        c_g = sqrt((I - 1)/I) / (1 - n_g/n) for the n_g of n cases of a class that are patient g's:
+        what leaving the patient out would show (the jackknife). With as many cases each it is
+        sqrt(I/(I - 1)), and DeLong's with one case each.
+        """
+        ours, others = (self._corrected(self.y == each) for each in (True, False))
+        return np.where(self.y, ours[self.patient], others[self.patient])
+
+    def _corrected(self, members: Bools) -> Floats:
+        """By patient; 1 where one patient has all of the class, which `Estimate` knows."""
+        n_g = np.bincount(self.patient[members], minlength=self.G)
+        n, taking_part = n_g.sum(), np.count_nonzero(n_g)
+        if taking_part <= 1:
+            return np.ones(self.G)
+        return math.sqrt((taking_part - 1) / taking_part) / (1 - n_g / n)
 
     @property
     def fewest(self) -> int:
@@ -96,6 +125,16 @@ class Cases:
         return min(
             _distinct(self.patient[(self.truth == value).any(axis=1)], self.G) for value in (0, 1)
         )
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Of the images with any label known."""
+        rows = (self.truth != UNKNOWN).any(axis=1)
+        return Counts(int(np.count_nonzero(rows)), None, _distinct(self.patient[rows], self.G))
+
+    def counts_of(self, label: str) -> Counts:
+        cases = self.by_label[self.labels.index(label)]
+        return Counts(len(cases.rows), cases.n1, cases.patients)
 
     def _label(self, column: int) -> LabelCases:
         truth = self.truth[:, column]

@@ -1,7 +1,9 @@
 """An estimate with its influence per patient, and the linear algebra of such estimates."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,39 +40,55 @@ class Estimate:
     def R(self) -> int:
         return len(self.values)
 
-    @property
+    @cached_property
     def V_patients(self) -> float:
         """The patients' part: sum Phi^2."""
         return float(self.Phi @ self.Phi)
 
-    @property
+    @cached_property
     def V_seeds(self) -> float:
         """The seeds' part: s^2 / R; zero with one seed, where it is unknown."""
         return float(self.values.var(ddof=1)) / self.R if self.R > 1 else 0.0
 
-    @property
+    @cached_property
     def V(self) -> float | None:
         """V = sum Phi^2 + s^2 / R; None if one patient holds a whole class, or nothing varies."""
         V = self.V_patients + self.V_seeds
         return V if self.fewest > 1 and V > ROUNDING else None
 
     @property
-    def nu(self) -> float | None:
-        """Degrees of freedom by Satterthwaite, nu_P being those of the patients alone.
+    def test_sd(self) -> float:
+        """What another test set would bring: sqrt(sum Phi^2)."""
+        return math.sqrt(self.V_patients)
 
-        V^2 / [(sum Phi^2)^2 / nu_P + (s^2/R)^2 / (R - 1)]
+    @property
+    def seed_sd(self) -> float | None:
+        """What another training seed would bring: s; unknown with one."""
+        return float(self.values.std(ddof=1)) if self.R > 1 else None
+
+    @cached_property
+    def nu(self) -> float | None:
+        """Degrees of freedom: the harmonic mean of nu_P and R - 1, weighted by variance.
+
+        1/nu = (sum Phi^2 / nu_P + s^2/R / (R - 1)) / V. Satterthwaite weights by the squares of
+        the variances, and then two or three seeds that happen to agree call too much significant.
         """
         V = self.V
         if V is None:
             return None
-        patients = self.V_patients**2 / self._nu_patients if self.V_patients > 0 else 0.0
-        seeds = self.V_seeds**2 / (self.R - 1) if self.R > 1 else 0.0
-        return V**2 / (patients + seeds)
+        patients = self.V_patients / self._nu_patients if self.V_patients > 0 else 0.0
+        seeds = self.V_seeds / (self.R - 1) if self.R > 1 else 0.0
+        return V / (patients + seeds)
 
     @property
     def _nu_patients(self) -> float:
-        """nu_P = max(1, (sum Phi^2)^2 / sum Phi^4)."""
-        return max(1.0, self.V_patients**2 / float(np.sum(self.Phi**4)))
+        """nu_P = (sum Phi^2)^2 / sum Phi^4, within 1 and the patients of the rarer class less one.
+
+        Of two or three patients the formula alone may find as many degrees as there are patients.
+        """
+        squared = self.Phi * self.Phi
+        spread = self.V_patients**2 / float(squared @ squared)
+        return max(1.0, min(spread, self.together - 1))
 
 
 def combine(weights: Sequence[float], estimates: Sequence[Estimate]) -> Estimate:

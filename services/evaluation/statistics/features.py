@@ -22,8 +22,8 @@ UNIT = 2**OCTAVES * CELLS
 """Pixels of the smallest image that has texture; sides are cut to multiples of it."""
 
 
-class Features(Protocol):
-    """A map from images to vectors. A change of what it gives is a new version."""
+class Space(Protocol):
+    """What vectors of images are in. A change of what it gives of an image is a new version."""
 
     @property
     def name(self) -> str: ...
@@ -36,6 +36,10 @@ class Features(Protocol):
 
     @property
     def dimension(self) -> int: ...
+
+
+class Features(Space, Protocol):
+    """A map from images to vectors."""
 
     def __call__(self, images: Sequence[Pixels], /) -> Floats:
         """N images (H, W), of whatever sizes, to (N, dimension)."""

@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import expit, logit
-from scipy.stats import t as student
+from scipy.special import expit, logit, stdtr, stdtrit
 
 from services.evaluation.statistics.estimate import Estimate
 
 LEVEL = 0.95
+MARGIN_LEVEL = 0.90
+"""Of an interval that is held against a margin: two one-sided tests at 5 %."""
 FEWEST_FOR_P = 5
 """Fewer patients in the rarer class, over all labels together, and there is no p-value."""
 
@@ -18,7 +19,8 @@ FEWEST_FOR_P = 5
 class Inference:
     """What may be said of an estimate; a bound or p that cannot honestly be given is None.
 
-    `exact` marks the one-sided limit of a perfect (or perfectly wrong) ranking.
+    `exact` marks the one-sided limit of a perfect (or perfectly wrong) ranking. `test_sd` and
+    `seed_sd` part the variance: sqrt(sum Phi^2), and s of one training seed.
     """
 
     value: float
@@ -27,25 +29,32 @@ class Inference:
     p: float | None = None
     nu: float | None = None
     exact: bool = False
+    test_sd: float | None = None
+    seed_sd: float | None = None
 
 
 def auroc_inference(A: Estimate) -> Inference:
-    """An AUROC or a mean of AUROCs: logit A +- t(nu, .975) sqrt(V) / (A (1 - A)), mapped back."""
+    """An AUROC, a share, or a mean of such: of 0 or 1 one limit is exact."""
     value = A.value
     if value in (0.0, 1.0):
         limit = exact_limit(A.fewest)
         low, high = (limit, 1.0) if value == 1.0 else (0.0, 1.0 - limit)
         return Inference(value, low, high, exact=True)
-    V, nu = A.V, A.nu
-    if V is None or nu is None:
+    return logit_inference(A)
+
+
+def logit_inference(A: Estimate) -> Inference:
+    """Between 0 and 1: logit A +- t(nu, .975) sqrt(V) / (A (1 - A)), mapped back."""
+    value, V, nu = A.value, A.V, A.nu
+    if V is None or nu is None or not 0 < value < 1:
         return Inference(value)
     half = t_quantile(nu, LEVEL) * math.sqrt(V) / (value * (1 - value))
     low, high = float(expit(logit(value) - half)), float(expit(logit(value) + half))
-    return Inference(value, low, high, nu=nu)
+    return Inference(value, low, high, nu=nu, test_sd=A.test_sd, seed_sd=A.seed_sd)
 
 
-def difference_inference(D: Estimate) -> Inference:
-    """D +- t(nu) sqrt(V) within [-1, 1], and the two-sided p of no difference.
+def difference_inference(D: Estimate, reach: float = 1.0) -> Inference:
+    """D +- t(nu) sqrt(V) within +-`reach`, and the two-sided p of no difference.
 
     A label with two positive patients rejects a true null in 10 % of tests; a mean over labels
     stays below 6 % although single labels are that rare, so what counts is how many patients
@@ -54,15 +63,33 @@ def difference_inference(D: Estimate) -> Inference:
     V, nu = D.V, D.nu
     if V is None or nu is None:
         return Inference(D.value)
-    low, high = difference_interval(D.value, V, nu, LEVEL)
+    low, high = difference_interval(D.value, V, nu, LEVEL, reach)
     enough = D.together >= FEWEST_FOR_P
-    p = 2 * float(student.sf(abs(D.value) / math.sqrt(V), nu)) if enough else None
-    return Inference(D.value, low, high, p, nu)
+    p = 2 * float(stdtr(nu, -abs(D.value) / math.sqrt(V))) if enough else None
+    return Inference(D.value, low, high, p, nu, test_sd=D.test_sd, seed_sd=D.seed_sd)
 
 
-def difference_interval(D: float, V: float, nu: float, level: float) -> tuple[float, float]:
+def margin_inference(D: Estimate, margin: float, *, two_sided: bool) -> Inference:
+    """The 90 % interval, and the p that D is not above -margin (nor, two-sided, below margin).
+
+    Schuirmann's two one-sided tests, J. Pharmacokinet. Biopharm. 15:657 (1987): p is the larger
+    of the two, and below 5 % just when the 90 % interval lies inside.
+    """
+    V, nu = D.V, D.nu
+    if V is None or nu is None:
+        return Inference(D.value)
+    low, high = difference_interval(D.value, V, nu, MARGIN_LEVEL)
+    inside = min(margin + D.value, margin - D.value) if two_sided else margin + D.value
+    enough = D.together >= FEWEST_FOR_P
+    p = float(stdtr(nu, -inside / math.sqrt(V))) if enough else None
+    return Inference(D.value, low, high, p, nu, test_sd=D.test_sd, seed_sd=D.seed_sd)
+
+
+def difference_interval(
+    D: float, V: float, nu: float, level: float, reach: float = 1.0
+) -> tuple[float, float]:
     half = t_quantile(nu, level) * math.sqrt(V)
-    return max(-1.0, D - half), min(1.0, D + half)
+    return max(-reach, D - half), min(reach, D + half)
 
 
 def exact_limit(fewest: int) -> float:
@@ -79,7 +106,7 @@ def is_equivalent(D: Estimate, margin: float) -> bool:
     V, nu = D.V, D.nu
     if V is None or nu is None:
         return False
-    low, high = difference_interval(D.value, V, nu, 0.90)
+    low, high = difference_interval(D.value, V, nu, MARGIN_LEVEL)
     return -margin < low and high < margin
 
 
@@ -100,4 +127,4 @@ def _or_one(p: float | None) -> float:
 
 
 def t_quantile(nu: float, level: float) -> float:
-    return float(student.ppf(0.5 + level / 2, nu))
+    return float(stdtrit(nu, 0.5 + level / 2))

@@ -42,9 +42,14 @@ def auroc(cases: LabelCases, score: Floats) -> Estimate | None:
     if n1 == 0 or n0 == 0:
         return None
     A, V = placements(cases.y, score[cases.rows])
-    phi = np.where(cases.y, _c(cases.I1) / n1, _c(cases.I0) / n0) * (V - A)
-    Phi: Floats = np.bincount(cases.patient, weights=phi, minlength=cases.G).astype(np.float64)
-    return Estimate(np.array([A]), Phi, cases.fewest, cases.fewest)
+    phi = np.where(cases.y, 1 / n1, 1 / n0) * (V - A)
+    return Estimate(np.array([A]), by_class(cases, phi), cases.fewest, cases.fewest)
+
+
+def by_class(cases: LabelCases, phi: Floats) -> Floats:
+    """Phi of each patient from the influence of each case, both classes corrected on their own."""
+    weighted = phi * cases.correction
+    return np.bincount(cases.patient, weights=weighted, minlength=cases.G).astype(np.float64)
 
 
 def label_aurocs(cases: Cases, scores: Floats) -> list[Estimate | None]:
@@ -63,6 +68,6 @@ def macro(cases: Cases, aurocs: list[Estimate | None]) -> Estimate | None:
     return replace(mean(known), together=cases.together)
 
 
-def _c(I: int) -> float:  # noqa: E741 - the formula's symbol
+def small_sample(I: int) -> float:  # noqa: E741 - the formula's symbol
     """The small-sample factor sqrt(I / (I - 1)); `Estimate` knows that one patient is too few."""
     return math.sqrt(I / (I - 1)) if I > 1 else 1.0

@@ -55,8 +55,7 @@ class Predictions:
             raise Inconsistent("a sample has more than one patient_id")
         truth = _truth(table["truth"])[order].reshape(shape)
         scores = table["score"].to_numpy().astype(np.float64)[order].reshape(shape)
-        if not np.isfinite(scores).all():
-            raise Inconsistent("score: finite numbers only")
+        _check_finite(scores, labels)
         return cls(labels, samples, patients[by_sample[:, 0]], truth, scores)
 
     def table(self) -> pa.Table:
@@ -117,6 +116,13 @@ def _truth(column: pa.ChunkedArray) -> NDArray[np.int8]:
     if not np.isin(given, (0, 1)).all():
         raise Inconsistent("truth: 0, 1 or null (unknown) only")
     return pc.fill_null(column, UNKNOWN).to_numpy().astype(np.int8)
+
+
+def _check_finite(scores: Floats, labels: tuple[str, ...]) -> None:
+    wrong = np.count_nonzero(~np.isfinite(scores), axis=0)
+    if wrong.any():
+        where = ", ".join(f"{n} of {label}" for n, label in zip(wrong, labels, strict=True) if n)
+        raise Inconsistent(f"score: finite numbers only; NaN or infinite are {where}")
 
 
 def _digest(content: bytes) -> str:

@@ -16,7 +16,7 @@ from services.evaluation.statistics.distances import (
     kernel_distance_in_blocks,
     parts,
 )
-from services.evaluation.statistics.features import Features
+from services.evaluation.statistics.features import Space
 from services.evaluation.statistics.shares import Mean, Sample, difference, mean_of
 
 DRAWS = 10
@@ -37,7 +37,7 @@ class Set:
         return Set(self.features[rows], self.patient[rows])
 
 
-def distances(space: Features, cohort: Set, reference: Set, seed: int) -> Distances:
+def distances(space: Space, cohort: Set, reference: Set, seed: int) -> Distances:
     """Cohort against one half of the reference, beside the other half against it.
 
     Halves share no patient, and all that is compared has the same number of images. Fréchet

@@ -1,5 +1,6 @@
 """The services that training needs, as it sees them; in process or over HTTP, all the same."""
 
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from api_schemas.evaluation import (
     PredictionsPost,
     PredictionsView,
 )
+from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
 
@@ -48,3 +50,9 @@ class Evaluation(Protocol):
     ) -> PredictionsView: ...
 
     def forgo(self, caller: Caller, plan: UUID, what: AbsencePost, /) -> AbsenceView: ...
+
+
+class Verdict(Protocol):
+    def evaluate(self, caller: Caller, post: EvaluationPost, file: Path, /) -> EvaluationView:
+        """Have predictions evaluated; those of the same scoring again get the first answer."""
+        ...

@@ -254,7 +254,7 @@ def seen_by_generators(
 def extension(request: ExperimentRequest) -> Iterator[str]:
     """Words for a report on an experiment that was designed after results had been seen."""
     if request.extends is not None:
-        yield f"exploratory: it extends experiment {request.extends}, whose results were known"
+        yield f"extended: it extends experiment {request.extends}, whose results were known"
 
 
 def unscreened(listed: Iterable[Listed]) -> Iterator[str]:

@@ -9,7 +9,13 @@ from sqlalchemy.orm import Session
 
 from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, Page
-from api_schemas.evaluation import ContactSheet, PlannedTest, PlanPost
+from api_schemas.evaluation import (
+    ContactSheet,
+    PlannedTest,
+    PlanPost,
+    TrainedArm,
+    TrainingNote,
+)
 from api_schemas.training import (
     ArmView,
     ClassifierView,
@@ -128,11 +134,7 @@ class Experiments:
 
     def classifier(self, caller: Caller, classifier: UUID) -> ClassifierView:
         with self._db.transaction() as tx:
-            mine = select(Classifier).filter_by(id=classifier, project=caller.project)
-            there = mine.where(lineage.visible(Classifier.experiment))
-            row = tx.session.scalars(there).one_or_none()
-            if row is None:
-                raise ClassifierUnknown("There is no such classifier here")
+            row = find_classifier(tx.session, caller, classifier)
             manifests = _manifests(tx.session.get_one(Experiment, row.experiment))
         return self._origins.of_classifier(caller, classifier_view(row), manifests)
 
@@ -252,6 +254,22 @@ def plan_of(
         labels=request.labels if known is None else known.labels,
         waived=unchecked if known is None else known.waived,
         contact_sheet=_contact_sheet(arms),
+        training=_training_note(request, known),
+    )
+
+
+def _training_note(request: ExperimentRequest, known: Blueprint | None) -> TrainingNote:
+    """For the methods paragraph of the report."""
+    return TrainingNote(
+        classifier=request.classifier.model_dump(mode="json"),
+        uncertain=request.label_policy.uncertain,
+        blank=request.label_policy.blank,
+        arms={}
+        if known is None
+        else {
+            name: TrainedArm(images=sum(map(sum, arm.listed)), steps=sum(arm.steps))
+            for name, arm in known.arms.items()
+        },
     )
 
 
@@ -274,6 +292,15 @@ def _failed_runs(session: Session, experiments: Sequence[UUID]) -> dict[UUID, in
     )
     rows = session.execute(failed.group_by(Run.experiment))
     return {experiment: count for experiment, count in rows}  # noqa: C416 - rows are no pairs
+
+
+def find_classifier(session: Session, caller: Caller, classifier: UUID) -> Classifier:
+    """Raises `ClassifierUnknown` (404)."""
+    mine = select(Classifier).filter_by(id=classifier, project=caller.project)
+    row = session.scalars(mine.where(lineage.visible(Classifier.experiment))).one_or_none()
+    if row is None:
+        raise ClassifierUnknown("There is no such classifier here", field="classifier")
+    return row
 
 
 def _mine(session: Session, caller: Caller, experiment: UUID) -> Experiment:

@@ -11,11 +11,11 @@ from services.kit.collector import Named
 from services.kit.db import Database, Tx
 from services.kit.deletion import Kept
 from services.kit.jobs import lineage
-from services.training.models import Classifier, Experiment, Run
+from services.training.models import Classifier, Experiment, Run, Scoring
 from services.training.ports.engine import PackedSources
-from services.training.service.storing import experiment_folder
+from services.training.service.storing import experiment_folder, scoring_folder
 
-EXPERIMENT = "experiment"
+EXPERIMENT, SCORING = "experiment", "scoring"
 
 
 def _forget(session: Session, experiment: UUID) -> None:
@@ -24,7 +24,14 @@ def _forget(session: Session, experiment: UUID) -> None:
     session.execute(delete(Experiment).where(Experiment.id == experiment))
 
 
-KEPT: Mapping[str, Kept] = {EXPERIMENT: Kept(experiment_folder, _forget)}
+def _forget_scoring(session: Session, scoring: UUID) -> None:
+    session.execute(delete(Scoring).where(Scoring.id == scoring))
+
+
+KEPT: Mapping[str, Kept] = {
+    EXPERIMENT: Kept(experiment_folder, _forget),
+    SCORING: Kept(scoring_folder, _forget_scoring),
+}
 
 
 def _named(tx: Tx, experiment: UUID, _: Sequence[str]) -> set[str]:
@@ -39,13 +46,18 @@ def _named(tx: Tx, experiment: UUID, _: Sequence[str]) -> set[str]:
     return {file["key"] for file in files}
 
 
-NAMED: Mapping[str, Named] = {"experiments": _named}
-"""Which keys of an experiment's folder its rows name."""
+def _named_of_scoring(tx: Tx, scoring: UUID, _: Sequence[str]) -> set[str]:
+    file = tx.session.scalar(select(Scoring.predictions).where(Scoring.id == scoring))
+    return set() if file is None else {file["key"]}
+
+
+NAMED: Mapping[str, Named] = {"experiments": _named, "scorings": _named_of_scoring}
+"""Which keys of a folder rows name."""
 
 
 def tidy(db: Database, packed: PackedSources) -> None:
-    """Remove packed images that no experiment reads: what they were made from is deleted, or no
-    longer needed. They are named by their manifest.
+    """Remove packed images that no experiment and no scoring to come reads: what they were made
+    from is deleted, or no longer needed. They are named by their manifest.
     """
     with db.transaction() as tx:
         blueprints = tx.session.scalars(
@@ -54,4 +66,6 @@ def tidy(db: Database, packed: PackedSources) -> None:
             .where(lineage.visible(Experiment.id))
         )
         read = {digest for manifests in blueprints for digest in manifests.values()}
+        to_come = select(Scoring.manifest).where(Scoring.predictions.is_(None))
+        read |= {*tx.session.scalars(to_come.where(lineage.visible(Scoring.id)))}
     packed.keep(lambda name: name.partition("-")[0] in read)

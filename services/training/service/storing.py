@@ -28,6 +28,10 @@ def experiment_folder(project: UUID, experiment: UUID) -> str:
     return f"projects/{project}/experiments/{experiment}/"
 
 
+def scoring_folder(project: UUID, scoring: UUID) -> str:
+    return f"projects/{project}/scorings/{scoring}/"
+
+
 def run_prefix(project: UUID, experiment: UUID, what: str, arm: str, seed: int) -> str:
     """Where the objects of a run lie; an arm's name loses what a path does not like."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", arm.replace("+", "-plus-").replace("%", "-percent"))

@@ -5,109 +5,20 @@ import hashlib
 import io
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from api_schemas.base import DatasetRef
-from api_schemas.evaluation import MACRO, PlannedArm, PlannedTest, PlanPost
+from api_schemas.evaluation import MACRO
 from api_schemas.screening import Screening
 from services.evaluation.reports import words
-from services.evaluation.reports.facts import (
-    Contact,
-    Kind,
-    Pair,
-    PredictionFacts,
-    Report,
-    TestFacts,
-)
 from services.evaluation.reports.page import data_uri, render
 from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
-from services.evaluation.statistics.analysis import (
-    METHOD,
-    comparisons,
-    estimate,
-    result_rows,
-    trends,
-)
-from services.evaluation.statistics.cases import UNKNOWN, Cases
-
-EFFECT = {"real": 0.9, "real_equal_steps": 1.0, "real+100%": 1.2, "real+300%": 1.5, "shuffled": 0.4}
-DOSES = {"real": 0.0, "real+100%": 1.0, "real+300%": 3.0}
-NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
-
-
-def cases_of(*, one_class: bool = False) -> Cases:
-    rng = np.random.default_rng(0)
-    patient = np.repeat(np.arange(120), rng.integers(1, 4, 120))
-    truth = (rng.random((120, 2)) < 0.3)[patient].astype(np.int8)
-    if one_class:
-        truth[truth[:, 1] == 1, 1] = UNKNOWN
-    return Cases(("Edema", "Lung Opacity"), truth, patient, 120)
-
-
-def report_of(
-    *,
-    name: str = "does it help?",
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    tests: tuple[str, ...] = ("internal",),
-    kind: Kind = "real",
-    waived: tuple[str, ...] = (),
-    one_class: bool = False,
-) -> Report:
-    data = DatasetRef(dataset=UUID(int=2))
-    plan = PlanPost(
-        experiment=UUID(int=1),
-        name=name,
-        arms=[PlannedArm(name=arm, dose=DOSES.get(arm)) for arm in EFFECT],
-        seeds=list(seeds),
-        tests=[PlannedTest(name=t, data=data, split="test") for t in tests],
-        reference="real_equal_steps",
-        primary="real+300%",
-        margin=0.005,
-        waived=list(waived),
-    )
-    cases = cases_of(one_class=one_class)
-    noise = np.random.default_rng(1).normal(size=cases.truth.shape)
-
-    def scores(arm: str, seed: int) -> np.ndarray:
-        jitter = np.random.default_rng([seed, list(EFFECT).index(arm)]).normal(size=noise.shape)
-        return EFFECT[arm] * (cases.truth == 1) + noise + 0.1 * jitter
-
-    found = [estimate(plan, t, cases, scores) for t in tests]
-    phantom = tests if kind == "phantom" else ()
-    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    return Report(
-        plan=plan,
-        plan_id=UUID(int=3),
-        plan_digest="a" * 64,
-        registered_at=NOW,
-        evaluated_at=NOW,
-        method=METHOD,
-        versions={"numpy": np.__version__},
-        inputs_digest="b" * 64,
-        rows=result_rows(plan, found, phantom),
-        comparisons=comparisons(plan, found, phantom),
-        trends=trends(plan, found),
-        tests=[
-            TestFacts(t, kind, "test", len(cases.patient), cases.G, "Site A", "c" * 64)
-            for t in tests
-        ],
-        predictions=[
-            PredictionFacts(t, arm, s, "d" * 64) for t in tests for arm in EFFECT for s in seeds
-        ],
-        contact=Contact(
-            [Pair("Male, 50 years: Edema", image, 255 - image)],
-            kind,
-            mirrored=True,
-            screening=Screening(),
-        ),
-    )
+from services.evaluation.statistics.analysis import METHOD
+from tests.evaluation.reports.made import report_of
 
 
 @cache
@@ -190,18 +101,8 @@ def test_a_missing_contact_sheet_is_said() -> None:
     assert "data:image" not in html
 
 
-def test_few_seeds_are_warned_of() -> None:
-    assert any("2 training seeds" in w for w in words.warnings(report_of(seeds=(0, 1))))
-    one = words.warnings(report_of(seeds=(0,)))
-    assert any("One training seed" in w for w in one)
-    assert not any("training seed" in w for w in words.warnings(report_of()))
+def test_one_seed_concludes_nothing() -> None:
     assert "Inconclusive" in text_of(page_of(seeds=(0,)))
-
-
-def test_waived_guards_are_repeated() -> None:
-    reason = "3 patients of the test set were seen by the generator"
-    text = text_of(page_of(waived=(reason,)))
-    assert f"A guard was waived by request: {reason}" in text
 
 
 def test_what_cannot_be_estimated_is_blank_and_said() -> None:

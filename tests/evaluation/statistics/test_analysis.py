@@ -15,11 +15,12 @@ from services.evaluation.statistics.analysis import (
     comparisons,
     difference,
     estimate,
+    metric_rows,
     result_rows,
     trends,
 )
 from services.evaluation.statistics.cases import UNKNOWN, Cases
-from services.evaluation.statistics.inference import difference_inference
+from services.evaluation.statistics.inference import difference_inference, holm
 
 EXPERIMENT = UUID(int=1)
 EFFECT = {"real": 0.9, "real_equal_steps": 1.0, "real+100%": 1.3, "real+300%": 1.7, "shuffled": 0.1}
@@ -91,7 +92,8 @@ def test_a_row_holds_the_paired_difference_to_the_reference() -> None:
         said.p,
         said.nu,
     )
-    assert row.p_holm is None
+    labels = [row_of(result_rows(plan_, of), "real+100%", name).p for name in cases.labels]
+    assert row.p_holm == pytest.approx(holm(labels)[0])
     assert row.flags == ["exploratory"]
     assert (row.seeds, row.patients, row.images) == (5, cases.G, len(cases.patient))
     assert row.positives == np.count_nonzero(cases.truth[:, 0])
@@ -181,6 +183,26 @@ def test_few_degrees_of_freedom_are_flagged() -> None:
     row = row_of(result_rows(plan_, analysed(plan_, cases, seed_noise=3.0)), "real+100%")
     assert row.dof < 10
     assert row.flags == ["few_degrees_of_freedom", "few_seeds", "exploratory"]
+
+
+def test_constant_scores_are_named() -> None:
+    plan_, cases = plan(), cases_of()
+    nothing = analysed(plan_, cases, effect=EFFECT, seed_noise=0.0)
+    constant = estimate(plan_, "internal", cases, lambda *_: np.zeros(cases.truth.shape))
+    for row in result_rows(plan_, [constant]):
+        assert (row.auroc, row.low, row.p) == (0.5, None, None)
+        assert "no_variation" in row.flags
+    assert all("no_variation" not in r.flags for r in result_rows(plan_, nothing))
+
+
+def test_a_single_patient_gives_a_value_and_no_more() -> None:
+    truth = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=np.int8)
+    alone = Cases(("Edema", "Fracture"), truth, np.zeros(4, np.int64), 1)
+    noise = np.random.default_rng(0)
+    found = estimate(plan(), "internal", alone, lambda *_: noise.normal(size=(4, 2)))
+    for row in [*result_rows(plan(), [found]), *metric_rows(plan(), [found])]:
+        assert (row.low, row.high, row.difference_low, row.p) == (None, None, None, None)
+        assert {"few_patients", "not_estimable"} & set(row.flags)
 
 
 def test_a_perfect_arm_is_exact() -> None:

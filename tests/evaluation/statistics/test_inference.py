@@ -17,7 +17,7 @@ from services.evaluation.statistics.inference import (
 from services.evaluation.statistics.influence import auroc, label_aurocs, macro
 
 
-def estimate(values: list[float], Phi: list[float], fewest: int = 50) -> Estimate:
+def estimate(values: list[float], Phi: list[float], fewest: int = 500) -> Estimate:
     return Estimate(np.array(values, dtype=float), np.array(Phi, dtype=float), fewest, fewest)
 
 
@@ -28,11 +28,16 @@ def test_degrees_of_freedom_of_patients_alone() -> None:
     assert estimate([0.8], [0.02, 0.01]).nu == pytest.approx(5**2 / 17)
 
 
-def test_satterthwaite_joins_patients_and_seeds() -> None:
+def test_few_patients_have_one_degree_of_freedom_less_than_they_are() -> None:
+    assert estimate([0.8], [0.01] * 3 + [0.001] * 100, fewest=3).nu == 2
+    assert estimate([0.8], [0.01] * 3 + [0.001] * 100).nu > 3
+
+
+def test_degrees_of_freedom_join_patients_and_seeds() -> None:
     D = estimate([0.01, 0.02, 0.03, 0.02], [0.001] * 100)
     V_P, V_S = 100 * 1e-6, np.var([0.01, 0.02, 0.03, 0.02], ddof=1) / 4
     np.testing.assert_allclose(D.V, V_P + V_S)
-    assert D.nu == pytest.approx((V_P + V_S) ** 2 / (V_P**2 / 100 + V_S**2 / 3))
+    assert D.nu == pytest.approx((V_P + V_S) / (V_P / 100 + V_S / 3))
 
 
 def test_difference_interval_and_p() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from services.evaluation.statistics.cases import UNKNOWN, Cases
 from services.evaluation.statistics.estimate import over_seeds
+from services.evaluation.statistics.inference import difference_inference
 from services.evaluation.statistics.influence import auroc, label_aurocs, macro, placements
 
 
@@ -134,6 +135,88 @@ def test_delong_1988_ovarian_cancer_as_published() -> None:
         (-0.0780, 0.1046),
     ]
     np.testing.assert_allclose(found, published, atol=5e-5)
+
+
+def obuchowski(y: np.ndarray, s: np.ndarray, patient: np.ndarray) -> float:
+    """The variance of Obuchowski 1997 (Biometrics 53:567), from its sums over clusters."""
+    wins = (s[y == 1][:, None] > s[y == 0]) + 0.5 * (s[y == 1][:, None] == s[y == 0])
+    A, (M, N) = wins.mean(), wins.shape
+    G = patient.max() + 1
+    X, m = (np.bincount(patient[y == 1], w, G) for w in (wins.mean(axis=1), np.ones(M)))
+    Y, n = (np.bincount(patient[y == 0], w, G) for w in (wins.mean(axis=0), np.ones(N)))
+    I10, I01 = np.count_nonzero(m), np.count_nonzero(n)
+    S10 = I10 / ((I10 - 1) * M) * np.sum((X - m * A) ** 2)
+    S01 = I01 / ((I01 - 1) * N) * np.sum((Y - n * A) ** 2)
+    S11 = G / (G - 1) * np.sum((X - m * A) * (Y - n * A))
+    return S10 / M + S01 / N + 2 * S11 / (M * N)
+
+
+def test_leaving_patients_out_gives_the_same_variance() -> None:
+    """The jackknife over clusters, each class on its own: of patients with one class alone."""
+    rng = np.random.default_rng(12)
+    patient = np.repeat(np.arange(40), rng.integers(1, 6, 40))
+    y = (np.arange(40) % 3 == 0)[patient]
+    s = y + rng.normal(size=len(y))
+    cases = Cases(("x",), y[:, None].astype(np.int8), patient, 40).by_label[0]
+    found = auroc(cases, s)
+    for members in (np.unique(patient[y]), np.unique(patient[~y])):
+        left = []
+        for g in members:
+            rest = patient != g
+            left.append(brute_force_auroc(y[rest].astype(int), s[rest]))
+        I = len(members)  # noqa: E741 - the formula's symbol
+        jackknife = (I - 1) / I * np.sum((np.array(left) - found.value) ** 2)
+        np.testing.assert_allclose(np.sum(found.Phi[members] ** 2), jackknife, rtol=1e-10)
+
+
+def test_clustered_variance_agrees_with_obuchowski() -> None:
+    """They differ in the small-sample factors alone, which are near 1 for hundreds of patients."""
+    cases, models = clustered(np.random.default_rng(10), patients=300)
+    for column, label in enumerate(cases.by_label):
+        for s in models:
+            score = s[label.rows, column]
+            expected = obuchowski(label.y.astype(int), score, label.patient)
+            np.testing.assert_allclose(auroc(label, s[:, column]).V, expected, rtol=0.02)
+
+
+@settings(max_examples=50)
+@given(cases_with_ties, st.randoms(use_true_random=False))
+def test_swapping_two_models_flips_the_sign_and_nothing_else(rows: Rows, random: Random) -> None:
+    y, s = np.array([r[0] for r in rows]), np.array([r[1] for r in rows], dtype=float)
+    other = np.array([random.randrange(7) for _ in rows], dtype=float)
+    label = one_label(y, np.array([random.randrange(10) for _ in rows])).by_label[0]
+    ours, theirs = auroc(label, s), auroc(label, other)
+    D, swapped = difference_inference(ours - theirs), difference_inference(theirs - ours)
+    assert swapped.value == -D.value
+    assert (swapped.p is None, swapped.low is None) == (D.p is None, D.low is None)
+    if D.low is not None:
+        assert (swapped.low, swapped.high) == pytest.approx((-D.high, -D.low))
+        assert swapped.nu == pytest.approx(D.nu)
+    if D.p is not None:
+        assert swapped.p == pytest.approx(D.p)
+
+
+@settings(max_examples=50)
+@given(cases_with_ties, st.randoms(use_true_random=False))
+def test_splitting_a_patient_in_two_takes_away_what_tied_the_halves(
+    rows: Rows, random: Random
+) -> None:
+    """V' = V - 2 phi_a phi_b: wider just where the positives of a patient made up for its
+    negatives. The value stays, and so does every other patient.
+    """
+    y, s = np.array([r[0] for r in rows]), np.array([r[1] for r in rows], dtype=float)
+    patient = np.array([random.randrange(6) for _ in rows])
+    chosen = patient == random.choice(patient.tolist())
+    split = np.where(chosen & y, 6, patient)  # positives away from negatives: I1, I0 stay
+    whole = auroc(Cases(("x",), y[:, None].astype(np.int8), patient, 7).by_label[0], s)
+    parted = auroc(Cases(("x",), y[:, None].astype(np.int8), split, 7).by_label[0], s)
+    a, b = parted.Phi[patient[chosen][0]], parted.Phi[6]
+    assert parted.value == whole.value
+    np.testing.assert_allclose(
+        parted.V_patients, whole.V_patients - 2 * a * b, rtol=1e-9, atol=1e-15
+    )
+    others = np.arange(6) != patient[chosen][0]
+    np.testing.assert_array_equal(parted.Phi[:6][others], whole.Phi[:6][others])
 
 
 def test_unknown_labels_are_left_out() -> None:

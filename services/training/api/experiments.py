@@ -1,4 +1,4 @@
-"""Routes of training: parse, call, return."""
+"""Routes of experiments and classifiers."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any

@@ -1,6 +1,6 @@
-"""Routes of evaluation: parse, call, return."""
+"""Routes of studies, and of what looks at sets of images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -11,7 +11,10 @@ from api_schemas.base import Page
 from api_schemas.evaluation import (
     AbsencePost,
     AbsenceView,
+    Answer,
     Comparison,
+    Metric,
+    MetricRow,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -24,6 +27,7 @@ from api_schemas.qualities import QualityRequest, QualityView
 from api_schemas.shifts import Shift, ShiftQuery
 from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
 from services.evaluation.reports.shift import figure
+from services.evaluation.reports.tables import table_csv, table_tex
 from services.evaluation.service import (
     Absences,
     Answers,
@@ -42,6 +46,7 @@ PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
 HTML = "text/html"
 SVG = "image/svg+xml"
+TEX = "application/x-tex"
 BODY_LIMIT = 256 * 2**20
 
 REPORT_HEADERS = {
@@ -50,6 +55,7 @@ REPORT_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "private, no-cache",
 }
+FILE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
 
 
 async def _bounded(request: Request) -> bytes:
@@ -127,11 +133,40 @@ def _outgoing(router: APIRouter, answers: Answers) -> None:
     ) -> Any:
         """Every test set, arm and label: AUROC, intervals, differences to the reference.
 
+        Over all images; of one group with its name as `group`, of every group with `group=any`.
         CSV (`format=csv`, or `Accept: text/csv`) holds all lines at once and the same numbers.
         """
-        if form == "csv" or (form is None and accept.split(",")[0].strip().startswith(CSV)):
+        if _as_csv(form, accept):
             return PlainTextResponse(answers.results_csv(caller, wanted), media_type=CSV)
         return answers.results(caller, wanted, cursor, limit)
+
+    @router.get("/metrics", response_model=Page[MetricRow], responses=_of(CSV))
+    def list_metrics(
+        wanted: Annotated[Wanted, Depends(_wanted_metrics)],
+        caller: Reader,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
+        form: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
+        accept: Annotated[str, Header(include_in_schema=False)] = "",
+    ) -> Any:
+        """What else than AUROC was measured: precision, rates at operating points, calibration;
+        and, of groups, underdiagnosis and the gaps between them.
+
+        Over all images; of one group with its name as `group`, of every group with `group=any`.
+        """
+        if _as_csv(form, accept):
+            return PlainTextResponse(answers.metrics_csv(caller, wanted), media_type=CSV)
+        return answers.metrics(caller, wanted, cursor, limit)
+
+    @router.get("/answers")
+    def list_answers(
+        caller: Reader,
+        experiment: UUID | None = None,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
+    ) -> Page[Answer]:
+        """The further registered questions on every test set, and their answers."""
+        return answers.answers(caller, experiment, cursor, limit)
 
     @router.get("/comparisons")
     def list_comparisons(
@@ -147,6 +182,22 @@ def _outgoing(router: APIRouter, answers: Answers) -> None:
     def get_report(experiment: UUID, caller: Reader) -> Response:
         """The experiment's report: one HTML page that stands alone."""
         return HTMLResponse(answers.report(caller, experiment), headers=REPORT_HEADERS)
+
+    @router.get("/reports/{experiment}/table.csv", response_class=Response, responses=_of(CSV))
+    def get_report_csv(experiment: UUID, caller: Reader) -> Response:
+        """A row for each arm on each test set, with every digit: mean AUROC over the labels,
+        interval, difference, p, verdict and flags.
+        """
+        return _file(table_csv(answers.study(caller, experiment)), CSV)
+
+    @router.get("/reports/{experiment}/table.tex", response_class=Response, responses=_of(TEX))
+    def get_report_tex(experiment: UUID, caller: Reader) -> Response:
+        """The same as LaTeX (`booktabs`), one table a test set, with the page's numbers."""
+        return _file(table_tex(answers.study(caller, experiment)), TEX)
+
+
+def _file(content: str, media_type: str) -> Response:
+    return PlainTextResponse(content, media_type=media_type, headers=FILE_HEADERS)
 
 
 def _shifts(router: APIRouter, shifts: Shifts) -> None:
@@ -267,8 +318,20 @@ def _wanted(
     test: str | None = None,
     arm: str | None = None,
     label: str | None = None,
+    group: str | None = None,
 ) -> Wanted:
-    return Wanted(experiment, test, arm, label)
+    return Wanted(experiment, test, arm, label, group)
+
+
+def _wanted_metrics(
+    wanted: Annotated[Wanted, Depends(_wanted)], metric: Metric | None = None
+) -> Wanted:
+    return replace(wanted, metric=metric)
+
+
+def _as_csv(form: str | None, accept: str) -> bool:
+    preferred = accept.split(",", maxsplit=1)[0].strip()
+    return form == "csv" or (form is None and preferred.startswith(CSV))
 
 
 def _of(media_type: str) -> dict[int | str, dict[str, Any]]:

@@ -1,0 +1,280 @@
+"""Whether 95 % intervals cover in 95 % of simulated studies, and how often no effect is one.
+
+Run from the repository's root: `python -m benchmarks.coverage [--runs 400] [--processes 2]`. More
+runs take longer and say more: the Monte-Carlo error of a line is printed with it.
+"""
+
+import argparse
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import norm
+
+from services.evaluation.statistics.analysis import ALPHA
+from services.evaluation.statistics.cases import Cases, Floats, Ints
+from services.evaluation.statistics.estimate import Estimate, over_seeds
+from services.evaluation.statistics.inference import (
+    FEWEST_FOR_P,
+    Inference,
+    auroc_inference,
+    difference_inference,
+)
+from services.evaluation.statistics.influence import auroc, label_aurocs, macro
+from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM
+
+PATIENTS = (200, 1000, 5000)
+PREVALENCES = (0.02, 0.05, 0.20)
+IMAGES = (1, 6)
+AUROCS = (0.60, 0.80, 0.97)
+SHARED = 0.7
+"""Of the scores' variance within a class, what images of one patient have in common."""
+ASKED = (0.935, 0.97)
+LABELS = 14
+SEEDS = (2, 3, 5)
+SPREADS = (0.02, 0.05, 0.15)
+"""Of the weights between training seeds, in studies without an effect."""
+FEATURES = 12
+COMMON = 0.2
+"""Prevalence in the studies without an effect."""
+
+
+class Label(NamedTuple):
+    """A label on test sets of so many patients, with 1 to `images` images each."""
+
+    patients: int
+    prevalence: float
+    images: int
+    auroc: float
+
+
+@dataclass
+class Count:
+    """Of `runs`, how many gave an interval, and a right one; how many carried a flag."""
+
+    runs: int = 0
+    given: int = 0
+    covered: int = 0
+    flagged: int = 0
+
+    def add(self, E: Estimate | None, said: Inference | None, truth: float) -> None:
+        self.runs += 1
+        self.flagged += is_flagged(E, said)
+        if said is not None and said.low is not None and said.high is not None:
+            self.given += 1
+            self.covered += said.low <= truth <= said.high
+
+
+def is_flagged(E: Estimate | None, said: Inference | None) -> bool:
+    """Whether the row would warn of few patients or degrees of freedom, or gives no estimate."""
+    if E is None or said is None or said.nu is None:
+        return True
+    return E.fewest < FEWEST_FOR_P or said.nu < FEW_DEGREES_OF_FREEDOM
+
+
+# ---------------------------------------------------------------- intervals of one label
+
+
+def label_coverage(cell: Label, runs: int) -> tuple[Count, Count]:
+    """Of the AUROC of a label, and of the paired difference of two models that are as good."""
+    rng = np.random.default_rng([*map(ord, repr(cell))])
+    level, difference = Count(), Count()
+    for _ in range(runs):
+        patient = images_of(rng, cell.patients, cell.images)
+        truth = (rng.random(cell.patients) < cell.prevalence)[patient].astype(np.int8)[:, None]
+        cases = Cases(("x",), truth, patient, cell.patients)
+        ours, theirs = two_models(rng, cases, cell.auroc)
+        A = auroc(cases.by_label[0], ours[:, 0])
+        B = auroc(cases.by_label[0], theirs[:, 0])
+        D = None if A is None or B is None else A - B
+        level.add(A, A and auroc_inference(A), cell.auroc)
+        difference.add(D, D and difference_inference(D), 0.0)
+    return level, difference
+
+
+def macro_coverage(cell: Label, runs: int) -> tuple[Count, Count]:
+    """The same of the mean over 14 labels, a third of whose truths are unknown."""
+    rng = np.random.default_rng([LABELS, *map(ord, repr(cell))])
+    level, difference = Count(), Count()
+    for _ in range(runs):
+        patient = images_of(rng, cell.patients, cell.images)
+        truth = (rng.random((cell.patients, LABELS)) < cell.prevalence)[patient].astype(np.int8)
+        cases = Cases(tuple(map(str, range(LABELS))), truth, patient, cell.patients)
+        ours, theirs = two_models(rng, cases, cell.auroc)
+        truth[rng.random(truth.shape) < 1 / 3] = -1
+        A, B = (macro(cases, label_aurocs(cases, s)) for s in (ours, theirs))
+        D = None if A is None or B is None else A - B
+        level.add(A, A and auroc_inference(A), cell.auroc)
+        difference.add(D, D and difference_inference(D), 0.0)
+    return level, difference
+
+
+def images_of(rng: np.random.Generator, patients: int, most: int) -> Ints:
+    return np.repeat(np.arange(patients), rng.integers(1, most + 1, patients))
+
+
+def two_models(rng: np.random.Generator, cases: Cases, level: float) -> list[Floats]:
+    """Scores whose AUROC is `level` for both, alike within a patient and between the models."""
+    shape, d = cases.truth.shape, math.sqrt(2) * float(norm.ppf(level))
+    common = clustered(rng, cases, shape[1])
+    return [
+        d * cases.truth + math.sqrt(0.7) * common + math.sqrt(0.3) * clustered(rng, cases, shape[1])
+        for _ in range(2)
+    ]
+
+
+def clustered(rng: np.random.Generator, cases: Cases, columns: int) -> Floats:
+    """Standard normal noise of which `SHARED` is the patient's."""
+    own = rng.normal(size=(len(cases.patient), columns))
+    theirs = rng.normal(size=(cases.G, columns))[cases.patient]
+    return math.sqrt(SHARED) * theirs + math.sqrt(1 - SHARED) * own
+
+
+# ---------------------------------------------------------------- tests without an effect
+
+
+class Null(NamedTuple):
+    """Two arms that differ by the seed alone, which spreads their weights by so much."""
+
+    patients: int
+    seeds: int
+    spread: float
+
+
+class Rejected(NamedTuple):
+    """Studies that find an effect at 5 %, with the seeds' variance and without; and the ratio of
+    what another seed brings to what another test set brings.
+    """
+
+    aware: int
+    blind: int
+    ratio: float
+
+
+def rejections(cell: Null, runs: int) -> Rejected:
+    rng = np.random.default_rng([*map(ord, repr(cell))])
+    aware = blind = 0
+    seeds = tests = 0.0
+    for _ in range(runs):
+        D = study(rng, cell.patients, cell.seeds, cell.spread)
+        of_patients = Estimate(np.array([D.value]), D.Phi, D.fewest, D.together)
+        aware += (difference_inference(D).p or 1.0) < ALPHA
+        blind += (difference_inference(of_patients).p or 1.0) < ALPHA
+        seeds += (D.seed_sd or 0.0) ** 2
+        tests += D.test_sd**2
+    return Rejected(aware, blind, math.sqrt(seeds / tests))
+
+
+def study(rng: np.random.Generator, patients: int, seeds: int, spread: float) -> Estimate:
+    """Macro AUROC of two arms of the same method, trained with so many seeds, on a new test set."""
+    patient = images_of(rng, patients, 6)
+    truth = (rng.random((patients, 2)) < COMMON)[patient].astype(np.int8)
+    cases = Cases(("a", "b"), truth, patient, patients)
+    x = clustered(rng, cases, FEATURES)
+    x[:, :2] += 1.2 * truth
+    right = np.eye(FEATURES)[:, :2]
+    arms = [
+        over_seeds(
+            [_run(cases, x, right + spread * rng.normal(size=right.shape)) for _ in range(seeds)]
+        )
+        for _ in range(2)
+    ]
+    return arms[0] - arms[1]
+
+
+def _run(cases: Cases, x: Floats, weights: Floats) -> Estimate:
+    found = macro(cases, label_aurocs(cases, x @ weights))
+    assert found is not None  # noqa: S101 - a fifth of hundreds of patients has each label
+    return found
+
+
+# ---------------------------------------------------------------- the tables
+
+
+def verdict(count: Count) -> str:
+    """A cell holds if its intervals cover as they should; if they do not, a flag must say so."""
+    share = count.covered / count.given
+    if ASKED[0] <= share <= ASKED[1]:
+        return "holds"
+    if count.flagged > count.runs / 2:
+        return "flagged"
+    error = 2 * math.sqrt(0.05 * 0.95 / count.given)
+    return "within error" if ASKED[0] - error <= share <= ASKED[1] + error else "FAILS"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}" if whole else "-"
+
+
+def _cells(count: Count) -> str:
+    covered = _share(count.covered, count.given)
+    return f"{covered} | {_share(count.flagged, count.runs)} | {verdict(count)}"
+
+
+def label_cells() -> list[Label]:
+    every = itertools.product(PATIENTS, PREVALENCES, IMAGES, AUROCS)
+    return [Label(*each) for each in every]
+
+
+def macro_cells() -> list[Label]:
+    return [Label(*each) for each in itertools.product((200, 1000), (0.02, 0.2), (6,), (0.8, 0.97))]
+
+
+def null_cells() -> list[Null]:
+    return [Null(*each) for each in itertools.product((300, 2000), SEEDS, SPREADS)]
+
+
+def intervals(
+    title: str, cells: Sequence[Label], found: Sequence[tuple[Count, Count]]
+) -> Iterator[str]:
+    """A table, in percent: intervals that cover, lines that carry a flag."""
+    yield f"\n{title}\n"
+    of = "covered | flagged | verdict"
+    yield f"| patients | prevalence | images | AUROC | {of} | difference: {of} |"
+    yield "|" + "---|" * 10
+    for cell, (level, difference) in zip(cells, found, strict=True):
+        images = "1" if cell.images == 1 else f"1-{cell.images}"
+        yield (
+            f"| {cell.patients} | {cell.prevalence:.0%} | {images} | {cell.auroc:.2f} |"
+            f" {_cells(level)} | {_cells(difference)} |"
+        )
+
+
+def tests(cells: Sequence[Null], found: Sequence[Rejected], runs: int) -> Iterator[str]:
+    yield "\nEffects found where there is none, % of studies at p < .05\n"
+    yield "| patients | seeds | sd of a seed / of the test set | seed-aware | patients alone |"
+    yield "|---|---|---|---|---|"
+    for cell, of in zip(cells, found, strict=True):
+        yield (
+            f"| {cell.patients} | {cell.seeds} | {of.ratio:.1f} |"
+            f" {_share(of.aware, runs)} | {_share(of.blind, runs)} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--processes", type=int, default=1)
+    given = parser.parse_args()
+    runs = given.runs
+    labels, macros, nulls = label_cells(), macro_cells(), null_cells()
+    with ProcessPoolExecutor(given.processes) as pool:
+        of_labels = pool.map(label_coverage, labels, itertools.repeat(runs))
+        of_macros = pool.map(macro_coverage, macros, itertools.repeat(runs))
+        of_nulls = pool.map(rejections, nulls, itertools.repeat(runs))
+        for line in intervals("One label", labels, list(of_labels)):
+            print(line)
+        for line in intervals(f"Mean over {LABELS} labels", macros, list(of_macros)):
+            print(line)
+        for line in tests(nulls, list(of_nulls), runs):
+            print(line)
+    error = 100 * math.sqrt(0.05 * 0.95 / runs)
+    print(f"\n{runs} runs a line; the Monte-Carlo error of 95 % is {error:.1f} (one sd).")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Predictions of one classifier as somebody wrote them down, in wide or in long form.
+
+Wide: one row an image, columns `truth_<label>` and `score_<label>`. Long: one row an image and
+label, columns `label`, `truth`, `score`. Both with an image's id, its patient's, and any
+`group_<name>`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from api_schemas.findings import FINDINGS
+from services.evaluation.importers.faults import Faulty
+from services.evaluation.importers.tables import Table, read_table
+from services.evaluation.statistics.cases import UNKNOWN, Floats, Ints
+
+SAMPLE = ("sample_id", "image_id", "id", "image")
+PATIENT = ("patient_id", "patient")
+TRUTH, SCORE, GROUP = "truth_", "score_", "group_"
+LONG = ("label", "truth", "score")
+GROUPS_LIMIT, GROUP_LENGTH = 20, 60
+"""Values of one group column, and characters of one: what has more is no group."""
+
+Truth = NDArray[np.int8]
+_BY_WORD = {str(finding).lower(): place for place, finding in enumerate(FINDINGS)}
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """N images in the file's order, L labels in CheXpert's. What the file does not say is None."""
+
+    labels: tuple[str, ...]
+    samples: pl.Series  # (N,)
+    patients: pl.Series | None  # (N,)
+    truth: Truth | None  # (N, L)
+    scores: Floats  # (N, L)
+    groups: dict[str, pl.Series]  # (N,) each; blank where not stated
+    lines: Ints  # (N,)
+    long: bool
+
+    def column(self, what: str, label: str) -> str:
+        """The column that holds the truth or score of a label."""
+        return what if self.long else f"{what}_{label}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Where the images and the cells of a table stand."""
+
+    labels: tuple[str, ...]
+    sample: str
+    patient: str | None
+    first: Ints  # (N,) the row of each image that speaks for it
+    code: Ints  # (rows,) the image of each row
+    truth: Truth | None
+    scores: Floats
+
+
+def read_scores(path: Path) -> Sheet:
+    """Raises `Faulty` for whatever cannot be the predictions of one classifier."""
+    table = read_table(path)
+    sample = one_of(table, SAMPLE)
+    if sample is None:
+        raise Faulty("No column names the image", accepted=list(SAMPLE))
+    patient = one_of(table, PATIENT)
+    layout = (_long if "label" in table.names else _wide)(table, sample, patient)
+    patients = None if patient is None else _of_images(table, layout, patient, required=True)
+    names = [name for name in table.names if name.startswith(GROUP)]
+    groups = {
+        name.removeprefix(GROUP): _of_images(table, layout, name, required=False) for name in names
+    }
+    for name, values in groups.items():
+        _check_group(GROUP + name, values)
+    _check_varied(layout, long="label" in table.names)
+    return Sheet(
+        labels=layout.labels,
+        samples=table.texts(sample, required=True).gather(layout.first),
+        patients=patients,
+        truth=layout.truth,
+        scores=layout.scores,
+        groups=groups,
+        lines=table.lines[layout.first],
+        long="label" in table.names,
+    )
+
+
+def one_of(table: Table, names: Sequence[str]) -> str | None:
+    found = [name for name in names if name in table.names]
+    if len(found) > 1:
+        raise Faulty("Two columns say the same", column=found[1], accepted=[found[0]])
+    return found[0] if found else None
+
+
+# ---------------------------------------------------------------- wide
+
+
+def _wide(table: Table, sample: str, patient: str | None) -> _Layout:
+    scores, truths = _labelled(table, SCORE), _labelled(table, TRUTH)
+    known = {sample, patient, *scores.values(), *truths.values()}
+    _check_known(table, known, [*SAMPLE, *PATIENT, "truth_<label>", "score_<label>"])
+    if not scores:
+        raise Faulty("It has no scores", accepted=["score_<label>", "label, truth, score"])
+    if truths and truths.keys() != scores.keys():
+        place = min(truths.keys() ^ scores.keys())
+        here, lacking = (scores, TRUTH) if place in scores else (truths, SCORE)
+        raise Faulty(
+            "Its label has no other column", column=here[place], accepted=[f"{lacking}<label>"]
+        )
+    samples = table.texts(sample, required=True)
+    twice = ~samples.is_first_distinct()
+    if patient is not None:
+        _check_one_patient(table, samples, patient)
+    table.refuse(twice.to_numpy(), "The same image stood in an earlier line", sample)
+    places = sorted(scores)
+    every = np.arange(len(samples))
+    return _Layout(
+        labels=tuple(str(FINDINGS[place]) for place in places),
+        sample=sample,
+        patient=patient,
+        first=every,
+        code=every,
+        truth=np.stack([_truth(table, truths[p]) for p in places], axis=1) if truths else None,
+        scores=np.stack([_score(table, scores[p]) for p in places], axis=1),
+    )
+
+
+def _labelled(table: Table, prefix: str) -> dict[int, str]:
+    """The columns of a prefix by the place of their label."""
+    found: dict[int, str] = {}
+    for name in table.names:
+        if not name.startswith(prefix):
+            continue
+        place = _BY_WORD.get(_word(name.removeprefix(prefix)))
+        if place is None:
+            raise Faulty("CheXpert has no such label", column=name, accepted=_labels())
+        if place in found:
+            raise Faulty("Two columns are of one label", column=name)
+        found[place] = name
+    return found
+
+
+def _check_known(table: Table, known: set[str | None], accepted: list[str]) -> None:
+    for name in table.names:
+        if name not in known and not name.startswith(GROUP):
+            raise Faulty(
+                "It says nothing that is asked for",
+                column=name,
+                accepted=[*accepted, "group_<name>"],
+            )
+
+
+# ---------------------------------------------------------------- long
+
+
+def _long(table: Table, sample: str, patient: str | None) -> _Layout:
+    _check_known(table, {sample, patient, *LONG}, [*SAMPLE, *PATIENT, *LONG])
+    if "score" not in table.names:
+        raise Faulty("It has no scores", accepted=list(LONG))
+    samples = table.texts(sample, required=True)
+    if patient is not None:
+        _check_one_patient(table, samples, patient)
+    places = _places(table)
+    present = np.unique(places)
+    label = np.searchsorted(present, places)
+    first = np.flatnonzero(samples.is_first_distinct().to_numpy())
+    ranks = samples.rank("dense").to_numpy().astype(np.int64) - 1
+    position = np.empty(len(first), np.int64)
+    position[ranks[first]] = np.arange(len(first))
+    code = position[ranks]
+    cell = code * len(present) + label
+    again = ~pl.Series(cell).is_first_distinct()
+    table.refuse(again.to_numpy(), "The same image and label stood in an earlier line", sample)
+    _check_complete(table, first, code, len(present))
+    shape = (len(first), len(present))
+    scores = np.empty(shape)
+    scores[code, label] = _score(table, "score")
+    truth: Truth | None = None
+    if "truth" in table.names:
+        truth = np.empty(shape, np.int8)
+        truth[code, label] = _truth(table, "truth")
+    names = tuple(str(FINDINGS[place]) for place in present)
+    return _Layout(names, sample, patient, first, code, truth, scores)
+
+
+def _places(table: Table) -> Ints:
+    words = table.texts("label", required=True)
+    known = {word: _BY_WORD.get(_word(word), UNKNOWN) for word in words.unique()}
+    places = np.array([known[word] for word in words], np.int64)
+    line = table.line(places == UNKNOWN)
+    if line is not None:
+        raise Faulty("CheXpert has no such label", column="label", line=line, accepted=_labels())
+    return places
+
+
+def _check_complete(table: Table, first: Ints, code: Ints, labels: int) -> None:
+    lacking = np.flatnonzero(np.bincount(code, minlength=len(first)) < labels)
+    if len(lacking):
+        raise Faulty(
+            f"{len(lacking)} images have no score of some of the {labels} labels",
+            column="label",
+            line=int(table.lines[first[lacking[0]]]),
+        )
+
+
+# ---------------------------------------------------------------- cells
+
+
+def _truth(table: Table, column: str) -> Truth:
+    """1, 0, or UNKNOWN for -1 and blank."""
+    values, blank = table.numbers(column)
+    wrong = ~blank & ~np.isin(values, (0, 1, -1))
+    line = table.line(wrong)
+    if line is not None:
+        told = ["1", "0", "-1 (uncertain)", "blank"]
+        raise Faulty("It is no truth", column=column, line=line, accepted=told)
+    return np.where(blank, UNKNOWN, values).astype(np.int8)
+
+
+def _score(table: Table, column: str) -> Floats:
+    values, blank = table.numbers(column)
+    table.refuse(blank, "A score is missing", column)
+    table.refuse(~np.isfinite(values), "A score is NaN or infinite", column)
+    return values
+
+
+def _check_varied(layout: _Layout, *, long: bool) -> None:
+    constant = np.flatnonzero((layout.scores == layout.scores[:1]).all(axis=0))
+    if len(constant):
+        label = layout.labels[constant[0]]
+        raise Faulty(
+            f"All scores of {label} are the same: they rank nothing",
+            column="score" if long else f"{SCORE}{label}",
+        )
+
+
+def _of_images(table: Table, layout: _Layout, column: str, *, required: bool) -> pl.Series:
+    """What a column says of each image; it must say the same in all rows of one."""
+    values = table.texts(column, required=required)
+    theirs = values.gather(layout.first).gather(layout.code)
+    table.refuse((values != theirs).to_numpy(), "An earlier line says otherwise", column)
+    return values.gather(layout.first)
+
+
+def _check_one_patient(table: Table, samples: pl.Series, patient: str) -> None:
+    whose = pl.DataFrame({"sample": samples, "patient": table.texts(patient, required=True)})
+    first = whose.select(pl.col("patient").first().over("sample"))["patient"]
+    differs = (first != whose["patient"]).to_numpy()
+    table.refuse(differs, "The same image had another patient in an earlier line", patient)
+
+
+def _check_group(column: str, values: pl.Series) -> None:
+    if values.n_unique() > GROUPS_LIMIT or (values.str.len_chars() > GROUP_LENGTH).any():
+        raise Faulty(
+            f"At most {GROUPS_LIMIT} values, and {GROUP_LENGTH} characters in each",
+            column=column,
+        )
+
+
+def _word(label: str) -> str:
+    return label.replace("_", " ").strip().lower()
+
+
+def _labels() -> list[str]:
+    return [str(finding) for finding in FINDINGS]

@@ -1,0 +1,166 @@
+"""What a reader must know before believing anything: guards that were waived, and weak spots.
+
+Knows a report's facts; not how a caution is set on the page.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
+from services.evaluation.reports.facts import Contact, Report
+from services.evaluation.reports.words import counted, listed
+from services.evaluation.statistics.inference import FEWEST_FOR_P
+from services.evaluation.statistics.lines import FEW_SEEDS
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Grave enough for a box of its own."""
+
+    title: str
+    text: str
+
+
+WAIVED = {
+    "leakage": "The evaluation may have leaked",
+    "screening": "Not searched for copies",
+    "extended": "Extended after results were seen",
+    "runs": "Runs failed",
+}
+"""Titles of guards, by the word that the plan's line begins with."""
+
+FOLLOWS = ("extended", "runs")
+"""Of these nobody asked to be spared: they follow from what happened."""
+
+
+def grave(report: Report) -> list[Caution]:
+    """One for each guard that was waived, and for what makes any claim doubtful; worst first."""
+    return [
+        *_phantoms(report),
+        *_waived(report.plan),
+        *_unscreened(report),
+        *_gone(report),
+        *_few_seeds(report.plan),
+    ]
+
+
+def minor(report: Report) -> list[str]:
+    """What limits single numbers."""
+    rows = [r for r in report.rows if r.group is None]
+    return [
+        *_not_estimable(rows),
+        *_wide(report.comparisons),
+        *_rare(rows),
+        *_few_degrees(report.comparisons),
+    ]
+
+
+def _phantoms(report: Report) -> Iterator[Caution]:
+    names = [t.name for t in report.tests if t.kind == "phantom"]
+    if names:
+        yield Caution(
+            "These are phantoms, not patients",
+            f"The images of {listed(names)} were drawn by a program; nothing here says anything"
+            " about medicine.",
+        )
+
+
+def _waived(plan: PlanPost) -> Iterator[Caution]:
+    for reason in plan.waived:
+        kind, _, words = reason.partition(": ")
+        title = WAIVED.get(kind, "A guard was waived")
+        said = words if kind in FOLLOWS else f"A guard was waived by request: {reason}"
+        yield Caution(title, said)
+
+
+def _unscreened(report: Report) -> Iterator[Caution]:
+    """Of the cohort that is shown, unless the plan says it: then nobody knew at that time."""
+    said = any(reason.startswith("screening:") for reason in report.plan.waived)
+    contact = report.contact
+    if said or not isinstance(contact, Contact) or contact.screening.state == "screened":
+        return
+    if any(pair.synthetic is not None for pair in contact.pairs):
+        yield Caution(
+            WAIVED["screening"],
+            "Nobody knows whether the synthetic images are copies of training images: the search"
+            " for near copies was not made, or lacked the real images to set its threshold by.",
+        )
+
+
+def _gone(report: Report) -> Iterator[Caution]:
+    names = [t.name for t in report.tests if t.kind == "unknown"]
+    if names:
+        yield Caution(
+            "Data is gone",
+            f"What {listed(names)} was made of has been deleted since; the predictions remain.",
+        )
+
+
+def _few_seeds(plan: PlanPost) -> Iterator[Caution]:
+    seeds = len(plan.seeds)
+    if seeds == 1:
+        yield Caution(
+            "One training seed",
+            "The variance between seeds is unknown, so intervals and p-values speak of these very"
+            " weights and not of the method; without any effect such a test still finds one in"
+            " about a fifth of experiments.",
+        )
+    elif seeds < FEW_SEEDS:
+        yield Caution(
+            "Few training seeds",
+            f"{counted(seeds, 'training seed')}; {FEW_SEEDS} or more are advised. The variance"
+            " between seeds is itself uncertain, and intervals are wide for it.",
+        )
+
+
+def _not_estimable(rows: Sequence[ResultRow]) -> list[str]:
+    missing = _labels_by_test(rows, "not_estimable")
+    return [
+        f"{test}: only one class of {listed(labels)}; the mean is over the other labels."
+        for test, labels in missing.items()
+    ]
+
+
+def _rare(rows: Sequence[ResultRow]) -> list[str]:
+    rare = _labels_by_test(rows, "few_patients")
+    return [
+        f"{test}: fewer than {FEWEST_FOR_P} patients in the rarer class of {listed(labels)}; no"
+        f" p-value is given for {'it' if len(labels) == 1 else 'them'}."
+        for test, labels in rare.items()
+    ]
+
+
+def _labels_by_test(rows: Sequence[ResultRow], flag: Flag) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if flag in row.flags and row.label != MACRO and "runs_missing" not in row.flags:
+            labels = found.setdefault(row.test, [])
+            if row.label not in labels:
+                labels.append(row.label)
+    return found
+
+
+def _wide(comparisons: Sequence[Comparison]) -> list[str]:
+    wide = [
+        c
+        for c in comparisons
+        if c.low is not None and c.high is not None and c.high - c.low > 4 * c.margin
+    ]
+    if not wide:
+        return []
+    return [
+        (
+            f"Wide intervals on {listed([c.test for c in wide])}: more than twice the registered"
+            f" margin of {wide[0].margin:g} to either side. A study of this size could not show"
+            " that the arms are equivalent."
+        )
+    ]
+
+
+def _few_degrees(comparisons: Sequence[Comparison]) -> list[str]:
+    few = [c for c in comparisons if "few_degrees_of_freedom" in c.flags and c.dof is not None]
+    return [
+        f"{c.test}: the comparison rests on {c.dof:.1f} degrees of freedom; a handful of patients"
+        " or seeds carry its uncertainty."
+        for c in few
+    ]

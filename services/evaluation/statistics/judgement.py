@@ -1,0 +1,138 @@
+"""One classifier's predictions, or two paired: AUROC and differences by label and group.
+
+Knows arrays; does not know whose predictions they are or what they are of.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from api_schemas.evaluation import MACRO, Flag
+from api_schemas.evaluations import EvaluatedRow
+from services.evaluation.statistics.cases import UNKNOWN, Bools, Cases, Floats
+from services.evaluation.statistics.estimate import Estimate
+from services.evaluation.statistics.inference import (
+    FEWEST_FOR_P,
+    Inference,
+    auroc_inference,
+    difference_inference,
+)
+from services.evaluation.statistics.influence import label_aurocs, macro
+from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM
+from services.evaluation.statistics.predictions import Names, Predictions
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`labels` are those that `macro` is the mean over, in all rows the same."""
+
+    labels: tuple[str, ...]
+    rows: list[EvaluatedRow]
+
+
+def judge(
+    ours: Predictions,
+    theirs: Predictions | None,
+    groups: Mapping[str, Names],
+    *,
+    leakage: bool = False,
+) -> Judged:
+    """Every label and their mean, of all images and then of every group. `theirs` are of the same
+    images; without them there are no differences.
+    """
+    cases = ours.cases()
+    known = np.array([label.n1 > 0 and label.n0 > 0 for label in cases.by_label])
+    scores = [ours.scores] if theirs is None else [ours.scores, theirs.scores]
+    every = np.ones(len(ours.samples), np.bool_)
+    rows = _rows(cases, known, scores, every, None, leakage=leakage)
+    for name, values in groups.items():
+        for value in np.unique(values[values != ""]):
+            inside = values == value
+            of_group = cases.within(inside)
+            rows += _rows(of_group, known, scores, inside, f"{name}={value}", leakage=leakage)
+    labels = tuple(label for label, has in zip(cases.labels, known, strict=True) if has)
+    return Judged(labels, rows)
+
+
+def _rows(
+    cases: Cases,
+    known: Bools,
+    scores: Sequence[Floats],
+    inside: Bools,
+    group: str | None,
+    *,
+    leakage: bool,
+) -> list[EvaluatedRow]:
+    estimates = [_estimates(cases, known, each) for each in scores]
+    return [
+        _row(cases, label, inside, group, [each.get(label) for each in estimates], leakage=leakage)
+        for label in (MACRO, *cases.labels)
+    ]
+
+
+def _estimates(cases: Cases, known: Bools, scores: Floats) -> dict[str, Estimate | None]:
+    """By label and `macro`, of the labels that all images together have both classes of."""
+    labels = [label for label, has in zip(cases.labels, known, strict=True) if has]
+    some = Cases(tuple(labels), cases.truth[:, known], cases.patient, cases.G)
+    aurocs = label_aurocs(some, scores[:, known])
+    return {MACRO: macro(some, aurocs), **dict(zip(labels, aurocs, strict=True))}
+
+
+def _row(
+    cases: Cases,
+    label: str,
+    inside: Bools,
+    group: str | None,
+    models: Sequence[Estimate | None],
+    *,
+    leakage: bool,
+) -> EvaluatedRow:
+    A, B = models[0], models[1] if len(models) > 1 else None
+    a, b = A and auroc_inference(A), B and auroc_inference(B)
+    d = difference_inference(A - B) if A and B else None
+    images, positives, patients = _counts(cases, label, inside)
+    return EvaluatedRow(
+        label=label,
+        group=group,
+        images=images,
+        positives=positives,
+        patients=patients,
+        auroc=a and a.value,
+        low=a and a.low,
+        high=a and a.high,
+        reference_auroc=b and b.value,
+        reference_low=b and b.low,
+        reference_high=b and b.high,
+        difference=d and d.value,
+        difference_low=d and d.low,
+        difference_high=d and d.high,
+        p=d and d.p,
+        dof=d.nu if d else a and a.nu,
+        flags=_flags(A, a, d, leakage=leakage),
+    )
+
+
+def _counts(cases: Cases, label: str, inside: Bools) -> tuple[int, int | None, int]:
+    if label == MACRO:
+        return int(inside.sum()), None, len(np.unique(cases.patient[inside]))
+    truth = cases.truth[:, cases.labels.index(label)]
+    rows = truth != UNKNOWN
+    return int(rows.sum()), int((truth == 1).sum()), len(np.unique(cases.patient[rows]))
+
+
+def _flags(
+    A: Estimate | None, a: Inference | None, d: Inference | None, *, leakage: bool
+) -> list[Flag]:
+    exact = bool(a and a.exact)
+    said = d or a
+    nu = said.nu if said else None
+    few = A is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
+    facts: list[tuple[Flag, bool]] = [
+        ("not_estimable", A is None),
+        ("exact", exact),
+        ("few_degrees_of_freedom", few),
+        ("few_patients", A is not None and A.fewest < FEWEST_FOR_P),
+        ("leakage_waived", leakage),
+    ]
+    return [flag for flag, holds in facts if holds]

@@ -1,0 +1,261 @@
+"""What may be said of one quantity of one arm, without the influences behind it; as rows.
+
+A test set of many patients has too many influences to keep for every group and metric, so an
+arm's are dropped once they have been held against the reference's.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api_schemas.evaluation import MACRO, Flag, MetricRow, PlanPost, ResultRow
+from services.evaluation.statistics.cases import Cases, Counts
+from services.evaluation.statistics.estimate import Estimate
+from services.evaluation.statistics.inference import (
+    FEWEST_FOR_P,
+    Inference,
+    auroc_inference,
+    difference_inference,
+    holm,
+    logit_inference,
+)
+from services.evaluation.statistics.measures import OF_PROBABILITIES, Measured, Part, Quantity
+
+FEW_SEEDS = 5
+FEW_DEGREES_OF_FREEDOM = 10
+COEFFICIENTS = ("calibration_intercept", "calibration_slope")
+"""Any number may be one; everything else lies between 0 and 1, a gap between -1 and 1."""
+STEPPED = ("average_precision", "brier")
+"""At 0 or 1 there is no exact limit for these."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """`fewest` patients bear it, None where it cannot be estimated; `difference` is the arm's to
+    the reference, None of the reference itself.
+    """
+
+    arm: str
+    quantity: Quantity
+    against: str | None
+    counts: Counts
+    fewest: int | None
+    level: Inference | None
+    difference: Inference | None
+    probabilities: bool = True
+
+    @property
+    def said(self) -> Inference | None:
+        """What the line is about: the difference where it has one."""
+        return self.difference or self.level
+
+    @property
+    def p(self) -> float | None:
+        return self.difference and self.difference.p
+
+
+def counts_of(cases: Cases, label: str) -> Counts:
+    return cases.counts if label == MACRO else cases.counts_of(label)
+
+
+def line_of(
+    arm: str,
+    quantity: Quantity,
+    counts: Counts,
+    A: Estimate | None,
+    R: Estimate | None = None,
+    *,
+    against: str | None = None,
+    probabilities: bool = True,
+) -> Line:
+    """A line of the estimate `A`, and of `A` minus the reference arm's `R`."""
+    D = None if A is None or R is None else A - R
+    return Line(
+        arm,
+        quantity,
+        against,
+        counts,
+        A and A.fewest,
+        A and _level(quantity, A),
+        D and difference_inference(D, _reach(quantity)),
+        probabilities,
+    )
+
+
+def lines_of(
+    arm: str,
+    cases: Cases,
+    parts: Sequence[Part],
+    ours: Measured,
+    reference: Measured | None,
+    *,
+    probabilities: bool,
+) -> list[Line]:
+    """Everything measured of an arm; `reference` is None for the reference itself.
+
+    What is missed of each label inside a group is there for its mean alone.
+    """
+    inside = {part.group.name: part for part in parts}
+    lines: list[Line] = []
+    for quantity, A in ours.items():
+        metric, label, group = quantity
+        if metric == "missed" and group is not None and label != MACRO:
+            continue
+        part = None if group is None else inside[group]
+        lines.append(
+            line_of(
+                arm,
+                quantity,
+                counts_of(cases if part is None else part.cases, label),
+                A,
+                None if reference is None else reference[quantity],
+                against=part.group.against if part and metric.endswith("_gap") else None,
+                probabilities=probabilities or metric not in OF_PROBABILITIES,
+            )
+        )
+    return lines
+
+
+def _level(quantity: Quantity, A: Estimate) -> Inference:
+    if quantity.metric in COEFFICIENTS or quantity.metric.endswith("_gap"):
+        return difference_inference(A, _reach(quantity))
+    return logit_inference(A) if quantity.metric in STEPPED else auroc_inference(A)
+
+
+def _reach(quantity: Quantity) -> float:
+    return math.inf if quantity.metric in COEFFICIENTS else 1.0
+
+
+def holm_within(
+    lines: Sequence[Line], family: Callable[[Line], Hashable | None]
+) -> dict[Quantity, dict[str, float | None]]:
+    """Holm's p by quantity and arm, within the families; a line whose family is None has none."""
+    members: dict[Hashable, list[Line]] = {}
+    for line in lines:
+        of = family(line)
+        if of is not None and line.difference is not None:
+            members.setdefault(of, []).append(line)
+    adjusted: dict[Quantity, dict[str, float | None]] = {}
+    for of_family in members.values():
+        for line, p in zip(of_family, holm([line.p for line in of_family]), strict=True):
+            adjusted.setdefault(line.quantity, {})[line.arm] = p
+    return adjusted
+
+
+def family_of(line: Line) -> Hashable | None:
+    """The labels of an arm on all images, its groups' means, or the labels of its groups: one
+    family for each metric. A mean over all images stands alone.
+    """
+    metric, label, group = line.quantity
+    if label == MACRO and group is None:
+        return None
+    return line.arm, metric, group is None, label == MACRO
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What every line of a test set shares."""
+
+    plan: PlanPost
+    test: str
+    phantom: bool
+    fewer: bool = False
+    """Some of the labels lack a class: the macro AUROC is of fewer than were asked for."""
+
+    def result(self, line: Line, p_holm: float | None, kind: Flag | None) -> ResultRow:
+        a, d, said = line.level, line.difference, line.said
+        return ResultRow(
+            experiment=self.plan.experiment,
+            arm=line.arm,
+            test=self.test,
+            label=line.quantity.label,
+            group=line.quantity.group,
+            **vars(line.counts),
+            seeds=len(self.plan.seeds),
+            auroc=a and a.value,
+            low=a and a.low,
+            high=a and a.high,
+            reference=self._reference(line),
+            **_difference(d),
+            p_holm=p_holm,
+            dof=said and said.nu,
+            test_sd=said and said.test_sd,
+            seed_sd=said and said.seed_sd,
+            flags=self.flags(
+                line.fewest,
+                said,
+                kind,
+                exact=bool(a and a.exact),
+                fewer=self.fewer and line.quantity.label == MACRO and line.quantity.group is None,
+            ),
+        )
+
+    def metric(self, line: Line, p_holm: float | None) -> MetricRow:
+        a, d, said = line.level, line.difference, line.said
+        metric, label, group = line.quantity
+        assert metric != "auroc"  # noqa: S101 - those are results
+        flags = self.flags(line.fewest, said, "exploratory", exact=bool(a and a.exact))
+        return MetricRow(
+            experiment=self.plan.experiment,
+            arm=line.arm,
+            test=self.test,
+            label=label,
+            group=group,
+            against=line.against,
+            metric=metric,
+            **vars(line.counts),
+            seeds=len(self.plan.seeds),
+            value=a and a.value,
+            low=a and a.low,
+            high=a and a.high,
+            reference=self._reference(line),
+            **_difference(d),
+            p_holm=p_holm,
+            dof=said and said.nu,
+            flags=flags if line.probabilities else [*flags, "not_probabilities"],
+        )
+
+    def _reference(self, line: Line) -> str | None:
+        return None if line.arm == self.plan.reference else self.plan.reference
+
+    def flags(
+        self,
+        fewest: int | None,
+        said: Inference | None,
+        kind: Flag | None,
+        *,
+        exact: bool = False,
+        fewer: bool = False,
+    ) -> list[Flag]:
+        """What a reader must know. Without degrees of freedom there are few of them. No question
+        is a registered one when results had been seen before it was.
+        """
+        seen = any(word.startswith("extended") for word in self.plan.waived)
+        kind = "exploratory" if kind and seen else kind
+        nu = said.nu if said else None
+        few_nu = fewest is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
+        facts: list[tuple[Flag, bool]] = [
+            ("not_estimable", fewest is None),
+            ("fewer_labels", fewer),
+            ("exact", exact),
+            ("no_variation", few_nu and nu is None and fewest != 1),
+            ("few_degrees_of_freedom", few_nu),
+            ("few_patients", fewest is not None and fewest < FEWEST_FOR_P),
+            ("few_seeds", len(self.plan.seeds) < FEW_SEEDS),
+            ("primary", kind == "primary"),
+            ("registered", kind == "registered"),
+            ("exploratory", kind == "exploratory"),
+            ("leakage_waived", any(word.startswith("leakage") for word in self.plan.waived)),
+            ("phantom", self.phantom),
+        ]
+        return [flag for flag, holds in facts if holds]
+
+
+def _difference(d: Inference | None) -> dict[str, Any]:
+    return {
+        "difference": d and d.value,
+        "difference_low": d and d.low,
+        "difference_high": d and d.high,
+        "p": d and d.p,
+    }

@@ -1,0 +1,108 @@
+"""Reports on made-up predictions."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import numpy as np
+from scipy.special import expit
+
+from api_schemas.base import DatasetRef
+from api_schemas.evaluation import PlannedArm, PlannedTest, PlanPost, TrainingNote
+from api_schemas.screening import Screening
+from services.evaluation.reports.facts import (
+    ArmCurves,
+    Contact,
+    Kind,
+    Pair,
+    PredictionFacts,
+    Report,
+    TestFacts,
+)
+from services.evaluation.statistics.analysis import (
+    METHOD,
+    comparisons,
+    estimate,
+    result_rows,
+    trends,
+)
+from services.evaluation.statistics.cases import UNKNOWN, Cases
+from services.evaluation.statistics.curves import curves
+
+EFFECT = {"real": 0.9, "real_equal_steps": 1.0, "real+100%": 1.2, "real+300%": 1.5, "shuffled": 0.4}
+DOSES = {"real": 0.0, "real+100%": 1.0, "real+300%": 3.0}
+NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
+
+
+def cases_of(*, one_class: bool = False) -> Cases:
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(120), rng.integers(1, 4, 120))
+    truth = (rng.random((120, 2)) < 0.3)[patient].astype(np.int8)
+    if one_class:
+        truth[truth[:, 1] == 1, 1] = UNKNOWN
+    return Cases(("Edema", "Lung Opacity"), truth, patient, 120)
+
+
+def report_of(
+    *,
+    name: str = "does it help?",
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    tests: tuple[str, ...] = ("internal",),
+    kind: Kind = "real",
+    waived: tuple[str, ...] = (),
+    one_class: bool = False,
+    training: TrainingNote | None = None,
+) -> Report:
+    """A report on made-up predictions whose effects are known."""
+    data = DatasetRef(dataset=UUID(int=2))
+    plan = PlanPost(
+        experiment=UUID(int=1),
+        name=name,
+        arms=[PlannedArm(name=arm, dose=DOSES.get(arm)) for arm in EFFECT],
+        seeds=list(seeds),
+        tests=[PlannedTest(name=t, data=data, split="test") for t in tests],
+        reference="real_equal_steps",
+        primary="real+300%",
+        margin=0.005,
+        waived=list(waived),
+        training=training,
+    )
+    cases = cases_of(one_class=one_class)
+    noise = np.random.default_rng(1).normal(size=cases.truth.shape)
+
+    def scores(arm: str, seed: int) -> np.ndarray:
+        jitter = np.random.default_rng([seed, list(EFFECT).index(arm)]).normal(size=noise.shape)
+        return expit(EFFECT[arm] * (cases.truth == 1) + noise + 0.1 * jitter - 1)
+
+    found = [estimate(plan, t, cases, scores) for t in tests]
+    phantom = tests if kind == "phantom" else ()
+    drawn = {
+        a: curves(cases, [scores(a, s) for s in seeds]) for a in (plan.primary, plan.reference)
+    }
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    return Report(
+        plan=plan,
+        plan_id=UUID(int=3),
+        plan_digest="a" * 64,
+        registered_at=NOW,
+        evaluated_at=NOW,
+        method=METHOD,
+        versions={"numpy": np.__version__},
+        inputs_digest="b" * 64,
+        rows=result_rows(plan, found, phantom),
+        comparisons=comparisons(plan, found, phantom),
+        trends=trends(plan, found),
+        tests=[
+            TestFacts(t, kind, "test", len(cases.patient), cases.G, "Site A", "c" * 64)
+            for t in tests
+        ],
+        predictions=[
+            PredictionFacts(t, arm, s, "d" * 64) for t in tests for arm in EFFECT for s in seeds
+        ],
+        contact=Contact(
+            [Pair("Male, 50 years: Edema", image, 255 - image)],
+            kind,
+            mirrored=True,
+            screening=Screening(),
+        ),
+        curves=[ArmCurves(t, arm, found) for t in tests for arm, found in drawn.items()],
+    )

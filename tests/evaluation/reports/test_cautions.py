@@ -1,0 +1,144 @@
+"""Every guard that was waived has its box, and the methods say what was done."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from api_schemas.evaluation import TrainedArm, TrainingNote
+from api_schemas.screening import Screening
+from services.evaluation.reports import cautions
+from services.evaluation.reports.facts import Contact, Report
+from services.evaluation.reports.methods import methods
+from services.evaluation.statistics.analysis import METHOD
+from tests.evaluation.reports.made import report_of
+
+NOTE = TrainingNote(
+    classifier={
+        "preset": "fast",
+        "learning_rate": 0.001,
+        "early_stopping": None,
+        "augmentation": {"max_shift": 0.1},
+    },
+    uncertain="ignore",
+    blank="0",
+    arms={
+        "real": TrainedArm(images=1000, steps=300),
+        "real_equal_steps": TrainedArm(images=1000, steps=1200),
+        "real+300%": TrainedArm(images=4000, steps=1200),
+    },
+)
+
+
+@cache
+def clean() -> Report:
+    """Five seeds, screened, nothing waived: as good as a study gets."""
+    made = report_of(training=NOTE)
+    assert isinstance(made.contact, Contact)
+    screened = Screening.model_validate({"state": "screened", "flagged": 0})
+    return replace(made, contact=replace(made.contact, screening=screened))
+
+
+def titles(report: Report) -> list[str]:
+    return [caution.title for caution in cautions.grave(report)]
+
+
+def test_a_clean_study_has_no_box() -> None:
+    assert cautions.grave(clean()) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "title"),
+    [
+        ("leakage: of tests.0.data, 3 patients were seen", "The evaluation may have leaked"),
+        ("screening: preset.synthetic was not searched", "Not searched for copies"),
+        ("extended: seeds were added after results were seen", "Extended after results were seen"),
+        ("runs: real, seed 3 failed for good (the loss became infinite)", "Runs failed"),
+        ("something new: nobody thought of", "A guard was waived"),
+    ],
+)
+def test_every_waived_guard_has_a_box_with_its_words(reason: str, title: str) -> None:
+    waived = clean().plan.model_copy(update={"waived": [reason]})
+    (box,) = cautions.grave(replace(clean(), plan=waived))
+    assert box.title == title
+    assert reason.partition(": ")[2] in box.text
+    assert ("by request" in box.text) == (not reason.startswith(("extended", "runs")))
+
+
+def test_each_of_several_has_its_own() -> None:
+    waived = clean().plan.model_copy(update={"waived": ["leakage: a", "leakage: b"]})
+    texts = [c.text for c in cautions.grave(replace(clean(), plan=waived))]
+    assert len(texts) == 2
+    assert texts[0].endswith("leakage: a")
+
+
+@pytest.mark.parametrize("state", ["unscreened", "uncalibrated"])
+def test_a_cohort_that_nobody_searched_is_a_box_once(state: str) -> None:
+    contact = clean().contact
+    assert isinstance(contact, Contact)
+    screening = Screening.model_validate({"state": state})
+    unsearched = replace(clean(), contact=replace(contact, screening=screening))
+    assert titles(unsearched) == ["Not searched for copies"]
+    said = unsearched.plan.model_copy(update={"waived": ["screening: preset.synthetic"]})
+    assert titles(replace(unsearched, plan=said)) == ["Not searched for copies"]
+    alone = [replace(pair, synthetic=None) for pair in contact.pairs]
+    bare = replace(contact, screening=screening, pairs=alone)
+    assert titles(replace(unsearched, contact=bare)) == []
+
+
+def test_data_that_is_gone_and_phantoms_are_boxes() -> None:
+    tests = [replace(clean().tests[0], kind="unknown", title=None, manifest=None)]
+    assert titles(replace(clean(), tests=tests)) == ["Data is gone"]
+    tests = [replace(clean().tests[0], kind="phantom")]
+    assert titles(replace(clean(), tests=tests)) == ["These are phantoms, not patients"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "title"), [([0], "One training seed"), ([0, 1], "Few training seeds")]
+)
+def test_few_seeds_are_a_box(seeds: list[int], title: str) -> None:
+    few = clean().plan.model_copy(update={"seeds": seeds})
+    assert titles(replace(clean(), plan=few)) == [title]
+
+
+def test_weak_spots_are_named() -> None:
+    found = " ".join(cautions.minor(report_of(one_class=True)))
+    assert "only one class of Lung Opacity" in found
+    wide = " ".join(cautions.minor(clean()))
+    assert "Wide intervals on internal" in wide
+
+
+def test_methods_say_what_was_done() -> None:
+    text = " ".join(methods(clean()))
+    for said in (
+        "preset fast, learning rate 0.001, augmentation max shift 0.1.",
+        "uncertain labels were ignored and blank ones taken as negative",
+        "300 for real; 1,200 for real_equal_steps and real+300%.",
+        "5 training arms with 5 seeds",
+        "internal (248 images of 120 patients, split test)",
+        "2 labels (Edema and Lung Opacity)",
+        "real+300% minus real_equal_steps",
+        "margin of 0.005",
+        "Training seeds are blocked across arms",
+        "Holm-adjusted over 1 test set",
+        "ROC curves are averaged",
+        METHOD,
+        f"numpy {np.__version__}",
+        "a" * 12,
+        "b" * 12,
+    ):
+        assert said in text
+    assert "None" not in text
+
+
+def test_methods_admit_what_was_not_said() -> None:
+    bare = clean().plan.model_copy(update={"training": None})
+    text = " ".join(methods(replace(clean(), plan=bare, curves=())))
+    assert "was not said when the plan was registered" in text
+    assert "ROC" not in text.replace("AUROC", "")
+    open_note = NOTE.model_copy(update={"arms": {}})
+    later = clean().plan.model_copy(update={"training": open_note, "seeds": [0]})
+    text = " ".join(methods(replace(clean(), plan=later)))
+    assert "still in the making" in text
+    assert "With one seed the variance between trainings is unknown" in text
