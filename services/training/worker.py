@@ -17,7 +17,7 @@ from services.kit.remote import Remote
 from services.kit.worker import slice_worker
 from services.training.classifier.cache import PART, SourceCache
 from services.training.classifier.engine import ClassifierEngine
-from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
+from services.training.clients import Mlflow, RemoteDatasets, RemoteEvaluation, RemoteGenerations
 from services.training.service.calibrating import CALIBRATE, Calibrate
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import KIND, QUEUE, SERVICE
@@ -64,6 +64,7 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         device=device,
         scratch=folders,
         stretch_s=own.stretch_s,
+        tracking=None if own.mlflow is None else Mlflow(own.mlflow),
     )
     score = ScoreData(
         adapters.db, adapters.store, engine, catalogue, materials, evaluation, scratch=folders

@@ -27,6 +27,7 @@ from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
 from services.training.models import Experiment, Run
 from services.training.ports.engine import CheckpointMismatchError, Engine, Outcome
 from services.training.ports.providers import Evaluation
+from services.training.ports.tracking import Nowhere, TrackedRun, Tracking
 from services.training.service import speeds
 from services.training.service.arms import expand
 from services.training.service.blueprint import Blueprint
@@ -64,7 +65,9 @@ class RunExperiment:
         device: str,
         scratch: Path,
         stretch_s: float,
+        tracking: Tracking | None = None,
     ) -> None:
+        self._tracking = tracking or Nowhere()
         self._db = db
         self._store = store
         self._engine = engine
@@ -158,6 +161,7 @@ class RunExperiment:
             pace = self._pace(task)
             outcome = self._train(task, pace, folder)
             classifier = outcome.classifier
+            self._track(task, outcome)
             if classifier is None:
                 self._pause(task, outcome)
                 return False
@@ -240,6 +244,22 @@ class RunExperiment:
         forget(self._store, kept[CHECKPOINTS_KEPT:])
         if stopping:
             lease.stop_now()
+
+    def _track(self, task: Task, outcome: Outcome) -> None:
+        """Mirror the curve as it is by now, where the installation has a tracking server."""
+        run = TrackedRun(
+            key=f"{task.experiment}/{task.arm}/{task.seed}",
+            experiment=f"{task.request.name} ({task.experiment})",
+            name=f"{task.arm}, seed {task.seed}",
+            parameters={
+                "arm": task.arm,
+                "seed": str(task.seed),
+                "steps": str(task.run.steps),
+                "inputs": task.run.inputs_digest or "",
+                **{k: str(v) for k, v in task.request.classifier.model_dump(mode="json").items()},
+            },
+        )
+        self._tracking.log(run, [asdict(p) for p in outcome.curve], ended=outcome.finished)
 
     def _note_speed(self, task: Task, pace: Pace) -> None:
         step_s = pace.step_s
