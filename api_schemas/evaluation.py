@@ -161,6 +161,29 @@ class PredictionsView(PredictionsPost):
     created_at: datetime
 
 
+class AbsencePost(Wire):
+    """The predictions of an arm and seed will never come, and why, in words."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"arm": "real+100%", "seed": 3, "reason": "the training loss became infinite"}
+            ]
+        }
+    )
+
+    arm: str
+    seed: int
+    reason: str = Field(max_length=1000)
+
+
+class AbsenceView(AbsencePost):
+    model_config = ConfigDict(json_schema_extra={})
+
+    plan: UUID
+    created_at: datetime
+
+
 Flag = Literal[
     "few_degrees_of_freedom",
     "fewer_labels",
@@ -168,6 +191,7 @@ Flag = Literal[
     "few_seeds",
     "no_variation",
     "not_estimable",
+    "runs_missing",
     "not_probabilities",
     "exact",
     "exploratory",

@@ -2,74 +2,17 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Seed, Wire
+from api_schemas.arms import Arm, ArmName, Presets
+from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Problem, Seed, Wire
 from api_schemas.findings import Finding
 from api_schemas.terms import Licence
 
-ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+%-]{0,59}$")]
 TestName = ArmName
-
-
-class Source(Wire):
-    """Images an arm trains on: split `train` of a dataset, or of a cohort.
-
-    `multiple` counts in real training sets: 1 is as many images as split `train` of the first
-    dataset of the reference arm holds (of the first dataset of any arm, if that arm has none).
-    A dataset repeats its images beyond what it holds; a cohort gives whole replicas first and
-    is never repeated. `shuffled` permutes the labels among the source's images, another way
-    for every seed.
-    """
-
-    data: DataRef
-    multiple: float = Field(default=1.0, gt=0, le=100)
-    shuffled: bool = False
-
-
-class Stage(Wire):
-    """Some steps of training on the union of `sources`.
-
-    `steps` null: with the schedule `own` (and in the primary arm) the classifier's epochs over
-    the stage's images; with `primary` what the arm's other stages leave of the primary arm's
-    steps, shared by such stages in proportion to their images.
-    """
-
-    sources: list[Source] = Field(min_length=1, max_length=8)
-    steps: int | None = Field(default=None, ge=1, le=10_000_000)
-
-
-class Arm(Wire):
-    """One way to train. `schedule` is `own` (epochs over its own images) or `primary` (as many
-    steps as the primary arm, the fair comparison).
-    """
-
-    name: ArmName
-    stages: list[Stage] = Field(min_length=1, max_length=4)
-    schedule: Literal["own", "primary"] = "primary"
-
-
-class SupplementPreset(Wire):
-    """The paper's supplementation with the controls it lacks.
-
-    Expands to `real`, `real_equal_steps` (real images repeated), `real+{100 k}%` for each of
-    `ratios`, `synthetic_only` and `shuffled` (largest ratio, synthetic labels permuted).
-    """
-
-    name: Literal["supplement"] = "supplement"
-    real: DataRef
-    synthetic: DataRef
-    ratios: list[float] = Field(default=[1.0], min_length=1, max_length=20)
-
-    @model_validator(mode="after")
-    def _positive(self) -> "SupplementPreset":
-        if any(not 0 < k <= 100 for k in self.ratios) or len(set(self.ratios)) < len(self.ratios):
-            msg = "ratios: distinct numbers above 0 and at most 100"
-            raise ValueError(msg)
-        return self
 
 
 class LabelPolicy(Wire):
@@ -207,10 +150,11 @@ class TestSet(Wire):
 class PlanRequest(Wire):
     """The analysis, registered before anything trains. `margin` is the equivalence margin.
 
-    `primary` null: the arm of the preset's largest ratio; arms given one by one must name it.
+    `reference` null: `real_equal_steps`, of the first preset. `primary` null: the arm of that
+    preset's largest ratio; arms given one by one must name it.
     """
 
-    reference: ArmName = "real_equal_steps"
+    reference: ArmName | None = None
     primary: ArmName | None = None
     margin: float = Field(default=0.005, gt=0, lt=0.5)
 
@@ -245,16 +189,26 @@ class ExperimentRequest(Wire):
 
     name: Name
     arms: list[Arm] | None = Field(default=None, min_length=1, max_length=200)
-    preset: SupplementPreset | None = None
+    preset: Presets | None = None
     seeds: list[Seed] = Field(default=[0, 1, 2, 3, 4], min_length=1, max_length=100)
     classifier: ClassifierSettings = ClassifierSettings()
     validation: EvaluationSet
     tests: list[TestSet] = Field(min_length=1, max_length=20)
     labels: list[Finding] | None = Field(
-        default=None, min_length=1, description="null: every label with both classes everywhere"
+        default=None,
+        min_length=1,
+        description="null: every label with both classes in training and in some test set",
     )
     label_policy: LabelPolicy = LabelPolicy()
     plan: PlanRequest = PlanRequest()
+    extends: UUID | None = Field(
+        default=None,
+        description="an experiment whose results were seen before this one was designed: what it "
+        "has trained is not trained again, and all results are marked exploratory",
+    )
+    dry_run: bool = Field(
+        default=False, description="only say what it would train, show and cost; nothing is made"
+    )
     allow_leakage: bool = Field(
         default=False, description="run although a generator saw evaluation patients; reported"
     )
@@ -267,6 +221,7 @@ class ExperimentRequest(Wire):
         for what, names in (
             ("arms", [a.name for a in self.arms or []]),
             ("tests", [t.name for t in self.tests]),
+            ("tests", [(t.data, t.split) for t in self.tests]),
             ("seeds", self.seeds),
             ("labels", self.labels or []),
         ):
@@ -285,17 +240,39 @@ class ArmView(Wire):
     runs: list["RunView"] = []
 
 
+class CurvePoint(Wire):
+    """One validation of a run: the mean training loss since the last one, what validation gave,
+    how fast training went, and the most memory that a GPU held.
+    """
+
+    step: int
+    loss: float
+    auroc: float | None = None
+    validation_loss: float | None = None
+    images_per_s: float | None = None
+    memory_mib: int | None = None
+
+
 class RunView(Wire):
+    """`problem` says why it failed for good. `reused`: a run with the same inputs had been trained
+    before, and its classifier was copied. `curve` holds the validations so far.
+    """
+
     seed: int
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     validation_auroc: float | None = None
     best_step: int | None = None
     classifier: UUID | None = None
+    reused: bool = False
+    problem: Problem | None = None
+    curve: list[CurvePoint] = []
 
 
 class ExperimentView(Wire):
-    """`labels` is the one list for all arms and test sets, known once planned; `waived` names
-    every guard that was waived. `licence` is the strictest of all its data, `flags` may hold
+    """`labels` is the one list for all arms and test sets, known once planned; `left_out` says why
+    others are not in it, `not_estimable` which of them lack a class in a test set. `waived` names
+    every guard that was waived, `failed_runs` counts the runs that failed for good: what is left
+    is evaluated. `licence` is the strictest of all its data, `flags` may hold
     `withdrawn-patients` once it is planned; null in lists, where nobody looks.
     """
 
@@ -304,7 +281,10 @@ class ExperimentView(Wire):
     request: ExperimentRequest
     plan: UUID
     labels: list[Finding] | None = None
+    left_out: dict[Finding, str] = {}
+    not_estimable: dict[str, list[Finding]] = {}
     waived: list[str] = []
+    failed_runs: int = 0
     licence: Licence = Licence()
     flags: list[str] | None = None
     created_at: datetime

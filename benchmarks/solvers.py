@@ -17,18 +17,16 @@ from uuid import UUID
 import numpy as np
 import torch
 
+from api_schemas.arms import Arm, Source, Stage
 from api_schemas.base import DatasetRef, GenerationRef
 from api_schemas.client import Client, wait
 from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorRequest, Sampler
 from api_schemas.imports import PhantomImport, PhantomSite
 from api_schemas.training import (
-    Arm,
     ClassifierSettings,
     EvaluationSet,
     ExperimentRequest,
     PlanRequest,
-    Source,
-    Stage,
     TestSet,
 )
 from services.generation.diffusion import schedule as schedules

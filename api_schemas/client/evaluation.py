@@ -8,6 +8,8 @@ from uuid import UUID
 from api_schemas.base import DeletionView, JobEvent
 from api_schemas.client.connection import UPLOAD_TIMEOUT, Connection
 from api_schemas.evaluation import (
+    AbsencePost,
+    AbsenceView,
     Answer,
     Comparison,
     MetricRow,
@@ -33,6 +35,10 @@ class Evaluation(Connection):
 
     def get_plan(self, plan: UUID) -> PlanView:
         return self._get(PlanView, f"/plans/{plan}")
+
+    def forgo_predictions(self, plan: UUID, what: AbsencePost) -> AbsenceView:
+        """Say that predictions will never come."""
+        return self._post(AbsenceView, f"/plans/{plan}/absences", what)
 
     def push_predictions(self, what: PredictionsPost, content: bytes) -> PredictionsView:
         """`content` is a Parquet table (`api_schemas.manifest.PREDICTIONS`)."""

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from api_schemas.base import DeletionView, JobEvent, JobView
 from api_schemas.client.connection import Connection
+from api_schemas.planning import ExperimentPlan
 from api_schemas.scorings import ScoringRequest, ScoringView
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 
@@ -17,6 +18,11 @@ class Training(Connection):
     ) -> ExperimentView:
         return self._post(ExperimentView, "/experiments", request, idempotency_key)
 
+    def plan_experiment(self, request: ExperimentRequest) -> ExperimentPlan:
+        """What the experiment would be; nothing is made."""
+        dry = request.model_copy(update={"dry_run": True})
+        return self._post(ExperimentPlan, "/experiments", dry)
+
     def list_experiments(self) -> Iterator[ExperimentView]:
         return self._all(ExperimentView, "/experiments")
 
@@ -25,6 +31,13 @@ class Training(Connection):
 
     def experiment_arms(self, experiment: UUID) -> list[ArmView]:
         return self._get(list[ArmView], f"/experiments/{experiment}/arms")
+
+    def experiment_curves_svg(self, experiment: UUID) -> str:
+        """Loss and AUROC of every run as a figure."""
+        return self._ask("GET", f"/experiments/{experiment}/curves.svg").text
+
+    def experiment_curves_png(self, experiment: UUID) -> bytes:
+        return self._ask("GET", f"/experiments/{experiment}/curves.png").content
 
     def cancel_experiment(self, experiment: UUID) -> ExperimentView:
         return self._post(ExperimentView, f"/experiments/{experiment}/cancel")

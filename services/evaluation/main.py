@@ -22,6 +22,7 @@ from services.evaluation.service import (
     EVALUATION,
     FEATURES,
     NAMED,
+    Absences,
     Answers,
     Evaluations,
     Exports,
@@ -87,7 +88,7 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
         Qualities(adapters.db, adapters.jobs, stock, generations, given),
         Exports(adapters.db, adapters.jobs, stock),
     )
-    router = routes(intake, answers, data)
+    router = routes(intake, Absences(adapters.db, adapters.jobs), answers, data)
     key = adapters.settings.pseudonym_key.get_secret_value().encode()
     evaluations = Evaluations(adapters.db, adapters.jobs, adapters.store, stock, Pseudonyms(key))
     router.include_router(_evaluations(adapters, evaluations))

@@ -76,6 +76,18 @@ class Prediction(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class Absence(Base):
+    """A run of a plan that failed for good: its predictions will never come."""
+
+    __tablename__ = "absences"
+
+    plan: Mapped[UUID] = mapped_column(ForeignKey(Plan.id), primary_key=True)
+    arm: Mapped[str] = mapped_column(primary_key=True)
+    seed: Mapped[int] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Evaluation(Base):
     """One run of the analysis. A later version supersedes it and leaves it as it is.
 

@@ -2,6 +2,7 @@
 
 from api_schemas.base import JobState, JobView
 from api_schemas.evaluation import (
+    AbsenceView,
     Answer,
     Comparison,
     MetricRow,
@@ -30,6 +31,12 @@ def plan_view(
         received=received,
         expected=expected,
         job=job,
+    )
+
+
+def absence_view(row: models.Absence) -> AbsenceView:
+    return AbsenceView.model_validate(
+        {name: getattr(row, name) for name in AbsenceView.model_fields}
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m services.local up | down | status | import | demo` and more."""
+"""The command line: `python -m services.local up | down | status | study | demo` and more."""
 
 import sys
 from datetime import timedelta
@@ -11,9 +11,11 @@ from rich.table import Table
 
 from api_schemas.client import Client, JobDidNotSucceed, ProblemRaised, wait
 from api_schemas.generation import WeightsKind
-from services.local import importing
-from services.local.demo import Demo, phantom_study, real_study
+from services.local import importing, studies
+from services.local.demo import phantom_study, real_study
 from services.local.launcher import Access, Launcher, NotUp
+from services.local.studies import NotAStudy, Study
+from services.local.study import StudyRun
 
 STATE = Path(".synthorax")
 IMPORT_LIMIT_S = 3600
@@ -44,6 +46,8 @@ app = App(
     name="python -m services.local",
     help="Synthorax on one machine, without Docker and without root.",
 )
+study_app = App(name="study", help="Studies that stand in one file.")
+app.command(study_app)
 console = Console()
 
 
@@ -124,9 +128,23 @@ def import_generator(
 def demo(*, state: StateFolder = STATE, data: DemoData = None) -> None:
     """Run the paper in miniature, on phantoms or on the images of a CSV."""
     study = real_study(data.resolve(strict=True)) if data else phantom_study()
-    access = bring_up(state, [data.parent] if data else [])
-    with Client(access.url, access.key) as client:
-        Demo(client, console, state / "demo").run(study)
+    run_study(study, state, state / "demo")
+
+
+@study_app.command(name="run")
+def study_run(
+    file: Annotated[Path, Parameter(help="A study in YAML, such as studies/phantom.yaml.")],
+    *,
+    out: Annotated[Path | None, Parameter(help="Where report and results go.")] = None,
+    state: StateFolder = STATE,
+) -> None:
+    """Make what a study needs, run it, watch, and fetch its report. Again: go on, or show it."""
+    try:
+        study = studies.read(file)
+    except NotAStudy as error:
+        console.print(f"[red]Not a study.[/red] {error}")
+        sys.exit(1)
+    run_study(study, state, out or state / "studies" / file.stem)
 
 
 @app.command(name="import")
@@ -151,6 +169,17 @@ def import_(
             importing.run(client, console, order.request)
         except (JobDidNotSucceed, ProblemRaised) as error:
             console.print(f"[red]Not imported.[/red] {error}")
+            sys.exit(1)
+
+
+def run_study(study: Study, state: Path, out: Path) -> None:
+    """Exit status 1 when something is refused or fails."""
+    access = bring_up(state, study.folders())
+    with Client(access.url, access.key) as client:
+        try:
+            StudyRun(client, console, out).run(study)
+        except (JobDidNotSucceed, ProblemRaised) as error:
+            console.print(f"[red]The study did not come to its end.[/red] {error}")
             sys.exit(1)
 
 

@@ -13,8 +13,9 @@ from services.kit.remote import Remote
 from services.kit.settings import Settings
 from services.training.api import deletion_routes, model_routes, routes, scoring_routes
 from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
-from services.training.ports.providers import Datasets, Evaluation, Generations
+from services.training.ports.providers import Datasets, Desk, Generations
 from services.training.service.catalogue import Catalogue
+from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
 from services.training.service.handing_out import HandingOut
 from services.training.service.keeping import EXPERIMENT, NAMED, SCORING
@@ -28,13 +29,13 @@ class Part:
 
 
 def compose(
-    adapters: Adapters, *, datasets: Datasets, generations: Generations, evaluation: Evaluation
+    adapters: Adapters, *, datasets: Datasets, generations: Generations, evaluation: Desk
 ) -> Part:
     catalogue = Catalogue(datasets, generations)
     db, jobs = adapters.db, adapters.jobs
     experiments = Experiments(db, jobs, catalogue, evaluation)
     scorings = Scorings(db, jobs, adapters.store, catalogue)
-    router = routes(experiments, db, jobs)
+    router = routes(experiments, DryRuns(db, jobs, catalogue), db, jobs)
     router.include_router(deletion_routes(Deletions(db, jobs, EXPERIMENT)))
     router.include_router(scoring_routes(scorings, Deletions(db, jobs, SCORING), db, jobs))
     handing_out = HandingOut(db, jobs, adapters.store, experiments, evaluation)

@@ -43,7 +43,10 @@ class Experiment(Base):
 class Run(Base):
     """One arm with one seed: how far its training is, and what it has left behind.
 
-    `checkpoints` (newest first) and `predictions` list stored objects by key and digest.
+    `checkpoints` (newest first) and `predictions` list stored objects by key and digest; `curve`
+    holds its validations so far. `problem` says why it failed for good; the others go on.
+    `inputs_digest` is over all that determines it: where a finished run has the same, its
+    classifier is copied (`reused`).
     """
 
     __tablename__ = "runs"
@@ -58,6 +61,10 @@ class Run(Base):
     checkpoints: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
     classifier: Mapped[UUID | None]
     predictions: Mapped[list[dict[str, Any]] | None]
+    inputs_digest: Mapped[str | None] = mapped_column(index=True)
+    reused: Mapped[bool] = mapped_column(server_default=text("false"))
+    problem: Mapped[dict[str, Any] | None]
+    curve: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
     finished_at: Mapped[datetime | None]
 
 
@@ -90,6 +97,28 @@ class OnnxModel(Base):
     classifier: Mapped[UUID] = mapped_column(ForeignKey(Classifier.id), primary_key=True)
     job: Mapped[UUID]
     file: Mapped[dict[str, Any] | None]
+
+
+class Calibration(Base):
+    """How fast classifiers of one configuration train on one device.
+
+    Measured by a job of its own (`job`; null numbers until that is done), or by a real run. `key`
+    is the configuration's digest. Speed is nobody's secret: it serves every project.
+    """
+
+    __tablename__ = "calibrations"
+    __table_args__ = (Index("calibrations_of_key", "key", "measured_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    key: Mapped[str]
+    configuration: Mapped[dict[str, Any]]
+    job: Mapped[UUID | None]
+    device: Mapped[str | None]
+    setup_s: Mapped[float | None]
+    step_s: Mapped[float | None]
+    image_s: Mapped[float | None]
+    measured_at: Mapped[datetime | None]
 
 
 class Scoring(Base):

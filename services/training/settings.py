@@ -14,6 +14,8 @@ class TrainingSettings(BaseSettings):
     side, by a worker a GPU, which wastes nothing; several are for networks that take days."""
     stretch_s: float = Field(default=300.0, gt=0)
     """A slice trains this long, then leaves a checkpoint and lets others have the device."""
+    mlflow: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    """An MLflow server to which runs are mirrored while they train."""
     cache_gib: float = Field(default=80.0, gt=0)
     """Room on local disk for packed images. Of 256 px a million takes 61 GiB; where there is less
     room than one run's sources need, every stretch of it packs them anew."""

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from api_schemas.base import JobState, JobView
+from api_schemas.arms import Arm
+from api_schemas.base import JobState, JobView, Problem
 from api_schemas.findings import Finding
 from api_schemas.scorings import ScoringRequest, ScoringView
 from api_schemas.training import (
-    Arm,
     ArmView,
     ClassifierView,
+    CurvePoint,
     ExperimentRequest,
     ExperimentView,
     RunView,
@@ -28,7 +29,7 @@ OF_SLICE: dict[str, RunState] = {
 }
 
 
-def experiment_view(row: Experiment, job: JobView) -> ExperimentView:
+def experiment_view(row: Experiment, job: JobView, failed_runs: int) -> ExperimentView:
     blueprint = row.blueprint or {}
     return ExperimentView(
         id=row.id,
@@ -36,7 +37,10 @@ def experiment_view(row: Experiment, job: JobView) -> ExperimentView:
         request=ExperimentRequest.model_validate(row.request),
         plan=row.plan,
         labels=blueprint.get("labels"),
+        left_out=blueprint.get("left_out", {}),
+        not_estimable=blueprint.get("not_estimable", {}),
         waived=blueprint.get("waived", []),
+        failed_runs=failed_runs,
         created_at=row.created_at,
         job=job,
     )
@@ -61,7 +65,7 @@ def arm_views(
     return [
         ArmView(
             arm=Arm.model_validate(arm),
-            images=sum(planned[arm["name"]]["images"]) if planned else None,
+            images=sum(map(sum, planned[arm["name"]]["listed"])) if planned else None,
             steps=sum(planned[arm["name"]]["steps"]) if planned else None,
             runs=[
                 _run_view(
@@ -81,10 +85,13 @@ def _run_view(seed: int, run: Run | None, state: RunState) -> RunView:
         return RunView(seed=seed, state=state)
     return RunView(
         seed=seed,
-        state="done" if run.finished_at is not None else state,
+        state="done" if run.finished_at else "failed" if run.problem else state,
         validation_auroc=run.validation_auroc,
         best_step=run.best_step,
         classifier=run.classifier,
+        reused=run.reused,
+        problem=None if run.problem is None else Problem.model_validate(run.problem),
+        curve=[CurvePoint.model_validate(point) for point in run.curve],
     )
 
 

@@ -1,5 +1,6 @@
 """The training worker: `celery -A services.training.worker:app worker -Q training`."""
 
+import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,8 @@ from services.training.classifier.cache import PART, SourceCache
 from services.training.classifier.engine import ClassifierEngine
 from services.training.classifier.stored import to_onnx
 from services.training.classifier.stretches import Kernels
-from services.training.clients import RemoteDatasets, RemoteEvaluation, RemoteGenerations
+from services.training.clients import Mlflow, RemoteDatasets, RemoteEvaluation, RemoteGenerations
+from services.training.service.calibrating import CALIBRATE, Calibrate
 from services.training.service.catalogue import Catalogue
 from services.training.service.experiments import KIND, QUEUE, SERVICE
 from services.training.service.handing_out import ONNX, MakeOnnx
@@ -52,6 +54,7 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         processes=own.processes,
     )
     pretrained = PretrainedFiles(settings.roots, settings.scratch / "pretrained")
+    device = _called(settings.device)
     materials = Materials(catalogue, adapters.store, sources, pretrained)
     evaluation = RemoteEvaluation(Remote(settings.evaluation_url, secret))
     run = RunExperiment(
@@ -61,8 +64,10 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         catalogue,
         materials,
         evaluation,
+        device=device,
         scratch=folders,
         stretch_s=own.stretch_s,
+        tracking=None if own.mlflow is None else Mlflow(own.mlflow),
     )
     score = ScoreData(
         adapters.db, adapters.store, engine, catalogue, materials, evaluation, scratch=folders
@@ -71,8 +76,10 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
     def tidied() -> None:
         tidy(adapters.db, sources)
 
+    calibrate = Calibrate(engine, device=device, scratch=folders)
     return {
         KIND: tidying(tidied, run),
+        CALIBRATE: calibrate,
         SCORE: tidying(tidied, score),
         ONNX: MakeOnnx(adapters.db, adapters.store, to_onnx),
         DELETE: Delete(adapters.store, KEPT, tidied),
@@ -91,6 +98,14 @@ def _device(wanted: str) -> str:
     if wanted != "auto":
         return wanted
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _called(wanted: str) -> str:
+    """What people call the device, without which a speed says nothing."""
+    device = _device(wanted)
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 app = slice_worker(SERVICE, QUEUE, handlers, PACKAGES)

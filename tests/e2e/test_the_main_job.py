@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from api_schemas.client import Client, ProblemRaised, wait
 from api_schemas.evaluation import MACRO
 from api_schemas.generation import ConditionRequest, GenerateRequest, Sampler
 from api_schemas.scorings import ScoringRequest
-from api_schemas.training import ClassifierSettings
 from services.local.__main__ import import_generator
-from services.local.demo import Demo, phantom_study
+from services.local.demo import phantom_study
 from services.local.launcher import Launcher
+from services.local.studies import Study
+from services.local.study import StudyRun
 from tests.generation.diffusion.published import CONFIG, Published, lightning
 
 SITES = ("phantom-a", "phantom-b", "phantom-c")
@@ -33,26 +34,33 @@ class Lab:
     shown: str
 
 
+def tiny(study: Study) -> Study:
+    """The same with hardly any data and training."""
+
+    def with_(group: dict[str, dict], **change: object) -> dict[str, dict]:
+        return {name: {**entry, **change} for name, entry in group.items()}
+
+    return study.model_copy(
+        update={
+            "datasets": with_(study.datasets, patients=60),
+            "generators": with_(study.generators, steps=5),
+            "cohorts": with_(study.cohorts, sampler={"steps": 2}),
+            "experiment": {**study.experiment, "seeds": [0, 1], "classifier": {"epochs": 1}},
+        }
+    )
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """An installation on which a tiny study has been run."""
     root = tmp_path_factory.mktemp("lab")
-    study = phantom_study()
-    study = replace(
-        study,
-        imports=[each.model_copy(update={"patients": 60}) for each in study.imports],
-        steps=5,
-        sampler=Sampler(steps=2),
-        ratios=[1.0],
-        seeds=[0, 1],
-        classifier=ClassifierSettings(epochs=1),
-    )
+    study = tiny(phantom_study())
     launcher = Launcher(root / "state")
     access = launcher.up()
     shown = StringIO()
     try:
         with Client(access.url, access.key) as client:
-            Demo(client, Console(file=shown, width=150), root / "out").run(study)
+            StudyRun(client, Console(file=shown, width=150), root / "out").run(study)
             yield Lab(launcher, client, root / "out", shown.getvalue())
     finally:
         launcher.down()

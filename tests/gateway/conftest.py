@@ -68,6 +68,7 @@ def run(adapters, work, tmp_path: Path) -> Callable[[], None]:
         catalogue,
         Materials(catalogue, store, packed, PretrainedFiles([], tmp_path)),
         verdicts,
+        device="a machine",
         scratch=tmp_path / "training",
         stretch_s=300,
     )

@@ -59,6 +59,7 @@ def handler(adapters, shelf, verdicts, tmp_path) -> Callable[..., RunExperiment]
             catalogue,
             Materials(catalogue, store or adapters.store, packed, weights),
             verdicts,
+            device="a machine",
             scratch=tmp_path / "training",
             stretch_s=stretch_s,
         )

@@ -14,6 +14,8 @@ from PIL import Image
 from api_schemas.base import DatasetRef, GenerationRef, JobState, JobView
 from api_schemas.datasets import DatasetKind, DatasetView, ManifestView
 from api_schemas.evaluation import (
+    AbsencePost,
+    AbsenceView,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -210,6 +212,7 @@ class Verdicts:
     outages: int = 0
     lines: list[ResultRow] = field(default_factory=list)
     evaluations: dict[UUID, EvaluationView] = field(default_factory=dict)
+    forgone: list[AbsencePost] = field(default_factory=list)
 
     def results(self, _caller: Caller, _experiment: UUID, arm: str) -> list[ResultRow]:
         return [line for line in self.lines if line.arm == arm]
@@ -218,6 +221,11 @@ class Verdicts:
         if evaluation not in self.evaluations:
             raise NotFound("deleted")
         return self.evaluations[evaluation]
+
+    def forgo(self, _caller: Caller, plan: UUID, what: AbsencePost) -> AbsenceView:
+        assert plan == self.plans[-1].experiment
+        self.forgone.append(what)
+        return AbsenceView(**what.model_dump(), plan=plan, created_at=NOW)
 
     def register(self, _caller: Caller, plan: PlanPost) -> PlanView:
         self.plans.append(plan)
@@ -248,13 +256,14 @@ class StubEngine:
     specs: list[RunSpec] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
     breaks: bool = False
+    breaks_on: Callable[[RunSpec], bool] = lambda _: False
     between_steps: Callable[[], None] = lambda: None
 
     def train(self, spec, folder: Path, *, resume, pause, progress) -> Outcome:
         self.specs.append(spec)
         step = 0 if resume is None else int((resume / "step.json").read_text())
         self.resumed.append(step)
-        if self.breaks:
+        if self.breaks or self.breaks_on(spec):
             raise NotFiniteError("the loss is nan at step 0")
         while step < spec.steps:
             step += 1

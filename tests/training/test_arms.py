@@ -9,24 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_schemas import training
+from api_schemas.arms import Arm, Source, Stage, SupplementPreset
 from api_schemas.base import DataRef, DatasetRef, GenerationRef
+from api_schemas.selection import Filter
 from api_schemas.training import (
-    Arm,
     ClassifierSettings,
     EvaluationSet,
     ExperimentRequest,
     PlanRequest,
-    Source,
-    Stage,
-    SupplementPreset,
 )
 from services.training.service.arms import (
-    ArmsClash,
     ArmUnknown,
     StepsDisagree,
     expand,
-    planned_arm,
+    planned_arms,
     primary_of,
+    reference_of,
     steps_by_arm,
     yardstick,
 )
@@ -40,7 +38,7 @@ SETTINGS = ClassifierSettings(epochs=10, batch_size=32)
 def asked(**more: Any) -> ExperimentRequest:
     values = {
         "name": "test",
-        "preset": SupplementPreset(real=REAL, synthetic=COHORT, ratios=[1, 3]),
+        "preset": [SupplementPreset(real=REAL, synthetic=COHORT, ratios=[1, 3])],
         "validation": EvaluationSet(data=REAL, split="validation"),
         "tests": [training.TestSet(name="internal", data=REAL)],
     }
@@ -51,34 +49,18 @@ def arm(name: str, *stages: Stage, **more: Any) -> Arm:
     return Arm(name=name, stages=list(stages), **more)
 
 
-def stage(*data: DataRef, steps: int | None = None, **more: Any) -> Stage:
-    return Stage(sources=[Source(data=d, **more) for d in data], steps=steps)
+def stage(*data: DataRef, **length: Any) -> Stage:
+    return Stage(sources=[Source(data=d) for d in data], **length)
 
 
-def test_supplement_is_the_paper_with_its_controls() -> None:
-    arms = {a.name: a for a in expand(asked())}
-    assert list(arms) == [
-        "real",
-        "real_equal_steps",
-        "real+100%",
-        "real+300%",
-        "synthetic_only",
-        "shuffled",
-    ]
-    assert [a.name for a in arms.values() if a.schedule == "own"] == ["real"]
-    sources = {name: a.stages[0].sources for name, a in arms.items()}
-    assert sources["real"] == sources["real_equal_steps"] == [Source(data=REAL)]
-    assert sources["real+300%"] == [Source(data=REAL), Source(data=COHORT, multiple=3)]
-    assert sources["synthetic_only"] == [Source(data=COHORT, multiple=3)]
-    assert sources["shuffled"] == [
-        Source(data=REAL),
-        Source(data=COHORT, multiple=3, shuffled=True),
-    ]
+def doses(request: ExperimentRequest) -> dict[str, float | None]:
+    arms = expand(request)
+    planned = planned_arms(arms, reference_of(request), primary_of(request, arms))
+    return {arm.name: arm.dose for arm in planned}
 
 
 def test_doses_are_what_was_added_to_real_images() -> None:
-    doses = {a.name: planned_arm(a).dose for a in expand(asked())}
-    assert doses == {
+    assert doses(asked()) == {
         "real": 0,
         "real_equal_steps": 0,
         "real+100%": 1,
@@ -86,17 +68,32 @@ def test_doses_are_what_was_added_to_real_images() -> None:
         "synthetic_only": None,
         "shuffled": None,
     }
-    assert planned_arm(arm("two", stage(COHORT), stage(REAL))).dose is None
 
 
-def test_ratios_that_read_alike_clash() -> None:
-    close = SupplementPreset(real=REAL, synthetic=COHORT, ratios=[1, 1.00000001])
-    with pytest.raises(ArmsClash):
-        expand(asked(preset=close))
+def test_a_dose_is_of_the_same_images_added_to_the_same() -> None:
+    base, more = Source(data=REAL), Source(data=COHORT, multiple=2)
+
+    def plus(name: str, added: dict[str, Any], **real: Any) -> Arm:
+        sources = [base.model_copy(update=real), more.model_copy(update=added)]
+        return Arm(name=name, stages=[Stage(sources=sources)])
+
+    arms = [
+        Arm(name="reference", stages=[Stage(sources=[base])]),
+        plus("primary", {}),
+        plus("half", {"multiple": 0.5}),
+        plus("fewer-patients", {}, fraction=0.1),
+        plus("other-site", {}, data=OTHER),
+        plus("women", {"where": Filter(sex=["Female"])}),
+        plus("other-cohort", {"data": GenerationRef(generation=UUID(int=9))}),
+        plus("dealt", {"shuffled": True}),
+        Arm(name="in-turn", stages=[Stage(sources=[more]), Stage(sources=[base])]),
+    ]
+    found = [arm.dose for arm in planned_arms(arms, "reference", "primary")]
+    assert found == [0, 2, 0.5, *[None] * 6]
 
 
 def test_the_primary_arm_is_the_largest_ratio() -> None:
-    request = asked(preset=SupplementPreset(real=REAL, synthetic=COHORT, ratios=[3, 0.5, 1]))
+    request = asked(preset=[SupplementPreset(real=REAL, synthetic=COHORT, ratios=[3, 0.5, 1])])
     assert primary_of(request, expand(request)) == "real+300%"
 
 
@@ -127,10 +124,10 @@ def test_arms_given_one_by_one_name_their_primary() -> None:
 def test_a_multiple_counts_in_the_reference_arms_first_dataset() -> None:
     arms = [arm("a", stage(COHORT, OTHER)), arm("b", stage(REAL))]
     for reference, expected in (("a", OTHER), ("b", REAL)):
-        request = asked(preset=None, arms=arms, plan=PlanRequest(reference=reference))
-        assert yardstick(request, arms) == expected
+        assert yardstick(arm("c", stage(COHORT)), arms, reference) == expected
+    assert yardstick(arms[1], arms, "a") == REAL  # the arm's own comes first
     synthetic = [arm("a", stage(COHORT))]
-    assert yardstick(asked(preset=None, arms=synthetic, plan=PlanRequest(reference="a")), synthetic)
+    assert yardstick(synthetic[0], synthetic, "a") == COHORT
 
 
 # ---------------------------------------------------------------- steps
@@ -170,6 +167,18 @@ def test_explicit_steps_that_do_not_add_up_are_refused(said) -> None:
         steps_by_arm(arms, "primary", images, SETTINGS)
     own = [arms[0], arms[1].model_copy(update={"schedule": "own"})]
     assert steps_by_arm(own, "primary", images, SETTINGS)["other"] == [said]
+
+
+def test_shares_divide_an_arms_steps() -> None:
+    arms = [
+        arm("primary", stage(COHORT, share=0.7), stage(REAL, share=0.3)),
+        arm("other", stage(COHORT, share=0.2), stage(REAL, share=0.8)),
+    ]
+    images = {"primary": [300, 20], "other": [1, 1]}
+    steps = steps_by_arm(arms, "primary", images, SETTINGS)
+    assert steps["primary"] == [70, 30]
+    assert sum(steps["other"]) == 100
+    assert steps["other"][0] == pytest.approx(20, abs=1)  # no stage is without a step
 
 
 @given(

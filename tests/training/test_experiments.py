@@ -9,6 +9,7 @@ from sqlalchemy import text
 from api_schemas.accounts import Scope
 from api_schemas.base import JobState
 from api_schemas.findings import Finding
+from api_schemas.generation import GenerateRequest
 from services.kit.jobs import NewJob
 from services.training.main import compose
 from tests.training.conftest import HELD, SIZE_PX, TRAIN
@@ -147,6 +148,8 @@ def test_cancelled_is_cancelled(http, body) -> None:
         ({"plan": {"primary": "nobody"}}, "plan.primary"),
         ({"seeds": [1, 1]}, "body"),
         ({"seeds": []}, "seeds"),
+        ({"preset": {"name": "magic"}}, "preset"),
+        ({"preset": []}, "preset"),
         ({"arms": []}, "arms"),
         ({"surprise": 1}, "surprise"),
         ({"labels": ["Broken Heart"]}, "labels.0"),
@@ -159,6 +162,12 @@ def test_nonsense_is_refused(http, body, verdicts, change, field) -> None:
 
 def test_test_sets_have_names_of_their_own(http, body) -> None:
     refused(http, {**body, "tests": body["tests"] * 2}, 422, "body")
+
+
+def test_a_test_set_is_named_once(http, body) -> None:
+    again = [*body["tests"], {**body["tests"][0], "name": "same"}]
+    problem = refused(http, {**body, "tests": again}, 422, "body")
+    assert "tests: each at most once" in problem["detail"]
 
 
 def test_unknown_and_foreign_data_look_alike(http, body, browse, adapters, shelf, stranger) -> None:
@@ -229,14 +238,66 @@ def test_no_common_label_is_refused(http, body, shelf) -> None:
     other = small(8, "other", finding=Finding.PNEUMONIA, split="test")
     far = shelf.add_dataset(other, size_px=SIZE_PX)
     tests = [*body["tests"], {"name": "far", "data": ref(far)}]
-    refused(http, {**body, "tests": tests}, 422, "labels")
+    problem = refused(http, {**body, "tests": tests}, 422, "tests.1")
+    assert problem["accepted"] == ["Fracture", "Edema"]
+
+
+def test_no_label_that_can_be_learnt_is_refused(http, body, shelf) -> None:
+    """The test set knows Pneumonia only, the training sources never heard of it."""
+    far = shelf.add_dataset(small(8, "far", finding=Finding.PNEUMONIA, split="test"), size_px=16)
+    refused(http, {**body, "tests": [{"name": "far", "data": ref(far)}]}, 422, "labels")
+
+
+def test_a_label_that_one_test_set_lacks_is_told_not_dropped(http, body, shelf, verdicts) -> None:
+    far = shelf.add_dataset(small(8, "far", split="test"), size_px=SIZE_PX)  # knows Edema only
+    tests = [*body["tests"], {"name": "far", "data": ref(far)}]
+    for declared in (None, ["Fracture", "Edema"]):
+        made = http.post("/experiments", json={**body, "tests": tests, "labels": declared}).json()
+        assert made["labels"] == ["Fracture", "Edema"]
+        assert made["not_estimable"] == {"far": ["Fracture"]}
+    assert len(made["left_out"]) == 0  # they were declared
+    assert verdicts.plans[0].labels == [Finding.FRACTURE, Finding.EDEMA]
 
 
 def test_a_cohort_must_hold_what_is_asked(http, body) -> None:
     body["preset"]["ratios"] = [1, 4]
     problem = refused(http, body, 422, "preset.synthetic")
     assert f"asks for {4 * TRAIN} images" in problem["detail"]
+    assert "replicas missing: 1" in problem["detail"]
     assert problem["accepted"] == 3 * TRAIN
+
+
+def test_the_request_that_would_make_a_cohort_large_enough_comes_with_the_refusal(
+    http, body, shelf, real, cohort
+) -> None:
+    """Of the same generator, seed and sampler; it mirrors what the cohort mirrors."""
+    view = shelf.views[cohort.generation]()
+    more = view.model_copy(update={"replicas": 3, "seed": 7, "mirror": real.dataset})
+    shelf.views[cohort.generation] = lambda: more
+    body["preset"]["ratios"] = [4.5]
+    problem = refused(http, body, 422, "preset.synthetic")
+    assert "replicas missing: 2" in problem["detail"]
+    order = GenerateRequest.model_validate(problem["generate"])
+    assert (order.generator, order.mirror) == (view.generator, real.dataset)
+    assert (order.replicas, order.seed) == (5, 7)
+    body["preset"]["ratios"] = [100]
+    unmirrored = view.model_copy(update={"replicas": 101})
+    shelf.views[cohort.generation] = lambda: unmirrored
+    assert "generate" not in refused(http, body, 422, "preset.synthetic")
+
+
+def test_a_selection_that_nobody_meets_is_refused(http, body, real) -> None:
+    nobody = {"data": ref(real), "where": {"race": ["Asian"]}}
+    everybody = {"data": ref(real)}
+
+    def arm(name: str, source: dict[str, Any]) -> dict[str, Any]:
+        return {"name": name, "stages": [{"sources": [source]}]}
+
+    del body["preset"]
+    body |= {"arms": [arm("a", everybody), arm("b", nobody)]}
+    body |= {"plan": {"reference": "a", "primary": "b"}}
+    problem = refused(http, body, 422, "arms.0.stages.0.sources.0.data")
+    assert "'b'" in problem["detail"]
 
 
 def test_training_patients_must_not_be_tested(http, body, shelf, real_table) -> None:

@@ -139,27 +139,6 @@ def test_scores_are_pushed_again_but_never_made_again(
     assert len(verdicts.received["real", 0, "internal"]) == 1
 
 
-def test_a_loss_that_diverges_fails_the_job(http, made, work, handler) -> None:
-    assert work("training", "training", {"experiment": handler(StubEngine(breaks=True))}) == 1
-    state = job(http, made)
-    assert state["state"] == "failed"
-    assert state["problem"]["field"] == "classifier.learning_rate"
-    assert "Arm 'real', seed 0" in state["problem"]["detail"]
-    states = runs(http, made)
-    assert states["real", 0]["state"] == "failed"
-    assert states["shuffled", 1]["state"] == "cancelled"
-
-
-def test_an_image_that_is_not_what_its_manifest_says(
-    http, made, work, handler, engine, adapters, real_table
-):
-    adapters.store.put(real_table["image_key"][0].as_py(), b"something else")
-    work("training", "training", {"experiment": handler(engine)})
-    problem = job(http, made)["problem"]
-    assert problem["type"].endswith("image-damaged")
-    assert real_table["sample_id"][0].as_py() in problem["detail"]
-
-
 def test_data_that_changed_since_it_was_planned_on(http, made, work, handler, engine, shelf, real):
     shelf.views[real.dataset] = shelf.views[
         shelf.add_dataset(shelf.tables[real.dataset][:20], size_px=16).dataset
@@ -286,3 +265,16 @@ def macro_of(content: bytes) -> float:
         mine = (labels == label) & (truth != UNKNOWN)
         values.append(auroc(truth[mine] == 1, scores[mine]))
     return float(np.mean(values))
+
+
+def test_curves_grow_while_runs_train(http, made, work, handler, engine, stranger) -> None:
+    before = http.get(f"/experiments/{made}/curves.svg")
+    assert (before.status_code, before.headers["content-type"]) == (200, "image/svg+xml")
+    work("training", "training", {"experiment": handler(engine)}, most=2)
+    points = [run["curve"] for run in runs(http, made).values() if run["curve"]]
+    assert len(points) == 2
+    assert (points[0][0]["step"], points[0][0]["auroc"]) == (2, 0.75)
+    assert len(http.get(f"/experiments/{made}/curves.svg").text) > len(before.text)
+    assert http.get(f"/experiments/{made}/curves.png").content.startswith(b"\x89PNG")
+    elsewhere = http.get(f"/experiments/{made}/curves.png", headers=stranger.headers)
+    assert elsewhere.status_code == 404

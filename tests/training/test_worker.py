@@ -11,7 +11,7 @@ def test_it_handles_experiments_and_clears_what_was_left(adapters) -> None:
     for folder in (left, young):
         folder.mkdir(parents=True)
     os.utime(left, (1, 1))
-    assert list(handlers(adapters)) == ["experiment", "score", "onnx", "delete"]
+    assert list(handlers(adapters)) == ["experiment", "calibrate", "score", "onnx", "delete"]
     assert not left.exists()
     assert young.exists()
     clear_leftovers([left])  # gone already is fine

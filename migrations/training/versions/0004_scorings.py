@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "training_0004"
-down_revision = "training_0001"
+down_revision = "training_0003"
 branch_labels = None
 depends_on = None
 

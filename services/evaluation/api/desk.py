@@ -9,6 +9,8 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 
 from api_schemas.base import Page
 from api_schemas.evaluation import (
+    AbsencePost,
+    AbsenceView,
     Answer,
     Comparison,
     Metric,
@@ -26,7 +28,15 @@ from api_schemas.shifts import Shift, ShiftQuery
 from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
 from services.evaluation.reports.shift import figure
 from services.evaluation.reports.tables import table_csv, table_tex
-from services.evaluation.service import Answers, Exports, Intake, Overlaps, Qualities, Shifts
+from services.evaluation.service import (
+    Absences,
+    Answers,
+    Exports,
+    Intake,
+    Overlaps,
+    Qualities,
+    Shifts,
+)
 from services.evaluation.service.answers import Wanted
 from services.evaluation.service.problems import PredictionsTooLarge
 from services.kit.auth import Reader, Writer
@@ -68,9 +78,9 @@ class DataDesk:
     exports: Exports
 
 
-def routes(intake: Intake, answers: Answers, data: DataDesk) -> APIRouter:
+def routes(intake: Intake, absences: Absences, answers: Answers, data: DataDesk) -> APIRouter:
     router = APIRouter(tags=["evaluation"])
-    _incoming(router, intake)
+    _incoming(router, intake, absences)
     _outgoing(router, answers)
     _shifts(router, data.shifts)
     _overlaps(router, data.overlaps)
@@ -79,7 +89,7 @@ def routes(intake: Intake, answers: Answers, data: DataDesk) -> APIRouter:
     return router
 
 
-def _incoming(router: APIRouter, intake: Intake) -> None:
+def _incoming(router: APIRouter, intake: Intake, absences: Absences) -> None:
     @router.post("/plans", status_code=201)
     def post_plan(body: PlanPost, caller: Writer, response: Response) -> PlanView:
         """Register the analysis of an experiment. The same plan again answers the first one."""
@@ -91,6 +101,13 @@ def _incoming(router: APIRouter, intake: Intake) -> None:
     def get_plan(plan: UUID, caller: Reader) -> PlanView:
         """A plan, how many prediction sets it has received, and its evaluation's job."""
         return intake.plan(caller, plan)
+
+    @router.post("/plans/{plan}/absences", status_code=201)
+    def post_absence(plan: UUID, body: AbsencePost, caller: Writer) -> AbsenceView:
+        """Say that the predictions of an arm and seed will never come: its run failed for good.
+        What else has come, or the last of it, is then evaluated without.
+        """
+        return absences.forgo(caller, plan, body)
 
     @router.post("/predictions", status_code=201, openapi_extra=_PREDICTIONS_BODY, responses=_413)
     def post_predictions(

@@ -25,8 +25,12 @@ WAIVED = {
     "leakage": "The evaluation may have leaked",
     "screening": "Not searched for copies",
     "extended": "Extended after results were seen",
+    "runs": "Runs failed",
 }
 """Titles of guards, by the word that the plan's line begins with."""
+
+FOLLOWS = ("extended", "runs")
+"""Of these nobody asked to be spared: they follow from what happened."""
 
 
 def grave(report: Report) -> list[Caution]:
@@ -62,8 +66,10 @@ def _phantoms(report: Report) -> Iterator[Caution]:
 
 def _waived(plan: PlanPost) -> Iterator[Caution]:
     for reason in plan.waived:
-        title = WAIVED.get(reason.split(":")[0], "A guard was waived")
-        yield Caution(title, f"A guard was waived by request: {reason}")
+        kind, _, words = reason.partition(": ")
+        title = WAIVED.get(kind, "A guard was waived")
+        said = words if kind in FOLLOWS else f"A guard was waived by request: {reason}"
+        yield Caution(title, said)
 
 
 def _unscreened(report: Report) -> Iterator[Caution]:
@@ -126,7 +132,7 @@ def _rare(rows: Sequence[ResultRow]) -> list[str]:
 def _labels_by_test(rows: Sequence[ResultRow], flag: Flag) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in rows:
-        if flag in row.flags and row.label != MACRO:
+        if flag in row.flags and row.label != MACRO and "runs_missing" not in row.flags:
             labels = found.setdefault(row.test, [])
             if row.label not in labels:
                 labels.append(row.label)

@@ -42,6 +42,7 @@ FLAGS: dict[Flag, str] = {
     "no_variation": "nothing varies: constant scores, or two arms that rank alike",
     "not_probabilities": "scores outside 0 to 1 are no probabilities",
     "not_estimable": "a label has only one class on this test set",
+    "runs_missing": "runs of this arm failed: it is left out",
     "exact": "every pair was ranked the same way; the limit is exact and one-sided",
     "exploratory": "not a registered question",
     "primary": "the registered question",

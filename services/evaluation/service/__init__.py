@@ -2,11 +2,13 @@
 and what looks at any two sets of images or takes one out.
 """
 
+from services.evaluation.service.absences import Absences
 from services.evaluation.service.answers import Answers
+from services.evaluation.service.completion import EVALUATE, QUEUE
 from services.evaluation.service.evaluations import JUDGE, Evaluations, Judge
 from services.evaluation.service.exports import Exports, Verify
 from services.evaluation.service.features import FeatureTables, GivenTables
-from services.evaluation.service.intake import EVALUATE, QUEUE, Intake
+from services.evaluation.service.intake import Intake
 from services.evaluation.service.keeping import (
     EVALUATION,
     EXPORT,
@@ -33,6 +35,7 @@ __all__ = [
     "OVERLAP",
     "QUALITY",
     "QUEUE",
+    "Absences",
     "Answers",
     "Evaluations",
     "Exports",

@@ -14,7 +14,8 @@ from api_schemas.evaluation import PlanPost
 from services.evaluation import models, statistics
 from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans
-from services.evaluation.service.intake import UNIT
+from services.evaluation.service.absences import lines_of_left_out, what_is_left
+from services.evaluation.service.completion import UNIT, absent
 from services.evaluation.service.problems import PredictionsDamaged
 from services.evaluation.service.sources import Sources
 from services.evaluation.service.tables import restore
@@ -43,10 +44,11 @@ LIBRARIES = ("numpy", "scipy", "pyarrow")
 
 @dataclass(frozen=True)
 class Stored:
-    """A plan and every set of predictions it asked for."""
+    """A plan and every set of predictions it asked for; `left` is what can be compared of it."""
 
     row: models.Plan
     plan: PlanPost
+    left: PlanPost
     predictions: dict[tuple[str, str, int], models.Prediction]
 
 
@@ -79,7 +81,7 @@ class Evaluate:
     def __call__(self, lease: Lease) -> None:
         stored = self._stored(lease)
         firsts = {test.name: self._first(stored, test.name) for test in stored.plan.tests}
-        groups = self._groups(lease, stored.plan, firsts)
+        groups = self._groups(lease, stored.left, firsts)
         scored = [
             self._scored(lease, stored, index, firsts[test.name].cases(), groups[test.name])
             for index, test in enumerate(stored.plan.tests)
@@ -98,11 +100,16 @@ class Evaluate:
         with self.db.transaction() as tx:
             row = plans.find(tx.session, lease.caller, lease.resource)
             sets = tx.session.scalars(select(models.Prediction).filter_by(plan=row.id)).all()
-        return Stored(row, plans.plan_of(row), {(p.test, p.arm, p.seed): p for p in sets})
+            missing = absent(tx.session, row)
+        plan = plans.plan_of(row)
+        left = what_is_left(plan, missing)
+        used = {(arm.name, seed) for arm in left.arms for seed in left.seeds}
+        compared = {(p.test, p.arm, p.seed): p for p in sets if (p.arm, p.seed) in used}
+        return Stored(row, plan, left, compared)
 
     def _first(self, stored: Stored, test: str) -> Predictions:
         """The samples and truth that all sets of a test share."""
-        plan = stored.plan
+        plan = stored.left
         return self._read(stored.predictions[test, plan.reference, plan.seeds[0]])
 
     def _groups(
@@ -121,7 +128,7 @@ class Evaluate:
     def _scored(
         self, lease: Lease, stored: Stored, index: int, cases: Cases, groups: list[Group]
     ) -> Scored:
-        plan, sets, test = stored.plan, stored.predictions, stored.plan.tests[index].name
+        plan, sets, test = stored.left, stored.predictions, stored.plan.tests[index].name
         per_test = len(plan.arms) * len(plan.seeds)
         done = index * per_test
         compared: dict[str, list[Floats]] = {plan.primary: [], plan.reference: []}
@@ -149,7 +156,7 @@ class Evaluate:
             raise PredictionsDamaged(detail) from error
 
     def _report(self, lease: Lease, stored: Stored, scored: list[Scored]) -> Report:
-        plan, predictions = stored.plan, stored.predictions
+        plan, predictions = stored.left, stored.predictions
         estimates = [each.estimates for each in scored]
         tests: list[TestFacts] = []
         phantom: set[str] = set()
@@ -171,7 +178,10 @@ class Evaluate:
                 list(predictions.values()),
                 {test.name: test.manifest for test in tests},
             ),
-            rows=result_rows(plan, estimates, phantom),
+            rows=[
+                *result_rows(plan, estimates, phantom),
+                *lines_of_left_out(stored.plan, plan, estimates),
+            ],
             comparisons=comparisons(plan, estimates, phantom),
             trends=trends(plan, estimates),
             tests=tests,

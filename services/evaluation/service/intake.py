@@ -1,6 +1,6 @@
 """Plans are registered and predictions received; the last set submits the evaluation."""
 
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import select
@@ -12,6 +12,7 @@ from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, Predicti
 from services.evaluation.models import Plan, Prediction
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service import plans
+from services.evaluation.service.completion import QUEUE, submit_if_complete
 from services.evaluation.service.keeping import PLAN, plan_folder
 from services.evaluation.service.problems import (
     NotInPlan,
@@ -22,13 +23,9 @@ from services.evaluation.service.tables import Received, receive
 from services.evaluation.views import plan_view, predictions_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs import Jobs, lineage
 from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore, sha256
-
-QUEUE = "evaluation"
-EVALUATE = "evaluate"
-UNIT = "prediction sets"
 
 
 class Intake:
@@ -118,7 +115,7 @@ class Intake:
             if earlier is not None:
                 return earlier
             made = _add(tx, caller, what, received, key)
-            self._submit_if_complete(tx, caller, row)
+            submit_if_complete(tx, self._jobs, caller, row)
             return made
 
     def _find_data(self, caller: Caller, plan: PlanPost) -> None:
@@ -128,28 +125,6 @@ class Intake:
                 self._datasets.dataset(caller, test.data.dataset)
             else:
                 self._generations.generation(caller, test.data.generation)
-
-    def _submit_if_complete(self, tx: Tx, caller: Caller, row: Plan) -> None:
-        plan = plans.plan_of(row)
-        total = plans.expected(plan)
-        if plans.received(tx.session, row.id) < total:
-            return
-        predictions = tx.session.scalars(select(Prediction).filter_by(plan=row.id)).all()
-        inputs: dict[str, Any] = {"inputs": plans.inputs_digest(row.digest, predictions)}
-        row.job = self._jobs.submit(
-            tx,
-            NewJob(
-                service="evaluation",
-                kind=EVALUATE,
-                queue=QUEUE,
-                caller=caller,
-                resource=row.id,
-                inputs=inputs,
-                slices=[{}],
-                total=total,
-                unit=UNIT,
-            ),
-        )
 
     def _view(self, tx: Tx, row: Plan) -> PlanView:
         job = None if row.job is None else self._jobs.view(tx, row.job)

@@ -69,6 +69,16 @@ class PredictionsDisagree(Conflict):
     title = "These predictions are not of the same test set as those received before"
 
 
+class NothingAbsent(Conflict):
+    slug = "nothing-absent"
+    title = "Nothing of this run is missing"
+
+
+class NothingToCompare(Conflict):
+    slug = "nothing-to-compare"
+    title = "Too many runs failed to answer the registered question"
+
+
 class PlanClosed(Conflict):
     slug = "plan-closed"
     title = "The data behind this plan has been deleted"

@@ -1,20 +1,29 @@
 """Routes of experiments and classifiers."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
+from api_schemas.planning import ExperimentPlan
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
 from services.kit.auth import Reader, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
 from services.kit.jobs import Jobs
+from services.training.reports import learning_curves, learning_curves_png
+from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
+
+SVG, PNG = "image/svg+xml", "image/png"
+
+
+def _of(media_type: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {media_type: {}}}}
 
 
 def deletion_routes(experiments: Deletions) -> APIRouter:
@@ -37,18 +46,37 @@ def deletion_routes(experiments: Deletions) -> APIRouter:
     return router
 
 
-def routes(experiments: Experiments, db: Database, jobs: Jobs) -> APIRouter:
+def routes(experiments: Experiments, dry_runs: DryRuns, db: Database, jobs: Jobs) -> APIRouter:
     router = APIRouter(tags=["training"])
+    _orders(router, experiments, dry_runs)
+    _looks(router, experiments, db, jobs)
+    return router
 
-    @router.post("/experiments", status_code=202)
+
+def _orders(router: APIRouter, experiments: Experiments, dry_runs: DryRuns) -> None:
+    @router.post("/experiments", status_code=202, responses={200: {"model": ExperimentPlan}})
     def post_experiment(
         body: ExperimentRequest, caller: Writer, response: Response, key: IdempotencyHeader = None
-    ) -> ExperimentView:
-        """Train classifiers: arms times seeds, compared by a plan that is registered now."""
+    ) -> ExperimentView | ExperimentPlan:
+        """Train classifiers: arms times seeds, compared by a plan that is registered now.
+
+        With `dry_run` answer 200 and say what it would train, what the test sets can show, and
+        how long it takes; refuse what would be refused.
+        """
+        if body.dry_run:
+            response.status_code = 200
+            return dry_runs.plan(caller, body)
         made = experiments.create(caller, body, key)
         response.headers["Location"] = f"/experiments/{made.id}"
         return made
 
+    @router.post("/experiments/{experiment}/cancel")
+    def cancel_experiment(experiment: UUID, caller: Writer) -> ExperimentView:
+        """Stop it. Cancelled already: 200; finished: 409."""
+        return experiments.cancel(caller, experiment)
+
+
+def _looks(router: APIRouter, experiments: Experiments, db: Database, jobs: Jobs) -> None:
     @router.get("/experiments")
     def list_experiments(
         caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
@@ -65,10 +93,16 @@ def routes(experiments: Experiments, db: Database, jobs: Jobs) -> APIRouter:
         """The arms as they were expanded, and how far their runs are."""
         return experiments.arms(caller, experiment)
 
-    @router.post("/experiments/{experiment}/cancel")
-    def cancel_experiment(experiment: UUID, caller: Writer) -> ExperimentView:
-        """Stop it. Cancelled already: 200; finished: 409."""
-        return experiments.cancel(caller, experiment)
+    @router.get("/experiments/{experiment}/curves.svg", response_class=Response, responses=_of(SVG))
+    def get_curves_svg(experiment: UUID, caller: Reader) -> Response:
+        """Loss and AUROC of every run over its steps; grows while they train."""
+        return Response(learning_curves(*experiments.curves(caller, experiment)), media_type=SVG)
+
+    @router.get("/experiments/{experiment}/curves.png", response_class=Response, responses=_of(PNG))
+    def get_curves_png(experiment: UUID, caller: Reader) -> Response:
+        """The same as a picture."""
+        picture = learning_curves_png(*experiments.curves(caller, experiment))
+        return Response(picture, media_type=PNG)
 
     def visible(experiment: UUID, caller: Reader) -> ExperimentView:
         return experiments.experiment(caller, experiment)
@@ -85,5 +119,3 @@ def routes(experiments: Experiments, db: Database, jobs: Jobs) -> APIRouter:
     @router.get("/classifiers/{classifier}")
     def get_classifier(classifier: UUID, caller: Reader) -> ClassifierView:
         return experiments.classifier(caller, classifier)
-
-    return router

@@ -7,7 +7,15 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.evaluation import PlanPost, PlanView, PredictionsPost, PredictionsView, ResultRow
+from api_schemas.evaluation import (
+    AbsencePost,
+    AbsenceView,
+    PlanPost,
+    PlanView,
+    PredictionsPost,
+    PredictionsView,
+    ResultRow,
+)
 from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.generation import GenerationView, GeneratorView, Seen
 from services.kit.auth import Caller
@@ -29,18 +37,28 @@ class Generations(Protocol):
     def generator_seen(self, caller: Caller, generator: UUID, /) -> Seen: ...
 
 
-class Evaluation(Protocol):
-    def register(self, caller: Caller, plan: PlanPost, /) -> PlanView: ...
+class Desk(Protocol):
+    """What the web process needs of evaluation."""
 
-    def accept(
-        self, caller: Caller, what: PredictionsPost, content: bytes, /
-    ) -> PredictionsView: ...
+    def register(self, caller: Caller, plan: PlanPost, /) -> PlanView: ...
 
     def results(self, caller: Caller, experiment: UUID, arm: str, /) -> list[ResultRow]:
         """The arm's macro AUROC on every test set; none before there are any."""
         ...
 
     def evaluation(self, caller: Caller, evaluation: UUID, /) -> EvaluationView: ...
+
+
+class Evaluation(Protocol):
+    """What an experiment's runs need."""
+
+    def accept(
+        self, caller: Caller, what: PredictionsPost, content: bytes, /
+    ) -> PredictionsView: ...
+
+    def forgo(self, caller: Caller, plan: UUID, what: AbsencePost, /) -> AbsenceView:
+        """Predictions that will never come."""
+        ...
 
 
 class Verdict(Protocol):

@@ -1,4 +1,4 @@
-"""Arms: what a preset expands to, which of them the plan names, and how long each trains.
+"""Arms: which of them the plan names, what their doses are, and how long each trains.
 
 Knows requests and numbers of images; no data, no rows.
 """
@@ -7,27 +7,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from api_schemas.arms import Arm, Source
 from api_schemas.base import DataRef, DatasetRef, GenerationRef
 from api_schemas.evaluation import PlannedArm
-from api_schemas.training import (
-    Arm,
-    ClassifierSettings,
-    ExperimentRequest,
-    Source,
-    Stage,
-    SupplementPreset,
-)
+from api_schemas.training import ClassifierSettings, ExperimentRequest
 from services.kit.errors import Unprocessable
+from services.training.service import presets
 
 
 class ArmUnknown(Unprocessable):
     slug = "arm-unknown"
     title = "The plan names an arm that the experiment does not have"
-
-
-class ArmsClash(Unprocessable):
-    slug = "arms-clash"
-    title = "Two arms of the experiment have the same name"
 
 
 class StepsDisagree(Unprocessable):
@@ -36,40 +26,17 @@ class StepsDisagree(Unprocessable):
 
 
 def expand(request: ExperimentRequest) -> list[Arm]:
-    """The arms of a request, those of its preset written out. Raises `ArmsClash`."""
+    """The arms of a request, those of its presets written out. Raises `ArmsClash`."""
     if request.preset is None:
         return list(request.arms or [])
-    arms = _supplement(request.preset)
-    names = [arm.name for arm in arms]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ArmsClash(
-            f"These ratios make arms of one name: {', '.join(twice)}", field="preset.ratios"
-        )
-    return arms
+    return presets.expand_presets(request.preset)
 
 
-def ratio_name(ratio: float) -> str:
-    return f"real+{100 * ratio:g}%"
-
-
-def _supplement(preset: SupplementPreset) -> list[Arm]:
-    real = Source(data=preset.real)
-    largest = max(preset.ratios)
-
-    def synthetic(ratio: float, *, shuffled: bool = False) -> Source:
-        return Source(data=preset.synthetic, multiple=ratio, shuffled=shuffled)
-
-    def arm(name: str, *sources: Source) -> Arm:
-        return Arm(name=name, stages=[Stage(sources=list(sources))])
-
-    return [
-        arm("real", real).model_copy(update={"schedule": "own"}),
-        arm("real_equal_steps", real),
-        *(arm(ratio_name(k), real, synthetic(k)) for k in preset.ratios),
-        arm("synthetic_only", synthetic(largest)),
-        arm("shuffled", real, synthetic(largest, shuffled=True)),
-    ]
+def reference_of(request: ExperimentRequest) -> str:
+    """The name of the reference arm, whether or not there is such an arm."""
+    if request.plan.reference is not None or request.preset is None:
+        return request.plan.reference or presets.EQUAL_STEPS
+    return presets.reference_of(request.preset[0])
 
 
 def primary_of(request: ExperimentRequest, arms: Sequence[Arm]) -> str:
@@ -79,21 +46,21 @@ def primary_of(request: ExperimentRequest, arms: Sequence[Arm]) -> str:
     both are the same, or when arms are given one by one and none is named primary.
     """
     names = [arm.name for arm in arms]
-    plan = request.plan
-    if plan.reference not in names:
+    reference = reference_of(request)
+    if reference not in names:
         raise ArmUnknown(
-            f"There is no arm '{plan.reference}' to compare with",
+            f"There is no arm '{reference}' to compare with",
             field="plan.reference",
             accepted=names,
         )
-    primary = plan.primary
+    primary = request.plan.primary
     if primary is None and request.preset is not None:
-        primary = ratio_name(max(request.preset.ratios))
-    others = [name for name in names if name != plan.reference]
+        primary = presets.primary_of(request.preset[0])
+    others = [name for name in names if name != reference]
     if primary is None:
         raise ArmUnknown("Say which arm is the primary one", field="plan.primary", accepted=others)
     if primary not in others:
-        reason = "is the reference" if primary == plan.reference else "is not an arm"
+        reason = "is the reference" if primary == reference else "is not an arm"
         raise ArmUnknown(
             f"'{primary}' {reason} and cannot be primary", field="plan.primary", accepted=others
         )
@@ -106,32 +73,64 @@ def sources(arms: Sequence[Arm]) -> Iterator[Source]:
             yield from stage.sources
 
 
-def yardstick(request: ExperimentRequest, arms: Sequence[Arm]) -> DataRef:
+def yardstick(arm: Arm, arms: Sequence[Arm], reference: str) -> DataRef:
     """The data whose training images `multiple` counts in: see `Source`."""
-    reference = [arm for arm in arms if arm.name == request.plan.reference]
-    first_of_all = list(sources([*reference, *arms]))
+    of_reference = [each for each in arms if each.name == reference]
+    first_of_all = list(sources([arm, *of_reference, *arms]))
     for source in first_of_all:
         if isinstance(source.data, DatasetRef):
             return source.data
     return first_of_all[0].data
 
 
-def planned_arm(arm: Arm) -> PlannedArm:
-    """The arm as evaluation knows it, with its dose.
+def planned_arms(arms: Sequence[Arm], reference: str, primary: str) -> list[PlannedArm]:
+    """The arms as evaluation knows them, with their doses: synthetic images per real one.
 
-    The dose means something where one stage adds synthetic images to real ones and every label
-    is its own image's: shuffled, synthetic-only and multi-stage arms have none.
+    A dose means something along one axis: the primary arm's synthetic images added, in one stage
+    and in any number, to the very real images of the reference arm. All else has none: shuffled
+    labels, other data or selections, fewer real patients, several stages.
     """
-    used = arm.stages[0].sources
-    real = sum(s.multiple for s in used if isinstance(s.data, DatasetRef))
-    synthetic = sum(s.multiple for s in used if isinstance(s.data, GenerationRef))
-    undosed = len(arm.stages) > 1 or not real or any(s.shuffled for s in used)
-    return PlannedArm(name=arm.name, dose=None if undosed else synthetic / real)
+    by_name = {arm.name: arm for arm in arms}
+    real = _words(_real(by_name[reference]))
+    added = {_once(source) for source in _synthetic(by_name[primary])}
+    return [PlannedArm(name=arm.name, dose=_dose(arm, real, added)) for arm in arms]
 
 
-def own_steps(stage: Stage, images: int, settings: ClassifierSettings) -> int:
-    """The stage's own steps: as it says, else its epochs over its images."""
-    return stage.steps or math.ceil(settings.epochs * images / settings.batch_size)
+def _dose(arm: Arm, real: list[str], added: set[str]) -> float | None:
+    mine, synthetic = _real(arm), _synthetic(arm)
+    if len(arm.stages) > 1 or not mine or _words(mine) != real:
+        return None
+    if any(source.shuffled or _once(source) not in added for source in synthetic):
+        return None
+    return sum(s.multiple for s in synthetic) / sum(s.multiple for s in mine)
+
+
+def _real(arm: Arm) -> list[Source]:
+    return [s for s in sources([arm]) if isinstance(s.data, DatasetRef)]
+
+
+def _synthetic(arm: Arm) -> list[Source]:
+    return [s for s in sources([arm]) if isinstance(s.data, GenerationRef)]
+
+
+def _words(used: list[Source]) -> list[str]:
+    return sorted(source.model_dump_json() for source in used)
+
+
+def _once(source: Source) -> str:
+    """What is taken, however much of it."""
+    return source.model_dump_json(exclude={"multiple"})
+
+
+def own_steps(arm: Arm, images: Sequence[int], settings: ClassifierSettings) -> list[int]:
+    """Steps by stage: as they say, else epochs over the images; shares divide the arm's epochs."""
+
+    def epochs(count: int) -> int:
+        return math.ceil(settings.epochs * count / settings.batch_size)
+
+    if arm.stages[0].share is not None:
+        return _shared(arm, images, epochs(sum(images)))
+    return [stage.steps or epochs(n) for stage, n in zip(arm.stages, images, strict=True)]
 
 
 def steps_by_arm(
@@ -144,16 +143,9 @@ def steps_by_arm(
 
     Raises `StepsDisagree` when the explicit steps of an arm cannot add up to the primary arm's.
     """
-    own = {
-        arm.name: [
-            own_steps(stage, n, settings)
-            for stage, n in zip(arm.stages, images[arm.name], strict=True)
-        ]
-        for arm in arms
-    }
-    total = sum(own[primary])
+    total = sum(own_steps(next(a for a in arms if a.name == primary), images[primary], settings))
     return {
-        arm.name: own[arm.name]
+        arm.name: own_steps(arm, images[arm.name], settings)
         if arm.name == primary or arm.schedule == "own"
         else _shared(arm, images[arm.name], total)
         for arm in arms
@@ -164,18 +156,20 @@ def _shared(arm: Arm, images: Sequence[int], total: int) -> list[int]:
     """`total` steps over the stages: those that say their steps keep them, the others share."""
     said = [stage.steps for stage in arm.stages]
     rest = total - sum(steps or 0 for steps in said)
-    open_images = [n for steps, n in zip(said, images, strict=True) if steps is None]
-    if rest < len(open_images) or (rest and not open_images):
+    weights = [
+        stage.share or n for stage, n in zip(arm.stages, images, strict=True) if not stage.steps
+    ]
+    if rest < len(weights) or (rest and not weights):
         raise StepsDisagree(
             f"The stages of '{arm.name}' ask for {total - rest} steps and the primary arm trains "
             f"{total}: leave steps out, or give the arm its own schedule",
             field="arms",
         )
-    shares = iter(_in_proportion(rest, open_images))
+    shares = iter(_in_proportion(rest, weights) if weights else [])
     return [next(shares) if steps is None else steps for steps in said]
 
 
-def _in_proportion(total: int, weights: Sequence[int]) -> list[int]:
+def _in_proportion(total: int, weights: Sequence[float]) -> list[int]:
     """Whole numbers of at least 1 that add up to `total`, about in proportion to `weights`."""
     spare = total - len(weights)
     edges = [round(spare * sum(weights[:i]) / sum(weights)) for i in range(len(weights) + 1)]

@@ -1,24 +1,27 @@
 """How an experiment is trained, once its data is known: what `planning` finds, `runs` follows."""
 
+from pydantic import Field
+
 from api_schemas.base import Wire
 from api_schemas.findings import Finding
 
 
 class ArmBlueprint(Wire):
-    """Images listed (repetitions counted) and steps, by stage."""
+    """Images listed (repetitions counted), by stage and source, and steps by stage."""
 
-    images: list[int]
+    listed: list[list[int]]
     steps: list[int]
 
 
 class Blueprint(Wire):
-    """`yardstick` is the number of images that a multiple of 1 means; `manifests` holds the
-    digest of every manifest it was made from, by reference.
+    """`manifests` holds the digest of every manifest it was made from, by reference;
+    `left_out` and `not_estimable` are as in `checks.Choice`.
     """
 
     labels: list[Finding]
     size_px: int
-    yardstick: int
     manifests: dict[str, str]
     arms: dict[str, ArmBlueprint]
     waived: list[str]
+    left_out: dict[Finding, str] = Field(default_factory=dict)
+    not_estimable: dict[str, list[Finding]] = Field(default_factory=dict)

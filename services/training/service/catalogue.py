@@ -7,13 +7,15 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
-from api_schemas.generation import TRAINING_SET_UNKNOWN, Seen
+from api_schemas.generation import TRAINING_SET_UNKNOWN, GenerationView, Seen
 from api_schemas.terms import Licence
-from api_schemas.training import Arm, ExperimentRequest
+from api_schemas.training import ExperimentRequest
 from services.kit.auth import Caller
 from services.kit.errors import Conflict, NotFound, ProblemError, Unprocessable
 from services.training.ports.providers import Datasets, Generations
+from services.training.service.presets import preset_field
 
 T = TypeVar("T")
 NOT_FOUND = 404
@@ -52,6 +54,7 @@ class Listed:
     generator: UUID | None = None
     flags: tuple[str, ...] = ()
     withheld: int = 0
+    cohort: GenerationView | None = None
 
     @property
     def ready(self) -> bool:
@@ -60,10 +63,11 @@ class Listed:
 
 def references(request: ExperimentRequest, arms: Sequence[Arm]) -> Iterator[tuple[str, DataRef]]:
     """Every reference to data with the field it stands in; the same data may come twice."""
-    if request.preset is not None:
-        yield "preset.real", request.preset.real
-        yield "preset.synthetic", request.preset.synthetic
-    else:
+    for number, preset in enumerate(request.preset or []):
+        field = preset_field(request.preset or [], number)
+        yield f"{field}.real", preset.real
+        yield f"{field}.synthetic", preset.synthetic
+    if request.preset is None:
         for i, arm in enumerate(arms):
             for j, stage in enumerate(arm.stages):
                 for k, source in enumerate(stage.sources):
@@ -149,6 +153,7 @@ class Catalogue:
             view.generator,
             tuple(view.flags or ()),
             view.screening.flagged,
+            view,
         )
 
 

@@ -4,6 +4,7 @@ Knows samples as arrays; asks nobody for anything.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
@@ -103,46 +104,62 @@ def evaluation_sets(
     return found
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The one list of labels of an experiment, and what cannot be said with them.
+
+    `left_out` gives the reason by label, `not_estimable` the labels that lack a class by test set.
+    """
+
+    labels: list[Finding]
+    left_out: dict[Finding, str]
+    not_estimable: dict[str, list[Finding]]
+
+
 def choose_labels(
     request: ExperimentRequest,
     samples: Mapping[DataRef, Samples],
     training: Mapping[DataRef, Rows],
     held: EvaluationSets,
-) -> list[Finding]:
-    """The one list of labels: the declared ones, or every label that has both classes in each
-    training source (under the policy) and in each test set.
+) -> Choice:
+    """The declared labels, or every label that has both classes in each training source (under
+    the policy) and in some test set.
 
+    Where a test set lacks a class of a label, nothing can be estimated of it there: that is told.
     Validation only chooses checkpoints, by the labels it can: a rare finding that it lacks stays
     in the analysis. Raises `LabelsUnusable`.
     """
     usable = {
         field: both_classes(truth(samples[ref].labels[rows])) for field, (ref, rows) in held.items()
     }
-    for field, has in usable.items():
-        if not has.any():
-            raise LabelsUnusable("No label has both classes in this set", field=field)
     tests = {field: has for field, has in usable.items() if field != "validation"}
+    somewhere = np.logical_or.reduce([*tests.values()])
     if request.labels is not None:
-        labels = _declared(request.labels, tests)
+        labels, left_out = _declared(request.labels, somewhere), {}
     else:
-        labels = _common(request, samples, training, tests)
-    if not usable["validation"][columns(labels)].any():
-        raise LabelsUnusable(
-            "None of the experiment's labels has both classes in the validation set",
-            field="validation",
-        )
-    return labels
-
-
-def _declared(labels: list[Finding], tests: Mapping[str, NDArray[np.bool_]]) -> list[Finding]:
-    for field, has in tests.items():
-        lacking = [label for label in labels if not has[FINDINGS.index(label)]]
-        if lacking:
+        labels, left_out = _common(request, samples, training, somewhere)
+    for field, has in usable.items():
+        if not has[columns(labels)].any():
             raise LabelsUnusable(
-                f"{field} has only one class of: {', '.join(lacking)}",
-                field="labels",
-                accepted=[f for f, good in zip(FINDINGS, has, strict=True) if good],
+                "None of the experiment's labels has both classes in this set",
+                field=field,
+                accepted=list(labels),
             )
+    lacking = {
+        test.name: [f for f in labels if not tests[f"tests.{i}"][FINDINGS.index(f)]]
+        for i, test in enumerate(request.tests)
+    }
+    return Choice(labels, left_out, {name: some for name, some in lacking.items() if some})
+
+
+def _declared(labels: list[Finding], somewhere: NDArray[np.bool_]) -> list[Finding]:
+    lacking = [label for label in labels if not somewhere[FINDINGS.index(label)]]
+    if lacking:
+        raise LabelsUnusable(
+            f"No test set has both classes of: {', '.join(lacking)}",
+            field="labels",
+            accepted=[f for f, good in zip(FINDINGS, somewhere, strict=True) if good],
+        )
     return labels
 
 
@@ -150,18 +167,25 @@ def _common(
     request: ExperimentRequest,
     samples: Mapping[DataRef, Samples],
     training: Mapping[DataRef, Rows],
-    tests: Mapping[str, NDArray[np.bool_]],
-) -> list[Finding]:
-    everywhere = [*tests.values()] + [
-        both_classes(targets(samples[ref].labels[rows], request.label_policy))
-        for ref, rows in training.items()
-    ]
-    common = np.logical_and.reduce(everywhere)
-    if not common.any():
+    somewhere: NDArray[np.bool_],
+) -> tuple[list[Finding], dict[Finding, str]]:
+    """All labels that can be learnt and estimated, and why each of the others is left out."""
+    left_out: dict[Finding, str] = {}
+    for number, (ref, rows) in enumerate(training.items()):
+        has = both_classes(targets(samples[ref].labels[rows], request.label_policy))
+        for finding, good in zip(FINDINGS, has, strict=True):
+            if not good:
+                left_out.setdefault(finding, f"training source {number + 1} has one class only")
+    for finding, good in zip(FINDINGS, somewhere, strict=True):
+        if not good:
+            left_out.setdefault(finding, "no test set has both classes")
+    labels = [f for f in FINDINGS if f not in left_out]
+    if not labels:
         raise LabelsUnusable(
-            "No label has both classes in every training source and every test set", field="labels"
+            "No label has both classes in every training source and in some test set",
+            field="labels",
         )
-    return [f for f, good in zip(FINDINGS, common, strict=True) if good]
+    return labels, left_out
 
 
 def no_shared_patients(
@@ -225,6 +249,12 @@ def seen_by_generators(
                 yield field, f"generator {generator} saw {shared} of the {len(patients)} patients"
             elif shared := len(pictures & saw[1]):
                 yield field, f"generator {generator} saw {shared} of the {len(pictures)} pictures"
+
+
+def extension(request: ExperimentRequest) -> Iterator[str]:
+    """Words for a report on an experiment that was designed after results had been seen."""
+    if request.extends is not None:
+        yield f"extended: it extends experiment {request.extends}, whose results were known"
 
 
 def unscreened(listed: Iterable[Listed]) -> Iterator[str]:

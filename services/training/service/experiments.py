@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, Page
 from api_schemas.evaluation import (
     ContactSheet,
@@ -16,9 +17,9 @@ from api_schemas.evaluation import (
     TrainingNote,
 )
 from api_schemas.training import (
-    Arm,
     ArmView,
     ClassifierView,
+    CurvePoint,
     ExperimentRequest,
     ExperimentView,
 )
@@ -29,11 +30,19 @@ from services.kit.http import once, page
 from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 from services.training.models import Classifier, Experiment, Run
-from services.training.ports.providers import Evaluation
+from services.training.ports.providers import Desk
+from services.training.reports import Curves
 from services.training.service import checks
-from services.training.service.arms import expand, planned_arm, primary_of, sources
+from services.training.service.arms import (
+    expand,
+    planned_arms,
+    primary_of,
+    reference_of,
+    sources,
+)
 from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import Catalogue, references
+from services.training.service.inputs import digests
 from services.training.service.keeping import EXPERIMENT
 from services.training.service.origins import Origins
 from services.training.service.planning import Planner
@@ -55,9 +64,7 @@ class ClassifierUnknown(NotFound):
 class Experiments:
     """The use cases of the web process. Reads manifests, never images."""
 
-    def __init__(
-        self, db: Database, jobs: Jobs, catalogue: Catalogue, evaluation: Evaluation
-    ) -> None:
+    def __init__(self, db: Database, jobs: Jobs, catalogue: Catalogue, evaluation: Desk) -> None:
         self._db = db
         self._jobs = jobs
         self._catalogue = catalogue
@@ -83,7 +90,8 @@ class Experiments:
     def experiment(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
             row = _mine(tx.session, caller, experiment)
-            view = experiment_view(row, self._jobs.view(tx, row.job))
+            failed = _failed_runs(tx.session, [row.id])
+            view = experiment_view(row, self._jobs.view(tx, row.job), failed.get(row.id, 0))
         return self._origins.of_experiment(caller, view, _manifests(row))
 
     def experiments(self, caller: Caller, cursor: str | None, limit: int) -> Page[ExperimentView]:
@@ -92,7 +100,8 @@ class Experiments:
 
             def views(rows: Sequence[Experiment]) -> list[ExperimentView]:
                 jobs = self._jobs.views(tx, [row.job for row in rows])
-                return [experiment_view(row, jobs[row.job]) for row in rows]
+                failed = _failed_runs(tx.session, [row.id for row in rows])
+                return [experiment_view(row, jobs[row.job], failed.get(row.id, 0)) for row in rows]
 
             ours = select(Experiment).where(
                 Experiment.project == caller.project, lineage.visible(Experiment.id)
@@ -105,6 +114,18 @@ class Experiments:
             runs = tx.session.scalars(select(Run).where(Run.experiment == row.id)).all()
             job = self._jobs.view(tx, row.job)
             return arm_views(row, runs, job.state, self._jobs.slice_states(tx, row.job))
+
+    def curves(self, caller: Caller, experiment: UUID) -> tuple[str, Curves]:
+        """The experiment's name, and the validations of every run by arm and seed."""
+        with self._db.transaction() as tx:
+            row = _mine(tx.session, caller, experiment)
+            runs = tx.session.scalars(select(Run).where(Run.experiment == row.id)).all()
+            points = {
+                (r.arm, r.seed): [CurvePoint.model_validate(p) for p in r.curve] for r in runs
+            }
+            order = [arm["name"] for arm in row.arms]
+        in_order = sorted(points, key=lambda key: (order.index(key[0]), key[1]))
+        return row.name, {key: points[key] for key in in_order}
 
     def cancel(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
@@ -120,10 +141,12 @@ class Experiments:
     def _make(self, tx: Tx, caller: Caller, request: ExperimentRequest) -> UUID:
         arms = expand(request)
         primary = primary_of(request, arms)
+        if request.extends is not None:
+            _mine(tx.session, caller, request.extends)
         listed = self._catalogue.list_all(caller, request, arms)
         checks.one_size(list(listed.values()))
         waits_for = [each.job.id for each in listed.values() if not each.ready]
-        known = None if waits_for else self._planner.blueprint(caller, request, listed)
+        known = None if waits_for else self._planner.plan(caller, request, listed).blueprint
         experiment = new_id()
         plan = plan_of(experiment, request, arms, primary, known)
         registered = self._evaluation.register(caller, plan)
@@ -134,7 +157,7 @@ class Experiments:
             caller,
             experiment,
             inputs=request.model_dump(mode="json"),
-            slices=[{"step": "plan"}] if known is None else run_slices(request, arms),
+            slices=[{"step": "plan"}] if known is None else run_slices(request, known, arms),
             waits_for=waits_for,
             total=0 if known is None else total_steps(request, known),
             unit="steps",
@@ -151,7 +174,7 @@ class Experiments:
         )
         tx.session.add(row)
         if known is not None:
-            adopt(tx.session, row, request, known)
+            adopt(tx.session, row, request, known, arms)
         made = Made(SERVICE, QUEUE, EXPERIMENT, experiment, request.name)
         lineage.note(tx, caller, made, sources_of(request, arms))  # after evaluation was asked
         self._jobs.submit(tx, job)
@@ -167,23 +190,41 @@ def sources_of(request: ExperimentRequest, arms: Sequence[Arm]) -> dict[UUID, st
 
 
 def adopt(
-    session: Session, row: Experiment, request: ExperimentRequest, blueprint: Blueprint
+    session: Session,
+    row: Experiment,
+    request: ExperimentRequest,
+    blueprint: Blueprint,
+    arms: Sequence[Arm],
 ) -> None:
     """Write down how the experiment is trained, and a row for every run."""
     row.blueprint = blueprint.model_dump(mode="json")
     session.flush()  # the runs refer to it
     session.add_all(
-        Run(experiment=row.id, arm=name, seed=seed, steps=sum(arm.steps))
-        for seed in request.seeds
-        for name, arm in blueprint.arms.items()
+        Run(
+            experiment=row.id,
+            arm=arm,
+            seed=seed,
+            steps=sum(blueprint.arms[arm].steps),
+            inputs_digest=digest,
+        )
+        for (arm, seed), digest in digests(request, blueprint, arms).items()
     )
 
 
-def run_slices(request: ExperimentRequest, arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """One slice a run, every arm with the first seed before any with the second."""
-    return [
-        {"step": "run", "arm": arm.name, "seed": seed} for seed in request.seeds for arm in arms
-    ]
+def run_slices(
+    request: ExperimentRequest, blueprint: Blueprint, arms: Sequence[Arm]
+) -> list[dict[str, Any]]:
+    """One slice a run, every arm with the first seed before any with the second.
+
+    Of runs with the same inputs only the first has a slice: it names the arms that follow it.
+    """
+    leading: dict[str, dict[str, Any]] = {}
+    for (arm, seed), digest in digests(request, blueprint, arms).items():
+        if digest in leading:
+            leading[digest].setdefault("twins", []).append(arm)
+        else:
+            leading[digest] = {"step": "run", "arm": arm, "seed": seed}
+    return list(leading.values())
 
 
 def total_steps(request: ExperimentRequest, blueprint: Blueprint) -> int:
@@ -200,14 +241,14 @@ def plan_of(
     """The analysis as it is registered. Where the labels are not known yet they follow from the
     data by a fixed rule, and come with the predictions.
     """
-    unchecked = [UNCHECKED] if request.allow_leakage else []
+    unchecked = [*checks.extension(request), *([UNCHECKED] if request.allow_leakage else [])]
     return PlanPost(
         experiment=experiment,
         name=request.name,
-        arms=[planned_arm(arm) for arm in arms],
+        arms=planned_arms(arms, reference_of(request), primary),
         seeds=request.seeds,
         tests=[PlannedTest(name=t.name, data=t.data, split=t.split) for t in request.tests],
-        reference=request.plan.reference,
+        reference=reference_of(request),
         primary=primary,
         margin=request.plan.margin,
         labels=request.labels if known is None else known.labels,
@@ -226,7 +267,7 @@ def _training_note(request: ExperimentRequest, known: Blueprint | None) -> Train
         arms={}
         if known is None
         else {
-            name: TrainedArm(images=sum(arm.images), steps=sum(arm.steps))
+            name: TrainedArm(images=sum(map(sum, arm.listed)), steps=sum(arm.steps))
             for name, arm in known.arms.items()
         },
     )
@@ -242,6 +283,15 @@ def _contact_sheet(arms: Sequence[Arm]) -> ContactSheet | None:
 def _manifests(row: Experiment) -> dict[str, str]:
     """The digests of the manifests it was planned on, by reference; none before it is planned."""
     return (row.blueprint or {}).get("manifests", {})
+
+
+def _failed_runs(session: Session, experiments: Sequence[UUID]) -> dict[UUID, int]:
+    """How many runs have failed for good, by experiment that has any."""
+    failed = select(Run.experiment, func.count()).where(
+        Run.experiment.in_(experiments), Run.problem.is_not(None)
+    )
+    rows = session.execute(failed.group_by(Run.experiment))
+    return {experiment: count for experiment, count in rows}  # noqa: C416 - rows are no pairs
 
 
 def find_classifier(

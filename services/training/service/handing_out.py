@@ -17,7 +17,7 @@ from services.kit.errors import Conflict, Forbidden, ProblemError, Unavailable
 from services.kit.jobs import Jobs, Lease, NewJob
 from services.kit.objects import ObjectStore
 from services.training.models import Experiment, OnnxModel, Scoring
-from services.training.ports.providers import Evaluation
+from services.training.ports.providers import Desk
 from services.training.service.cards import Card, Judged, card
 from services.training.service.catalogue import NOT_FOUND
 from services.training.service.experiments import QUEUE, SERVICE, Experiments, find_classifier
@@ -49,7 +49,7 @@ class HandingOut:
         jobs: Jobs,
         store: ObjectStore,
         experiments: Experiments,
-        evaluation: Evaluation,
+        evaluation: Desk,
     ) -> None:
         self._db = db
         self._jobs = jobs

@@ -7,8 +7,9 @@ from math import ceil
 
 import numpy as np
 
+from api_schemas.arms import Arm, Stage
 from api_schemas.base import DataRef, EvaluationSplit
-from api_schemas.training import Arm, ClassifierSettings, ExperimentRequest, LabelPolicy, Stage
+from api_schemas.training import ClassifierSettings, ExperimentRequest, LabelPolicy
 from services.kit.auth import Caller
 from services.kit.errors import Conflict, Unprocessable
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
@@ -21,16 +22,15 @@ from services.training.ports.engine import (
     StageSpec,
 )
 from services.training.service.arms import expand
-from services.training.service.blueprint import Blueprint
+from services.training.service.blueprint import ArmBlueprint, Blueprint
 from services.training.service.catalogue import Catalogue, ref_key
-from services.training.service.planning import images_of
+from services.training.service.pools import pool
 from services.training.service.pretrained import PretrainedFiles
 from services.training.service.samples import (
     Labels,
     Rows,
     Samples,
     columns,
-    in_order_of_use,
     listing,
     read_samples,
     shuffled,
@@ -147,7 +147,7 @@ def run_spec(
         source.data: held(source.data, "train") for stage in arm.stages for source in stage.sources
     }
     validation = held(request.validation.data, request.validation.split)
-    stages = _stages(arm, planned.steps, sources, blueprint, request.label_policy, seed)
+    stages = _stages(arm, planned, sources, blueprint, request.label_policy, seed)
     return RunSpec(
         labels=tuple(blueprint.labels),
         size_px=blueprint.size_px,
@@ -192,31 +192,33 @@ def balanced(stages: Sequence[StageSpec]) -> tuple[float, ...]:
 
 def _stages(
     arm: Arm,
-    steps: list[int],
+    planned: ArmBlueprint,
     sources: Mapping[DataRef, Held],
     blueprint: Blueprint,
     policy: LabelPolicy,
     seed: int,
 ) -> tuple[StageSpec, ...]:
     return tuple(
-        StageSpec(_parts(stage, number, sources, blueprint, policy, seed), count)
-        for number, (stage, count) in enumerate(zip(arm.stages, steps, strict=True))
+        StageSpec(_parts(stage, number, listed, sources, blueprint, policy, seed), steps)
+        for number, (stage, listed, steps) in enumerate(
+            zip(arm.stages, planned.listed, planned.steps, strict=True)
+        )
     )
 
 
 def _parts(
     stage: Stage,
     number: int,
+    listed: list[int],
     sources: Mapping[DataRef, Held],
     blueprint: Blueprint,
     policy: LabelPolicy,
     seed: int,
 ) -> tuple[Part, ...]:
     parts: list[Part] = []
-    for place, source in enumerate(stage.sources):
+    for place, (source, count) in enumerate(zip(stage.sources, listed, strict=True)):
         held = sources[source.data]
-        count = images_of(source, blueprint.yardstick)
-        rows = listing(in_order_of_use(held.samples, held.rows), count)
+        rows = listing(pool(held.samples, source), count)
         told = targets(held.labels, policy)[rows][:, columns(blueprint.labels)]
         if source.shuffled:
             told = shuffled(told, seed, number, place)

@@ -3,27 +3,35 @@ slice.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from api_schemas.base import DataRef, GenerationRef
-from api_schemas.training import Arm, ExperimentRequest, Source
+from api_schemas.arms import Arm
+from api_schemas.base import DataRef
+from api_schemas.training import ExperimentRequest
 from services.kit.auth import Caller
 from services.training.service import checks
 from services.training.service.arms import (
     expand,
     primary_of,
+    reference_of,
     sources,
     steps_by_arm,
-    yardstick,
 )
 from services.training.service.blueprint import ArmBlueprint, Blueprint
 from services.training.service.catalogue import Catalogue, Listed, ref_key
-from services.training.service.checks import CohortTooSmall, LeakageFound, NoImages
+from services.training.service.checks import LeakageFound, NoImages
+from services.training.service.counting import TestCounts, count
+from services.training.service.lists import Lists
 from services.training.service.samples import Rows, Samples, read_samples
 
 
-def images_of(source: Source, unit: int) -> int:
-    """How many images a source lists, where `unit` images are a multiple of 1."""
-    return max(1, round(source.multiple * unit))
+@dataclass(frozen=True)
+class Planned:
+    """How an experiment is trained, and what its test sets know of its labels."""
+
+    blueprint: Blueprint
+    validation_images: int
+    tests: list[TestCounts]
 
 
 class Planner:
@@ -32,36 +40,43 @@ class Planner:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
-    def blueprint(
+    def plan(
         self, caller: Caller, request: ExperimentRequest, listed: Mapping[DataRef, Listed]
-    ) -> Blueprint:
+    ) -> Planned:
         """Raises the problems of `checks`. All data must be ready."""
         arms = expand(request)
         samples = {ref: read_samples(self._catalogue.manifest(caller, ref)) for ref in listed}
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
-        labels = checks.choose_labels(request, samples, training, held)
-        unit = len(training[yardstick(request, arms)])
-        images = _images(arms, training, unit, listed)
+        choice = checks.choose_labels(request, samples, training, held)
+        images = Lists(samples, listed).by_arm(arms, reference_of(request))
         checks.no_shared_patients(samples, training, held)
         waived = [
+            *checks.extension(request),
             *self._leakage(caller, request, samples, training, held, listed),
             *checks.unscreened(listed.values()),
         ]
         size_px = _known_size(listed)
         checks.large_enough(request.classifier, size_px)
-        steps = steps_by_arm(arms, primary_of(request, arms), images, request.classifier)
-        return Blueprint(
-            labels=labels,
+        by_stage = {name: [sum(each) for each in stages] for name, stages in images.items()}
+        steps = steps_by_arm(arms, primary_of(request, arms), by_stage, request.classifier)
+        blueprint = Blueprint(
+            labels=choice.labels,
             size_px=size_px,
-            yardstick=unit,
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
             arms={
-                arm.name: ArmBlueprint(images=images[arm.name], steps=steps[arm.name])
+                arm.name: ArmBlueprint(listed=images[arm.name], steps=steps[arm.name])
                 for arm in arms
             },
             waived=waived,
+            left_out=choice.left_out,
+            not_estimable=choice.not_estimable,
         )
+        tests = [
+            count(test.name, samples[test.data], held[f"tests.{i}"][1], choice.labels)
+            for i, test in enumerate(request.tests)
+        ]
+        return Planned(blueprint, len(held["validation"][1]), tests)
 
     def _leakage(
         self,
@@ -102,31 +117,3 @@ def _training_rows(
             raise NoImages("Its split 'train' is empty", field=listed[source.data].field)
         found[source.data] = rows
     return found
-
-
-def _images(
-    arms: Sequence[Arm],
-    training: Mapping[DataRef, Rows],
-    unit: int,
-    listed: Mapping[DataRef, Listed],
-) -> dict[str, list[int]]:
-    """Images by arm and stage; raises `CohortTooSmall`.
-
-    What a cohort lacks because it was withheld is no reason to refuse: the images that come first
-    are listed twice instead.
-    """
-    for arm in arms:
-        for source in sources([arm]):
-            held, asked = len(training[source.data]), images_of(source, unit)
-            made = held + listed[source.data].withheld
-            if isinstance(source.data, GenerationRef) and asked > made:
-                raise CohortTooSmall(
-                    f"'{arm.name}' asks for {asked} images ({source.multiple:g} times {unit}), the "
-                    f"cohort holds {held}",
-                    field=listed[source.data].field,
-                    accepted=held,
-                )
-    return {
-        arm.name: [sum(images_of(s, unit) for s in stage.sources) for stage in arm.stages]
-        for arm in arms
-    }

@@ -1,6 +1,7 @@
 """A manifest as arrays, and which of its images and labels a run uses."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ class Samples:
     splits: Strings
     replicas: NDArray[np.int64]
     labels: Labels  # (N, 14): 1, 0, -1 or BLANK
+    ages: NDArray[np.int64]  # -1: not stated
+    folds: NDArray[np.int64]  # -1: none
+    stated: Mapping[str, Strings]  # site, sex, race and view; None: not stated
 
     def split(self, name: EvaluationSplit) -> Rows:
         """The rows of a split, in manifest order."""
@@ -61,6 +65,9 @@ def read_samples(manifest: pa.Table) -> Samples:
         splits=strings("split"),
         replicas=numbers("replica", 0).astype(np.int64),
         labels=labels.astype(np.int8),
+        ages=numbers("age", -1).astype(np.int64),
+        folds=numbers("fold", -1).astype(np.int64),
+        stated={name: strings(name) for name in ("site", "sex", "race", "view")},
     )
 
 

@@ -127,7 +127,6 @@ class ScoreData:
         planned = Blueprint(
             labels=[Finding(label) for label in classifier.labels],
             size_px=classifier.size_px,
-            yardstick=0,
             manifests={ref_key(request.data): row.manifest or ""},
             arms={},
             waived=[],

@@ -1,0 +1,101 @@
+"""An experiment's plan before it runs: what it would train, what it could show, what it costs."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import Field
+
+from api_schemas.arms import Arm
+from api_schemas.base import JobView, Wire
+from api_schemas.findings import Finding
+
+
+class PlannedTraining(Wire):
+    """An arm as it would be trained, once for every seed. Null: the data is still being made.
+
+    `dose` is synthetic images per real one, where that means something.
+    """
+
+    arm: Arm
+    images: int | None
+    steps: int | None
+    dose: float | None
+
+
+class LabelCounts(Wire):
+    """What a test set knows of a label. `estimable`: it has images with and without it."""
+
+    label: Finding
+    positives: int
+    negatives: int
+    positive_patients: int
+    negative_patients: int
+    estimable: bool
+
+
+class PowerAssumptions(Wire):
+    """What the smallest difference that can be shown was computed from."""
+
+    power: float = 0.8
+    alpha: float = Field(default=0.05, description="two-sided")
+    auroc: float = Field(default=0.8, description="of every label")
+    arms_correlation: tuple[float, float] = Field(
+        default=(0.5, 0.8), description="between two arms' AUROCs on the same patients"
+    )
+    labels_correlation: float = Field(
+        default=0.2, description="between two labels' differences on the same patients"
+    )
+    seed_sd: float = Field(
+        default=0.004, description="of the difference between two arms over training seeds"
+    )
+
+
+class TestPlan(Wire):
+    """A test set, and the smallest difference in macro AUROC that it can show.
+
+    `smallest_difference` has two ends, for the two ends of the correlation assumed between arms,
+    the stronger one first; null where nothing can be estimated.
+    """
+
+    name: str
+    images: int
+    patients: int
+    labels: list[LabelCounts]
+    smallest_difference: tuple[float, float] | None
+
+
+class Estimate(Wire):
+    """Hours on one device like the one that was measured, were nothing else to run there."""
+
+    device_hours: float
+    device: str
+    seconds_per_step: float
+    measured_at: datetime
+
+
+class ExperimentPlan(Wire):
+    """What `POST /experiments` with `dry_run` answers; nothing has been made.
+
+    `waits_for` are the jobs that still make the data: until they are done only the arms are
+    known. `estimate` is null until speed is known for such a classifier; `calibration` is then the
+    job that measures it: ask again once it has ended. `left_out` says why a label is not among
+    `labels`; `not_estimable` names labels that lack a class by test set. `reused_runs` of `runs`
+    have been trained before and are not trained again.
+    """
+
+    arms: list[PlannedTraining]
+    reference: str
+    primary: str
+    seeds: list[int]
+    runs: int
+    reused_runs: int = 0
+    total_steps: int | None = None
+    labels: list[Finding] | None = None
+    left_out: dict[Finding, str] = {}
+    not_estimable: dict[str, list[Finding]] = {}
+    tests: list[TestPlan] = []
+    power: PowerAssumptions = PowerAssumptions()
+    waived: list[str] = []
+    waits_for: list[UUID] = []
+    estimate: Estimate | None = None
+    calibration: JobView | None = None

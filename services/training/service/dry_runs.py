@@ -1,0 +1,158 @@
+"""An experiment's plan before it runs. Makes nothing but, where speed is unknown, a calibration."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from api_schemas.arms import Arm
+from api_schemas.base import JobView
+from api_schemas.planning import (
+    Estimate,
+    ExperimentPlan,
+    PlannedTraining,
+    PowerAssumptions,
+    TestPlan,
+)
+from api_schemas.training import ExperimentRequest
+from services.kit.auth import Caller
+from services.kit.db import Database, Tx, new_id
+from services.kit.jobs import Jobs, NewJob
+from services.training.models import Calibration
+from services.training.service import checks, speeds
+from services.training.service.arms import expand, planned_arms, primary_of, reference_of
+from services.training.service.calibrating import CALIBRATE, STEPS
+from services.training.service.catalogue import Catalogue
+from services.training.service.counting import TestCounts
+from services.training.service.inputs import digests, finished_twins
+from services.training.service.materials import cadence
+from services.training.service.planning import Planned, Planner
+from services.training.service.power import smallest_difference
+from services.training.service.speeds import Work
+
+QUEUE = SERVICE = "training"
+AGAIN_AFTER = timedelta(hours=1)
+"""A calibration that failed is not asked for again by every look."""
+
+
+class DryRuns:
+    """The use case of `POST /experiments` with `dry_run`."""
+
+    def __init__(self, db: Database, jobs: Jobs, catalogue: Catalogue) -> None:
+        self._db = db
+        self._jobs = jobs
+        self._catalogue = catalogue
+
+    def plan(self, caller: Caller, request: ExperimentRequest) -> ExperimentPlan:
+        """Refuses what creating the experiment would refuse, with the same problems."""
+        arms = expand(request)
+        primary = primary_of(request, arms)
+        listed = self._catalogue.list_all(caller, request, arms)
+        checks.one_size(list(listed.values()))
+        waits_for = [each.job.id for each in listed.values() if not each.ready]
+        planned = None if waits_for else Planner(self._catalogue).plan(caller, request, listed)
+        plan = ExperimentPlan(
+            arms=_arms(request, arms, primary, planned),
+            reference=reference_of(request),
+            primary=primary,
+            seeds=request.seeds,
+            runs=len(arms) * len(request.seeds),
+            waits_for=waits_for,
+        )
+        if planned is None:
+            return plan
+        known = planned.blueprint
+        with self._db.transaction() as tx:
+            estimate, calibration = self._estimate(tx, caller, request, planned)
+            wanted = set(digests(request, known, arms).values())
+            again = finished_twins(tx.session, caller.project, wanted)
+        return plan.model_copy(
+            update={
+                "reused_runs": plan.runs - len(wanted - again.keys()),
+                "total_steps": len(request.seeds) * sum(sum(a.steps) for a in known.arms.values()),
+                "labels": known.labels,
+                "left_out": known.left_out,
+                "not_estimable": known.not_estimable,
+                "tests": [_test(each, len(request.seeds), plan.power) for each in planned.tests],
+                "waived": known.waived,
+                "estimate": estimate,
+                "calibration": calibration,
+            }
+        )
+
+    def _estimate(
+        self, tx: Tx, caller: Caller, request: ExperimentRequest, planned: Planned
+    ) -> tuple[Estimate | None, JobView | None]:
+        """Hours, or the job after which there will be an answer."""
+        key = speeds.key_of(speeds.configuration(request.classifier, planned.blueprint.size_px))
+        measured = speeds.newest(tx.session, key)
+        if measured is not None:
+            return speeds.estimate(measured, _work(request, planned)), None
+        asked = speeds.asked_for(tx.session, caller, key)
+        if asked is not None and asked.job is not None:
+            job = self._jobs.view(tx, asked.job)
+            if job.finished_at is None or datetime.now(UTC) - job.finished_at < AGAIN_AFTER:
+                return None, job
+        return None, self._jobs.view(tx, self._calibrate(tx, caller, request, planned))
+
+    def _calibrate(
+        self, tx: Tx, caller: Caller, request: ExperimentRequest, planned: Planned
+    ) -> UUID:
+        size_px = planned.blueprint.size_px
+        configured = speeds.configuration(request.classifier, size_px)
+        job = NewJob(
+            SERVICE,
+            CALIBRATE,
+            QUEUE,
+            caller,
+            new_id(),
+            inputs={"classifier": request.classifier.model_dump(mode="json"), "size_px": size_px},
+            slices=[{}],
+            total=STEPS,
+            unit="steps",
+        )
+        tx.session.add(
+            Calibration(
+                id=job.resource,
+                project=caller.project,
+                key=speeds.key_of(configured),
+                configuration=configured,
+                job=job.id,
+            )
+        )
+        return self._jobs.submit(tx, job)
+
+
+def _arms(
+    request: ExperimentRequest, arms: Sequence[Arm], primary: str, planned: Planned | None
+) -> list[PlannedTraining]:
+    doses = {arm.name: arm.dose for arm in planned_arms(arms, reference_of(request), primary)}
+    known = {} if planned is None else planned.blueprint.arms
+    return [
+        PlannedTraining(
+            arm=arm,
+            images=sum(map(sum, known[arm.name].listed)) if known else None,
+            steps=sum(known[arm.name].steps) if known else None,
+            dose=doses[arm.name],
+        )
+        for arm in arms
+    ]
+
+
+def _test(counts: TestCounts, seeds: int, assumed: PowerAssumptions) -> TestPlan:
+    return TestPlan(
+        name=counts.name,
+        images=counts.images,
+        patients=counts.patients,
+        labels=counts.labels,
+        smallest_difference=smallest_difference(counts.labels, seeds, assumed),
+    )
+
+
+def _work(request: ExperimentRequest, planned: Planned) -> Iterator[Work]:
+    """What every run does. Patience may end one early: nobody knows when."""
+    tested = sum(test.images for test in planned.tests)
+    for arm in planned.blueprint.arms.values():
+        steps = sum(arm.steps)
+        validations = -(-steps // cadence(request.classifier, steps))
+        run = Work(steps, validations * planned.validation_images + tested)
+        yield from [run] * len(request.seeds)

@@ -1,0 +1,57 @@
+"""Learning curves as pictures."""
+
+import io
+import xml.etree.ElementTree as ET
+
+import pytest
+from PIL import Image
+
+from api_schemas.training import CurvePoint
+from services.training.reports import learning_curves, learning_curves_png
+
+
+def points(**more: float) -> list[CurvePoint]:
+    return [CurvePoint(step=n, loss=1 / n, **more) for n in (10, 20, 30)]
+
+
+CURVES = {
+    ("real", 0): points(auroc=0.7, validation_loss=0.5),
+    ("real", 1): points(auroc=0.71, validation_loss=0.5),
+    ("real+100%", 0): points(auroc=0.8, validation_loss=0.4),
+}
+
+
+def lines(svg: str) -> int:
+    marks = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")  # noqa: S314 - our own
+    return sum(mark.get("aria-roledescription") == "line mark" for mark in marks)
+
+
+def test_every_run_is_a_line_in_every_panel() -> None:
+    svg = learning_curves("does <it> help?", CURVES)
+    assert lines(svg) == 3 * len(CURVES)
+    for words in ("training loss", "validation loss", "validation macro AUROC", "real+100%"):
+        assert words in svg
+    assert "does &lt;it&gt; help?" in svg
+    assert "NaN" not in svg
+
+
+def test_what_nobody_measured_has_no_panel() -> None:
+    svg = learning_curves("t", {("a", 0): points()})
+    assert lines(svg) == 1
+    assert "AUROC" not in svg
+
+
+@pytest.mark.parametrize("curves", [{}, {("a", 0): []}])
+def test_before_the_first_validation_it_is_an_empty_figure(curves) -> None:
+    assert lines(learning_curves("t", curves)) == 0
+
+
+def test_arms_beyond_the_colours_differ_in_their_markers() -> None:
+    many = {(f"arm{i:02d}", 0): points() for i in range(21)}
+    assert lines(learning_curves("t", many)) == 21
+
+
+def test_the_same_as_a_picture() -> None:
+    picture = Image.open(io.BytesIO(learning_curves_png("t", CURVES)))
+    assert picture.format == "PNG"
+    assert picture.width > picture.height

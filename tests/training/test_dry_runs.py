@@ -1,0 +1,178 @@
+"""The plan before it runs: what it would train, what it could show, how long it would take."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from api_schemas.base import JobState
+from api_schemas.findings import Finding
+from api_schemas.planning import LabelCounts, PowerAssumptions
+from services.training.classifier.engine import ClassifierEngine
+from services.training.service.calibrating import VALIDATED, Calibrate, speed_of
+from services.training.service.power import hanley_mcneil, mean_variance, smallest_difference
+from tests.training.conftest import HELD
+from tests.training.standins import StubEngine, job_view
+
+
+def plan(http, body: dict[str, Any]) -> dict[str, Any]:
+    answer = http.post("/experiments", json={**body, "dry_run": True})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.fixture
+def calibrate(work, tmp_path):
+    def run(engine) -> int:
+        handler = Calibrate(engine, device="a machine", scratch=tmp_path / "calibrating")
+        return work("training", "training", {"calibrate": handler})
+
+    return run
+
+
+def test_a_dry_run_shows_what_would_be_made_and_makes_nothing(http, body, verdicts) -> None:
+    shown = plan(http, body)
+    assert http.get("/experiments").json()["items"] == []
+    assert verdicts.plans == []
+    made = http.post("/experiments", json=body).json()
+    arms = http.get(f"/experiments/{made['id']}/arms").json()
+    for field in ("arm", "images", "steps"):
+        assert [a[field] for a in shown["arms"]] == [a[field] for a in arms]
+    assert [a["dose"] for a in shown["arms"]] == [0, 0, 1, 3, None, None]
+    assert (shown["runs"], shown["total_steps"]) == (12, made["job"]["total"])
+    assert (shown["reference"], shown["primary"]) == ("real_equal_steps", "real+300%")
+    for field in ("labels", "left_out", "not_estimable", "waived"):
+        assert shown[field] == made[field]
+    (test,) = shown["tests"]
+    assert (test["name"], test["images"], test["patients"]) == ("internal", HELD, HELD)
+    assert [(c["label"], c["positives"], c["negatives"]) for c in test["labels"]] == [
+        ("Fracture", 3, 5),
+        ("Edema", 4, 4),
+    ]
+    strong, weak = test["smallest_difference"]
+    assert 0.1 < strong < weak  # eight patients show next to nothing
+
+
+def test_labels_that_are_left_out_have_their_reason(http, body) -> None:
+    left_out = plan(http, body)["left_out"]
+    assert len(left_out) == 12
+    assert left_out["Pneumonia"] == "training source 1 has one class only"
+
+
+def test_a_dry_run_refuses_what_would_be_refused(http, body) -> None:
+    body["preset"]["ratios"] = [1, 4]
+    dry = http.post("/experiments", json={**body, "dry_run": True})
+    assert dry.status_code == 422
+    assert dry.json() == http.post("/experiments", json=body).json()
+
+
+def test_of_data_in_the_making_only_the_arms_are_known(http, body, shelf, cohort_table) -> None:
+    job = job_view(JobState.RUNNING)
+    body["preset"]["synthetic"] = shelf.add_cohort(cohort_table, job=job, size_px=16).model_dump(
+        mode="json"
+    )
+    shown = plan(http, body)
+    assert shown["waits_for"] == [str(job.id)]
+    assert {a["steps"] for a in shown["arms"]} == {None}
+    assert (shown["tests"], shown["estimate"], shown["calibration"]) == ([], None, None)
+
+
+# ---------------------------------------------------------------- how long
+
+
+def test_speed_is_measured_once_and_serves_all(http, body, calibrate, adapters) -> None:
+    first = plan(http, body)
+    assert first["estimate"] is None
+    assert first["calibration"]["state"] == "queued"
+    assert plan(http, body)["calibration"]["id"] == first["calibration"]["id"]
+    assert calibrate(ClassifierEngine("cpu", threads=1)) == 1
+    second = plan(http, body)
+    assert second["calibration"] is None
+    estimate = second["estimate"]
+    assert estimate["device"] == "a machine"
+    assert estimate["seconds_per_step"] > 0
+    assert estimate["device_hours"] * 3600 > second["total_steps"] * estimate["seconds_per_step"]
+    more = plan(http, {**body, "seeds": [1, 2, 3, 4]})["estimate"]["device_hours"]
+    assert more == pytest.approx(2 * estimate["device_hours"])
+    other = plan(http, {**body, "classifier": {"batch_size": 4}})
+    assert other["calibration"]["state"] == "queued"
+
+
+def test_a_calibration_that_failed_is_not_asked_for_at_once(http, body, calibrate) -> None:
+    plan(http, body)
+    calibrate(StubEngine(breaks=True))
+    failed = plan(http, body)
+    assert (failed["estimate"], failed["calibration"]["state"]) == (None, "failed")
+
+
+def test_a_speed_is_read_off_the_ends_of_steps() -> None:
+    ends = [10.0, 15.0, 18.0, 19.0, 20.0, 21.0]  # begun at 10; the first steps are slow
+    speed = speed_of(ends[0], ends[1:], 22.0 + VALIDATED * 0.01)
+    assert (speed.step_s, speed.setup_s) == (1.0, 4.0)
+    assert speed.image_s == pytest.approx(0.01)
+
+
+# ---------------------------------------------------------------- what can be shown
+
+
+def test_the_variance_is_that_of_exponential_scores() -> None:
+    """The model behind Q1 and Q2: A is then s / (1 + s), with s the ratio of the means."""
+    rng = np.random.default_rng(0)
+    positive = rng.exponential(4.0, (8000, 12, 1))
+    negative = rng.exponential(1.0, (8000, 1, 30))
+    areas = (positive > negative).mean(axis=(1, 2))
+    assert areas.mean() == pytest.approx(0.8, abs=0.005)
+    assert areas.var() == pytest.approx(hanley_mcneil(0.8, 12, 30), rel=0.05)
+
+
+def counts(*patients: tuple[int, int]) -> list[LabelCounts]:
+    return [
+        LabelCounts(
+            label=label,
+            positives=n1,
+            negatives=n0,
+            positive_patients=n1,
+            negative_patients=n0,
+            estimable=n1 > 0 and n0 > 0,
+        )
+        for label, (n1, n0) in zip(Finding, patients, strict=False)
+    ]
+
+
+def test_more_patients_seeds_and_labels_show_smaller_differences() -> None:
+    assumed = PowerAssumptions()
+    few = smallest_difference(counts((20, 80)), 5, assumed)
+    assert few[0] < few[1]
+    assert smallest_difference(counts((200, 800)), 5, assumed)[0] < few[0]
+    assert smallest_difference(counts((20, 80)), 50, assumed)[0] < few[0]
+    assert smallest_difference(counts((20, 80), (20, 80)), 5, assumed)[0] < few[0]
+    assert smallest_difference(counts((20, 80), (0, 100)), 5, assumed) == few
+    assert smallest_difference(counts((0, 100)), 5, assumed) is None
+
+
+def test_a_difference_so_large_is_found_eight_times_in_ten() -> None:
+    """Differences drawn with the variance that was assumed, tested by z at .05."""
+    assumed = PowerAssumptions()
+    labels = counts((30, 200), (80, 150))
+    shown, _ = smallest_difference(labels, 3, assumed)
+    rho = assumed.arms_correlation[1]
+    variances = [2 * (1 - rho) * hanley_mcneil(0.8, c.positives, c.negatives) for c in labels]
+    sd = np.sqrt(mean_variance(variances, assumed.labels_correlation) + assumed.seed_sd**2 / 3)
+    found = np.abs(np.random.default_rng(1).normal(shown, sd, 20_000) / sd) > 1.96
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_mean_of_correlated_quantities() -> None:
+    covariance = np.array([[4.0, 1.8], [1.8, 9.0]])  # correlation .3
+    assert mean_variance([4, 9], 0.3) == pytest.approx(covariance.mean())
+
+
+def test_a_measurement_is_kept_with_its_configuration(http, body, calibrate, adapters) -> None:
+    plan(http, body)
+    calibrate(ClassifierEngine("cpu", threads=1))
+    with adapters.db.transaction() as tx:
+        (row,) = tx.session.execute(text("SELECT * FROM training.calibrations")).mappings()
+    assert row["configuration"]["size_px"] == 16
+    assert row["configuration"]["batch_size"] == 8
+    assert min(row["setup_s"], row["step_s"], row["image_s"]) >= 0
