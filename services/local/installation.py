@@ -18,25 +18,32 @@ from services.local.state import State
 
 HOST = "127.0.0.1"
 CODE = Path(__file__).parents[2]
-TUNABLE = tuple(
-    f"SYNTHORAX_{name}"
-    for name in (
-        "DEVICE",
-        "LOG_LEVEL",
-        "LEASE_S",
-        "HEARTBEAT_S",
-        "SWEEP_S",
-        "STALL_S",
-        "OWNER_CAP",
-        "QUEUED_CAP",
-        "COLLECT_GRACE_S",
-        "COLLECT_EVERY_S",
-        "GENERATION_THREADS",
-        "GENERATION_PROCESSES",
-        "GENERATION_IMAGE_QUOTA",
-        "GENERATION_CHANNELS_LAST",
-        "GENERATION_COMPILE",
-    )
+TUNABLE = (
+    "MLFLOW_TRACKING_URI",
+    *(
+        f"SYNTHORAX_{name}"
+        for name in (
+            "DEVICE",
+            "LOG_LEVEL",
+            "LEASE_S",
+            "HEARTBEAT_S",
+            "SWEEP_S",
+            "STALL_S",
+            "OWNER_CAP",
+            "QUEUED_CAP",
+            "COLLECT_GRACE_S",
+            "COLLECT_EVERY_S",
+            "GENERATION_THREADS",
+            "GENERATION_PROCESSES",
+            "GENERATION_IMAGE_QUOTA",
+            "GENERATION_CHANNELS_LAST",
+            "GENERATION_COMPILE",
+            "TRAINING_CACHE_GIB",
+            "TRAINING_CHANNELS_LAST",
+            "TRAINING_COMPILE",
+            "TRAINING_PROCESSES",
+        )
+    ),
 )
 """Settings that whoever runs `up` may give in the environment."""
 
