@@ -58,7 +58,7 @@ class StudyRun:
         self._console.print(f"[bold]{study.name}[/bold]")
         with self._bars() as bars:
             request = study.request(self._ingredients(bars, study))
-            self._tell_plan(bars, self._client.plan_experiment(request))
+            self._tell_plan(bars, self._plan(bars, request))
             experiment = self._experiment(bars, request)
         rows = list(self._client.results(experiment.id))
         self._show(study, rows, list(self._client.comparisons(experiment.id)))
@@ -117,6 +117,15 @@ class StudyRun:
         msg = f"this has failed {TRIES} times"
         raise RuntimeError(msg)
 
+    def _plan(self, bars: Progress, request: ExperimentRequest) -> ExperimentPlan:
+        """The plan with its estimate; measured first where no such classifier ever was."""
+        plan = self._client.plan_experiment(request)
+        if plan.calibration is None:
+            return plan
+        job = plan.calibration.id
+        self._follow(bars, "measure the speed", lambda: self._client.get_job(job))
+        return self._client.plan_experiment(request)
+
     def _experiment(self, bars: Progress, request: ExperimentRequest) -> ExperimentView:
         client = self._client
         made = self._ordered(request, client.post_experiment, client.get_experiment)
@@ -174,9 +183,9 @@ class StudyRun:
             )
 
     def _tell_plan(self, bars: Progress, plan: ExperimentPlan) -> None:
-        """What is about to run, in a few lines; `plan.estimate` is there once speed is known."""
+        """What is about to run, in a few lines."""
         seeds = f"{len(plan.seeds)} seed{'' if len(plan.seeds) == 1 else 's'}"
-        hours = "" if plan.estimate is None else f", about {plan.estimate.device_hours:.1f} h"
+        hours = "" if plan.estimate is None else f", about {_duration(plan.estimate.device_hours)}"
         known = f", {plan.reused_runs} of them trained before" if plan.reused_runs else ""
         bars.console.print(
             f"  {len(plan.arms)} arms, {seeds}: {plan.runs} runs{known}, "
@@ -223,6 +232,10 @@ def _changed(order: Wire) -> int:
     """When the file or folder that is to be imported last changed; 0 where there is none."""
     path = getattr(order, "path", None)
     return Path(path).stat().st_mtime_ns if path is not None else 0
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:
