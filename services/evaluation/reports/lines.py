@@ -98,6 +98,14 @@ def gap_lines(plan: PlanPost, rows: Sequence[MetricRow]) -> list[MetricLine]:
     return lines
 
 
+def too_small(groups: Sequence[ResultRow], metrics: Sequence[MetricRow]) -> list[str]:
+    """The groups of which no test set has anything to show: a line of them would be dashes."""
+    estimated = {r.group for r in groups if r.label == MACRO and r.auroc is not None}
+    estimated |= {m.group for m in _means(metrics) if m.value is not None}
+    named = dict.fromkeys(r.group for r in groups if r.group is not None)
+    return [group for group in named if group not in estimated]
+
+
 def _means(rows: Sequence[MetricRow]) -> list[MetricRow]:
     """Those of the mean over the labels where there is one; a metric of one label has none."""
     return [r for r in rows if r.label == MACRO] or list(rows)

@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -11,7 +11,13 @@ from PIL import Image
 
 from services.evaluation.reports import cautions, figures, words
 from services.evaluation.reports.facts import Contact, Kind, Pixels, Report
-from services.evaluation.reports.lines import arm_lines, gap_lines, label_lines, metric_lines
+from services.evaluation.reports.lines import (
+    arm_lines,
+    gap_lines,
+    label_lines,
+    metric_lines,
+    too_small,
+)
 from services.evaluation.reports.methods import methods
 from services.evaluation.reports.policy import STYLE, TEMPLATES
 from services.evaluation.statistics.curves import BINS
@@ -55,6 +61,12 @@ def environment() -> Environment:
 
 def render(report: Report) -> str:
     plan = report.plan
+    left_out = too_small(report.groups, report.metrics)
+    report = replace(
+        report,
+        groups=[r for r in report.groups if r.group not in left_out],
+        metrics=[m for m in report.metrics if m.group not in left_out],
+    )
     return (
         environment()
         .get_template("page.html")
@@ -74,6 +86,7 @@ def render(report: Report) -> str:
             labels=label_lines(plan, report.rows),
             metrics=metric_lines(plan, report.metrics),
             gaps=gap_lines(plan, report.metrics),
+            left_out=left_out,
             contact=report.contact if isinstance(report.contact, Contact) else None,
             by_doubling=words.trend_sentences(report),
             phantom=any(t.kind == "phantom" for t in report.tests),

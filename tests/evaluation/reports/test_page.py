@@ -89,6 +89,23 @@ def test_a_study_without_groups_has_no_section_of_them() -> None:
         assert heading not in text
 
 
+def test_a_group_too_small_everywhere_is_named_once_and_takes_no_line() -> None:
+    report = report_of()
+    unknown = {"group": "race: Other"}
+    nothing = dict.fromkeys(("auroc", "low", "high", "difference", "p"))
+    few = [r.model_copy(update=unknown | nothing) for r in report.groups]
+    gaps = [
+        m.model_copy(update=unknown | dict.fromkeys(("value", "low", "high", "difference")))
+        for m in report.metrics
+        if m.group is not None
+    ]
+    more = replace(report, groups=[*report.groups, *few], metrics=[*report.metrics, *gaps])
+    html = render(more)
+    assert "left out here: race: Other." in text_of(html)
+    assert html.count("race: Other") == 1
+    assert "left out here" not in page_of()
+
+
 def test_an_arm_that_was_not_evaluated_is_said_to_be() -> None:
     report = report_of(tests=("internal", "external"))
     rows = [r for r in report.rows if (r.arm, r.test) != ("shuffled", "external")]
