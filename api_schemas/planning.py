@@ -77,10 +77,10 @@ class ExperimentPlan(Wire):
     """What `POST /experiments` with `dry_run` answers; nothing has been made.
 
     `waits_for` are the jobs that still make the data: until they are done only the arms are
-    known. `estimate` is null until speed is known for such a classifier; `calibration` is then the
-    job that measures it: ask again once it has ended. `left_out` says why a label is not among
-    `labels`; `not_estimable` names labels that lack a class by test set. `reused_runs` of `runs`
-    have been trained before and are not trained again.
+    known. `reused_runs` of `runs` have been trained before and are not trained again. `estimate`
+    is of the others; it is null until speed is known for such a classifier, and `calibration` is
+    then the job that measures it: ask again once it has ended. `left_out` says why a label is not
+    among `labels`; `not_estimable` names labels that lack a class by test set.
     """
 
     arms: list[PlannedTraining]

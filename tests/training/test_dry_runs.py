@@ -99,6 +99,20 @@ def test_speed_is_measured_once_and_serves_all(http, body, calibrate, adapters) 
     assert other["calibration"]["state"] == "queued"
 
 
+def test_what_was_trained_before_takes_no_hours(http, body, calibrate, work, handler) -> None:
+    plan(http, body)
+    calibrate(ClassifierEngine("cpu", threads=1))
+    http.post("/experiments", json=body)
+    work("training", "training", {"experiment": handler(StubEngine())})
+
+    def hours(seeds: list[int]) -> float:
+        return plan(http, {**body, "seeds": seeds})["estimate"]["device_hours"]
+
+    assert hours([1, 2]) > 0
+    assert hours([*body["seeds"], 2]) == pytest.approx(hours([2, 3]) / 2)
+    assert hours(body["seeds"]) == 0
+
+
 def test_a_calibration_that_failed_is_not_asked_for_at_once(http, body, calibrate) -> None:
     plan(http, body)
     calibrate(StubEngine(breaks=True))

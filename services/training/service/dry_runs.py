@@ -62,12 +62,13 @@ class DryRuns:
             return plan
         known = planned.blueprint
         with self._db.transaction() as tx:
-            estimate, calibration = self._estimate(tx, caller, request, planned)
-            wanted = set(digests(request, known, arms).values())
-            again = finished_twins(tx.session, caller.project, wanted)
+            runs = {digest: arm for (arm, _), digest in digests(request, known, arms).items()}
+            twins = finished_twins(tx.session, caller.project, runs)
+            new = [arm for digest, arm in runs.items() if digest not in twins]
+            estimate, calibration = self._estimate(tx, caller, request, planned, new)
         return plan.model_copy(
             update={
-                "reused_runs": plan.runs - len(wanted - again.keys()),
+                "reused_runs": plan.runs - len(new),
                 "total_steps": len(request.seeds) * sum(sum(a.steps) for a in known.arms.values()),
                 "labels": known.labels,
                 "left_out": known.left_out,
@@ -80,13 +81,20 @@ class DryRuns:
         )
 
     def _estimate(
-        self, tx: Tx, caller: Caller, request: ExperimentRequest, planned: Planned
+        self,
+        tx: Tx,
+        caller: Caller,
+        request: ExperimentRequest,
+        planned: Planned,
+        new: Sequence[str],
     ) -> tuple[Estimate | None, JobView | None]:
-        """Hours, or the job after which there will be an answer."""
+        """Hours for the runs that are `new`, by their arms; or the job after which there will be
+        an answer.
+        """
         key = speeds.key_of(speeds.configuration(request.classifier, planned.blueprint.size_px))
         measured = speeds.newest(tx.session, key)
         if measured is not None:
-            return speeds.estimate(measured, _work(request, planned)), None
+            return speeds.estimate(measured, _work(request, planned, new)), None
         asked = speeds.asked_for(tx.session, caller, key)
         if asked is not None and asked.job is not None:
             job = self._jobs.view(tx, asked.job)
@@ -148,11 +156,10 @@ def _test(counts: TestCounts, seeds: int, assumed: PowerAssumptions) -> TestPlan
     )
 
 
-def _work(request: ExperimentRequest, planned: Planned) -> Iterator[Work]:
-    """What every run does. Patience may end one early: nobody knows when."""
+def _work(request: ExperimentRequest, planned: Planned, new: Sequence[str]) -> Iterator[Work]:
+    """What every new run does. Patience may end one early: nobody knows when."""
     tested = sum(test.images for test in planned.tests)
-    for arm in planned.blueprint.arms.values():
-        steps = sum(arm.steps)
+    for arm in new:
+        steps = sum(planned.blueprint.arms[arm].steps)
         validations = -(-steps // cadence(request.classifier, steps))
-        run = Work(steps, validations * planned.validation_images + tested)
-        yield from [run] * len(request.seeds)
+        yield Work(steps, validations * planned.validation_images + tested)
