@@ -46,6 +46,12 @@ def test_only_the_proxy_is_published() -> None:
     }
 
 
+def test_only_training_can_be_let_out_and_is_not_unasked() -> None:
+    assert COMPOSE["networks"]["out"] == {"internal": "${SYNTHORAX_CLOSED:-true}"}
+    assert [n for n, s in SERVICES.items() if "out" in s["networks"]] == ["training-worker"]
+    assert set(COMPOSE["networks"]) == {"front", "back", "out"}
+
+
 def test_no_secret_is_a_variable() -> None:
     for service in SERVICES.values():
         for name in service.get("environment", {}):
