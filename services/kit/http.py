@@ -24,6 +24,7 @@ from api_schemas.base import JobEvent, Page, Problem, Wire
 from services.kit.adapters import Adapters
 from services.kit.auth import Caller, asks
 from services.kit.db import Database, Tx
+from services.kit.docs_page import add_docs_page
 from services.kit.errors import ProblemError, Unavailable, Unprocessable
 from services.kit.jobs.ledger import Jobs
 from services.kit.jobs.models import IdempotencyKey
@@ -198,6 +199,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
         title=f"Synthorax {title}",
         version="0.1.0",
         responses=PROBLEMS,
+        docs_url=None,
         redoc_url=None,
         lifespan=running,
     )
@@ -205,6 +207,8 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
     guarded = [Depends(asks), Depends(HTTPBearer(auto_error=False))]
     for router in routers:
         app.include_router(router, dependencies=guarded)
+
+    add_docs_page(app)
 
     @app.get("/health", tags=["health"])
     def health() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 
 from services.kit.settings import Settings
 from services.local import processes
@@ -19,13 +20,14 @@ from services.local.installation import CODE
 COMPOSE: dict[str, Any] = yaml.safe_load((CODE / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 THIRD_PARTY = {"proxy", "postgres", "redis", "minio"}
+WEB = (*processes.WEB_SERVICES, "gateway")
 OURS = {name: service for name, service in SERVICES.items() if name not in THIRD_PARTY}
 
 
 def known_commands() -> set[str]:
     table = [
         processes.MIGRATIONS,
-        *(processes.web(service, "0.0.0.0", 8000) for service in processes.WEB_SERVICES),  # noqa: S104 - in a container, behind the proxy
+        *(processes.web(service, "0.0.0.0", 8000) for service in WEB),  # noqa: S104 - in a container, behind the proxy
         *(worker.arguments for worker in processes.WORKERS.values()),
     ]
     return {" ".join(("python", *arguments)) for arguments in table}
@@ -42,7 +44,7 @@ def test_only_the_proxy_is_published() -> None:
     assert COMPOSE["networks"]["back"] == {"internal": True}
     assert {n for n, s in SERVICES.items() if "front" in s["networks"]} == {
         "proxy",
-        *processes.WEB_SERVICES,
+        *WEB,
     }
 
 
@@ -155,12 +157,23 @@ def test_the_proxy_sends_every_path_to_the_service_that_owns_it(service: str) ->
     caddyfile = (CODE / "deploy" / "Caddyfile").read_text()
     routes = dict(re.findall(r"@(\w+) path (.+)", caddyfile))
     targets = dict(re.findall(r"handle @(\w+) \{\s+reverse_proxy (\S+)", caddyfile))
-    assert targets == {name: f"{name}:8000" for name in processes.WEB_SERVICES}
+    assert targets == {name: f"{name}:8000" for name in WEB}
     paths = set(import_module(f"services.{service}.main").build().openapi()["paths"]) - {"/health"}
     assert paths
     for path in paths:
         owners = [n for n, p in routes.items() if any(matches(one, path) for one in p.split())]
         assert owners == [service], path
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_proxy_shows_the_page_of_the_whole_api() -> None:
+    caddyfile = (CODE / "deploy" / "Caddyfile").read_text()
+    (shown,) = re.findall(r"@gateway path (.+)", caddyfile)
+    http = TestClient(import_module("services.gateway.main").build())
+    loaded = re.findall(r"(?:src|href)=\"([^\"]+)\"", http.get("/docs").text)
+    for path in ("/docs", "/openapi.json", *loaded):
+        assert any(matches(one, path) for one in shown.split()), path
+        assert http.get(path).status_code == 200
 
 
 def test_docker_compose_accepts_the_file() -> None:

@@ -1,0 +1,34 @@
+"""The page on which an API is read and tried. A hospital's browser need not reach the internet:
+all that the page loads comes from the app itself.
+"""
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+FILES = "/docs/files"
+POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+"""The page starts itself by a script inside it; its document holds no text of users."""
+
+
+def add_docs_page(app: FastAPI) -> None:
+    """`/docs`, where a key can be entered; it is forgotten when the page is closed."""
+    app.mount(FILES, StaticFiles(packages=[("fastapi_swagger", "resources")]))
+
+    @app.get("/docs", include_in_schema=False)
+    def docs(request: Request) -> HTMLResponse:
+        below = request.scope.get("root_path", "")
+        page = get_swagger_ui_html(
+            openapi_url=f"{below}{app.openapi_url}",
+            title=app.title,
+            swagger_js_url=f"{below}{FILES}/swagger-ui-bundle.js",
+            swagger_css_url=f"{below}{FILES}/swagger-ui.css",
+            swagger_favicon_url=f"{below}{FILES}/favicon-32x32.png",
+            swagger_ui_parameters={"filter": True, "docExpansion": "none"},
+        )
+        page.headers["Content-Security-Policy"] = POLICY
+        return page
