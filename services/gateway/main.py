@@ -25,7 +25,7 @@ def compose(adapters: Adapters) -> FastAPI:
         evaluation=verdicts.provider,
     )
     parts = (people, data, cohorts, studies, verdicts)
-    return web_app("gateway", [part.router for part in parts], adapters)
+    return web_app("workbench", [part.router for part in parts], adapters)
 
 
 def build() -> FastAPI:

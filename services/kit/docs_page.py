@@ -28,7 +28,7 @@ def add_docs_page(app: FastAPI) -> None:
             swagger_js_url=f"{below}{FILES}/swagger-ui-bundle.js",
             swagger_css_url=f"{below}{FILES}/swagger-ui.css",
             swagger_favicon_url=f"{below}{FILES}/favicon-32x32.png",
-            swagger_ui_parameters={"filter": True, "docExpansion": "none"},
+            swagger_ui_parameters={"filter": True, "docExpansion": "list"},
         )
         page.headers["Content-Security-Policy"] = POLICY
         return page
