@@ -1,8 +1,11 @@
 """The walls of the design hold, and a breach makes the check fail."""
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,15 @@ def test_a_breach_is_seen(tree: Path, file: str, line: str) -> None:
     path.write_text(f"{before}\n{line}\n")
     result = lint_imports(tree)
     assert result.returncode != 0, result.stdout
+
+
+def test_the_client_needs_what_it_says_and_no_more() -> None:
+    """`pip install` of the tree gives `api_schemas` and its requirements, not the services'."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    said = {re.split("[<>=]", requirement)[0] for requirement in project["dependencies"]}
+    trees = [ast.parse(file.read_text()) for file in (ROOT / "api_schemas").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {n.name for node in nodes if isinstance(node, ast.Import) for n in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    packages = {name.split(".")[0] for name in imported} - sys.stdlib_module_names
+    assert packages - {"api_schemas"} == said

@@ -59,6 +59,10 @@ class Connection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back; leaving a `with` block does."""
         self._http.close()
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx2.Response:

@@ -135,8 +135,9 @@ class Launcher:
     def _key(self) -> str | None:
         if not self.client_file.exists():
             return None
-        lines = dict(line.split("=", 1) for line in self.client_file.read_text().splitlines())
-        return lines.get("SYNTHORAX_KEY")
+        lines = self.client_file.read_text().splitlines()
+        given = dict(line.removeprefix("export ").split("=", 1) for line in lines)
+        return given.get("SYNTHORAX_KEY")
 
     def _mint(self) -> str:
         asked = ("--person", getpass.getuser(), "--project", PROJECT, "--name", "first key")
@@ -148,7 +149,7 @@ class Launcher:
 
     def _write_access(self, key: str) -> Access:
         access = Access(self.installation.url, key)
-        lines = f"SYNTHORAX_URL={access.url}\nSYNTHORAX_KEY={access.key}\n"
+        lines = f"export SYNTHORAX_URL={access.url}\nexport SYNTHORAX_KEY={access.key}\n"
         if not self.client_file.exists() or self.client_file.read_text() != lines:
             self.state.write(self.client_file, lines)
         return access

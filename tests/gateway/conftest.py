@@ -32,6 +32,7 @@ from services.generation.service import RENDER, TRAIN, Rendering, Scratch, Train
 from services.kit.deletion import Delete
 from services.kit.jobs.lineage import DELETE
 from services.training.classifier.cache import SourceCache
+from services.training.service.calibrating import CALIBRATE, Calibrate
 from services.training.service.catalogue import Catalogue
 from services.training.service.keeping import KEPT as KEPT_BY_TRAINING
 from services.training.service.keeping import tidy
@@ -81,6 +82,7 @@ def run(adapters, work, tmp_path: Path) -> Callable[[], None]:
         },
         ("training", "training"): {
             "experiment": experiments,
+            CALIBRATE: Calibrate(StubClassifier(), device="a machine", scratch=tmp_path / "speed"),
             DELETE: Delete(store, KEPT_BY_TRAINING, lambda: tidy(db, packed)),
         },
         ("evaluation", "evaluation"): {

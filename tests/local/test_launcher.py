@@ -48,7 +48,10 @@ def test_up_makes_an_authenticated_request_work(launcher: Launcher, access: Acce
     assert httpx2.get(f"{access.url}/me").status_code == 401
     assert all(row.pid is not None for row in launcher.status())
     lines = launcher.client_file.read_text().splitlines()
-    assert lines == [f"SYNTHORAX_URL={access.url}", f"SYNTHORAX_KEY={access.key}"]
+    assert lines == [
+        f"export SYNTHORAX_URL={access.url}",
+        f"export SYNTHORAX_KEY={access.key}",
+    ]
     assert stat.S_IMODE(launcher.client_file.stat().st_mode) == 0o600
 
 
