@@ -3,9 +3,12 @@
 import resource
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from fastapi.testclient import TestClient
 
 from api_schemas.findings import Ethnicity, Race
 from services.datasets.importers import workbooks
@@ -168,3 +171,22 @@ def test_a_process_that_takes_too_long_is_ended(
     monkeypatch.setattr(workbooks, "WALL_S", 0.0)
     with pytest.raises(NotCsv, match="too much memory or time"):
         table(books.write(tmp_path / "t.xlsx", [HEADER, *ROWS]))
+
+
+def test_neither_the_web_nor_the_worker_is_taken_down(
+    http: TestClient, ingest: Callable[..., int], import_root: Path, tmp_path: Path
+) -> None:
+    name = f"{uuid4().hex}.xlsx"
+    last_cell(import_root / name)
+    body = {"format": "chexpert_csv", "name": "x", "site": "s", "path": name}
+    answer = http.post("/datasets", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, "path")
+    assert answer.json()["type"].endswith(":import-not-csv")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.write(import_root / name, "t.xlsx")
+    sent = http.post("/uploads", content=(tmp_path / "a.zip").read_bytes()).json()["id"]
+    made = http.post("/datasets", json=body | {"path": "t.xlsx", "upload": sent}).json()["id"]
+    assert ingest() == 1
+    job = http.get(f"/datasets/{made}").json()["job"]
+    assert (job["state"], job["problem"]["field"]) == ("failed", "path")
+    assert "t.xlsx is damaged" in job["problem"]["detail"]

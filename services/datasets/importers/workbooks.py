@@ -15,7 +15,7 @@ from typing import NamedTuple
 from services.datasets.importers.decoders import CODE, environment
 
 SUFFIX = ".xlsx"
-WALL_S = 120.0
+WALL_S = 60.0
 CSV_LIMIT = 64 << 20
 KEPT = 2
 """Each shard of an import opens its tables anew."""
