@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from api_schemas.base import Digest, JobView, Seed, Split, Wire
-from api_schemas.findings import Race, Sex, View
+from api_schemas.findings import Ethnicity, Race, Sex, View
 from api_schemas.selection import DerivedView, Filter
 from api_schemas.terms import Licence
 
@@ -111,7 +111,8 @@ class Summary(Wire):
     """Counts over a manifest; an attribute nobody stated is counted under `unknown`.
 
     `pairs[a][b]` counts the images in which both findings are present (`pairs[a][a]`: in which
-    a is). `missing` covers age, sex, race, view, fold and every finding (blank labels).
+    a is). `missing` covers age, sex, race, ethnicity, view, fold and every finding (blank
+    labels).
     """
 
     images: int
@@ -123,6 +124,7 @@ class Summary(Wire):
     splits: dict[str, int]
     sex: dict[str, int]
     race: dict[str, int]
+    ethnicity: dict[str, int]
     view: dict[str, int]
     site: dict[str, int]
     age_decades: dict[str, int]
@@ -137,6 +139,7 @@ class Sample(Wire):
     age: int | None
     sex: Sex | None
     race: Race | None
+    ethnicity: Ethnicity | None
     view: View | None
     labels: dict[str, int | None]
     image_sha256: Digest | None

@@ -41,6 +41,13 @@ class Race(StrEnum):
     ASIAN = "Asian"
 
 
+class Ethnicity(StrEnum):
+    """The two answers of American registries, which ask for it beside race."""
+
+    HISPANIC = "Hispanic or Latino"
+    NOT_HISPANIC = "Not Hispanic or Latino"
+
+
 class View(StrEnum):
     """The view position; lateral ones only where a dataset was asked to keep them."""
 

@@ -98,12 +98,13 @@ class ChexpertImport(FileImport):
         format="chexpert",
         name="CheXpert",
         path="CheXpert-v1.0-small",
-        demographics="CheXpert-v1.0-small/CHEXPERT DEMO.csv",
+        demographics="CheXpert-v1.0-small/CHEXPERT DEMO.xlsx",
     )
 
     format: Literal["chexpert"]
     demographics: Place | None = Field(
-        default=None, description="the table CHEXPERT DEMO, saved as CSV: race by patient"
+        default=None,
+        description="the table CHEXPERT DEMO (xlsx or CSV): race and ethnicity by patient",
     )
     train_list: Place | None = Field(
         default=None, description="the paper's cxp_tr.csv.gz: which images train and validate"
@@ -133,7 +134,9 @@ class MimicImport(FileImport):
     format: Literal["mimic_cxr_jpg", "mimic_cxr"]
     labeller: Literal["chexpert", "negbio"] = "chexpert"
     patients: Place | None = Field(default=None, description="MIMIC-IV's table: sex and age")
-    admissions: Place | None = Field(default=None, description="MIMIC-IV's table: race")
+    admissions: Place | None = Field(
+        default=None, description="MIMIC-IV's table: race and ethnicity"
+    )
     test_list: Place | None = Field(
         default=None, description="the paper's mimic_ts.csv.gz: its images test, others do not"
     )

@@ -25,6 +25,7 @@ MANIFEST = pa.schema(
         pa.field("age", pa.int16()),
         pa.field("sex", pa.string()),
         pa.field("race", pa.string()),
+        pa.field("ethnicity", pa.string()),
         pa.field("view", pa.string()),
         *[pa.field(name, pa.int8()) for name in LABEL_COLUMNS],
         pa.field("seed", pa.int64()),
@@ -38,7 +39,12 @@ real samples, the image's three for a table that was imported without its images
 namespaced by source and pseudonymised."""
 
 WHERE = "image_key"
-"""Where an image lies is not what it is: the one column that a digest leaves out."""
+"""Where an image lies is not what it is: the one column that a digest always leaves out."""
+
+LATER = frozenset({"ethnicity"})
+"""Columns that manifests did not always have. A table may lack them, which says what nulls say;
+a digest leaves such a column out where every row is null, so that what was published keeps its
+digest."""
 
 PREDICTIONS = pa.schema(
     [
@@ -58,11 +64,14 @@ class WrongTable(ValueError):
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with exactly the columns of `schema`, in its order and types.
+    """`table` with exactly the columns of `schema`, in its order and types; what it lacks of
+    `LATER` is null.
 
     Raises `WrongTable` naming the columns that are missing, unknown, null where they must not
     be, or of a type that cannot be cast.
     """
+    for name in LATER.intersection(schema.names).difference(table.column_names):
+        table = table.append_column(name, pa.nulls(table.num_rows))
     missing = [n for n in schema.names if n not in table.column_names]
     unknown = [n for n in table.column_names if n not in schema.names]
     if missing or unknown:
@@ -95,6 +104,10 @@ def from_parquet(content: bytes, schema: pa.Schema) -> pa.Table:
     return conform(table, schema)
 
 
+def _counts(table: pa.Table, name: str) -> bool:
+    return name != WHERE and not (name in LATER and table[name].null_count == table.num_rows)
+
+
 def _rows(table: pa.Table) -> Iterator[bytes]:
     for batch in table.to_batches(max_chunksize=8192):
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
@@ -105,9 +118,10 @@ def content_digest(table: pa.Table) -> str:
     """SHA-256 over the content: column names, then every row in order as canonical JSON.
 
     Parquet bytes hold their writer's version, so they are never the identity of a table; nor is
-    the place of its images, so that the same folder imported twice has one digest.
+    the place of its images, so that the same folder imported twice has one digest, nor a column
+    of `LATER` that says nothing.
     """
-    table = table.select([name for name in table.column_names if name != WHERE])
+    table = table.select([name for name in table.column_names if _counts(table, name)])
     digest = hashlib.sha256(json.dumps(table.column_names).encode())
     for row in _rows(table):
         digest.update(b"\n")

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from api_schemas.base import Name, Seed, Split, Wire
-from api_schemas.findings import AGE_LIMIT, Finding, Race, Sex, View
+from api_schemas.findings import AGE_LIMIT, Ethnicity, Finding, Race, Sex, View
 
 Age = Annotated[int, Field(ge=0, le=AGE_LIMIT)]
 Fold = Annotated[int, Field(ge=0, le=127)]
@@ -18,9 +18,9 @@ SiteName = Annotated[str, StringConstraints(min_length=1, max_length=80)]
 class Filter(Wire):
     """A sample is chosen when it meets every entry that is given.
 
-    Of `split`, `fold`, `site`, `sex`, `race` and `view` any listed value will do; `unknown` is
-    an attribute nobody stated. Of `present`, `absent`, `uncertain` and `blank` every listed
-    finding must be so. A bound on the age leaves out samples of unknown age.
+    Of `split`, `fold`, `site`, `sex`, `race`, `ethnicity` and `view` any listed value will do;
+    `unknown` is an attribute nobody stated. Of `present`, `absent`, `uncertain` and `blank` every
+    listed finding must be so. A bound on the age leaves out samples of unknown age.
     """
 
     split: list[Split] = []
@@ -28,6 +28,7 @@ class Filter(Wire):
     site: list[SiteName] = []
     sex: list[Sex | Unknown] = []
     race: list[Race | Unknown] = []
+    ethnicity: list[Ethnicity | Unknown] = []
     view: list[View | Unknown] = []
     age_from: Age | None = None
     age_to: Age | None = None
@@ -48,7 +49,7 @@ class NewSplits(Wire):
     validation: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.2, ge=0, lt=1)
     folds: int | None = Field(default=None, ge=2, le=20)
-    stratify: list[Literal["findings", "sex", "race", "age", "view"]] = [
+    stratify: list[Literal["findings", "sex", "race", "ethnicity", "age", "view"]] = [
         "findings",
         "sex",
         "race",

@@ -47,12 +47,13 @@ class ShiftRow(Wire):
     """One number of both sets, and the second minus the first, by 95 % intervals.
 
     `attribute` `finding`: the share of images with a finding among those in which it is present
-    or absent (uncertain and blank do not count). `sex`, `race`, `view`, `age` (by decade): the
-    share of a value among images that state the attribute. `age` `mean`: years. `not stated`:
-    the share of images without the attribute or label. All intervals cluster by patient.
+    or absent (uncertain and blank do not count). `sex`, `race`, `ethnicity`, `view`, `age` (by
+    decade): the share of a value among images that state the attribute. `age` `mean`: years.
+    `not stated`: the share of images without the attribute or label. All intervals cluster by
+    patient.
     """
 
-    attribute: Literal["finding", "sex", "age", "race", "view", "not stated"]
+    attribute: Literal["finding", "sex", "age", "race", "ethnicity", "view", "not stated"]
     value: str
     first: Measured | None
     second: Measured | None

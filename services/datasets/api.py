@@ -75,7 +75,7 @@ def _collection(router: APIRouter, datasets: Datasets) -> None:
         response: Response,
         idempotency_key: IdempotencyHeader = None,
     ) -> DatasetView:
-        """Import a CSV of chest X-rays, or draw phantoms. Answers at once; the job goes on."""
+        """Import chest X-rays from files, or draw phantoms. Answers at once; the job goes on."""
         view = datasets.register(caller, body, idempotency_key)
         response.headers["Location"] = f"/datasets/{view.id}"
         return view

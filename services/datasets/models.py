@@ -81,6 +81,7 @@ class Sample(Base):
     age: Mapped[int | None] = mapped_column(SmallInteger)
     sex: Mapped[str | None]
     race: Mapped[str | None]
+    ethnicity: Mapped[str | None]
     view: Mapped[str | None]
     labels: Mapped[dict[str, Any]]
     image_key: Mapped[str | None]

@@ -106,6 +106,8 @@ def _fault(error: dict[str, Any], body: Any) -> dict[str, str]:
     place, *where = error["loc"]
     if place == "body":
         where = _path(where, body, missing=error["type"] == "missing")
+    else:  # a parameter has no parts but places in its list
+        where = [*where[:1], *(part for part in where[1:] if isinstance(part, int))]
     fault = {"field": ".".join(map(str, where)) or "body", "reason": str(error["msg"])}
     expected = error.get("ctx", {}).get("expected")
     if expected is not None:

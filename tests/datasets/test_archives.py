@@ -1,7 +1,11 @@
 """Archives: honest ones come out as they went in, others not at all."""
 
+import gzip
 import io
+import os
+import resource
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -12,6 +16,7 @@ import pytest
 from services.datasets.importers import archives
 from services.datasets.importers.archives import unpack
 from services.datasets.importers.source import ArchiveUnusable
+from services.datasets.importers.unpacker import unpack_apart
 
 FILES = {"t.csv": b"Path\na/b.png\n", "a/b.png": bytes(range(256)) * 40, "empty": b""}
 
@@ -185,3 +190,69 @@ def test_unpacking_stops_when_asked(tmp_path: Path, out: Path) -> None:
 
     with pytest.raises(Stop):
         unpack(zipped(tmp_path / "archive"), out, stop)
+
+
+# ---------------------------------------------------------------- in a process of its own
+
+
+def test_a_process_of_its_own_unpacks_the_same(tmp_path: Path, out: Path) -> None:
+    unpack_apart(zipped(tmp_path / "archive"), out, go_on)
+    assert unpacked(out) == FILES
+
+
+def test_its_reasons_come_back(tmp_path: Path, out: Path) -> None:
+    with pytest.raises(ArchiveUnusable, match="outside of itself") as raised:
+        unpack_apart(zipped(tmp_path / "archive", {"../evil": b"x"}), out, go_on)
+    assert raised.value.field == "upload"
+    with pytest.raises(FileNotFoundError):
+        unpack_apart(tmp_path / "gone", out, go_on)
+
+
+def _long_header(path: Path) -> Path:
+    """A tar whose first header claims a name of 400 MB."""
+    size = 400_000_000
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, size
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(size // 1_000_000):
+            file.write(bytes(1_000_000))
+    return path
+
+
+def _long_directory(path: Path) -> Path:
+    """A zip of nothing but a directory, which lists one empty file a million times."""
+    zipped(path, {"a": b""})
+    content = path.read_bytes()
+    start, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
+    count = 1_000_000
+    directory = content[start:end] * count
+    tail = bytearray(content[end:])
+    tail[12:16] = struct.pack("<L", len(directory))
+    path.write_bytes(content[:start] + directory + tail)
+    return path
+
+
+@pytest.mark.parametrize("make", [_long_header, _long_directory])
+def test_an_archive_that_needs_too_much_memory_is_refused(
+    tmp_path: Path, out: Path, make: Callable[[Path], Path]
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    archive = make(tmp_path / "archive")
+    with pytest.raises(ArchiveUnusable, match="more memory"):
+        unpack_apart(archive, out, go_on, memory_bytes=300 << 20)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB
+    assert unpacked(out) == {}
+
+
+def test_the_process_ends_when_it_is_told_to_stop(tmp_path: Path, out: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stop
+
+    os.mkfifo(tmp_path / "archive")  # never ends
+    with pytest.raises(Stop):
+        unpack_apart(tmp_path / "archive", out, stop)
+    assert unpacked(out) == {}

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from api_schemas.datasets import RejectionCode
-from api_schemas.findings import FINDINGS, Finding, Race, Sex, View
-from services.datasets.importers.races import race_of
+from api_schemas.findings import FINDINGS, Ethnicity, Finding, Race, Sex, View
+from services.datasets.importers.races import (
+    ethnicity_of,
+    ethnicity_of_one_question,
+    race_of,
+)
 from services.datasets.importers.source import (
     ColumnsMissing,
     FileMissing,
@@ -56,21 +60,36 @@ def test_lateral_views_are_kept_on_request(tmp_path: Path) -> None:
     assert len(samples) == 5
 
 
-def test_chexpert_takes_race_from_the_demographics(tmp_path: Path) -> None:
+def test_chexpert_takes_race_and_ethnicity_from_the_demographics(tmp_path: Path) -> None:
     folder = trees.chexpert(tmp_path)
     people = [
         ("patient00001", "Female", 68, "White, non-Hispanic", "Non-Hispanic/Non-Latino"),
         ("patient00002", "Female", 87, "Asian", "Not Hispanic"),
         ("patient00003", "Male", 0, "Other", "Hispanic/Latino"),
-        ("patient64541", "Male", 73, "Black or African American", "Unknown"),
+        ("patient64541", "Male", 73, "Black, non-Hispanic", "Unknown"),
     ]
     lines = [dict(zip(trees.CHEXPERT_DEMO, each, strict=True)) for each in people]
     trees.write(folder / "CHEXPERT DEMO.csv", trees.CHEXPERT_DEMO, lines)
     demographics = f"{folder.name}/CHEXPERT DEMO.csv"
     source = opened(tmp_path, "chexpert", path=folder.name, demographics=demographics)
-    races = [sample.race for sample in source.usable()]
+    samples = source.usable()
+    races = [sample.race for sample in samples]
     assert races == [Race.WHITE, Race.ASIAN, None, Race.AFRICAN_AMERICAN]
-    assert "of 4 patients of the demographics, 3 state one of the five races" in source.remarks()
+    hispanic, not_hispanic = Ethnicity
+    assert [s.ethnicity for s in samples] == [not_hispanic, not_hispanic, hispanic, not_hispanic]
+    told = "of 4 patients of the demographics, 3 state one of the five races and 4 their ethnicity"
+    assert told in source.remarks()
+    assert not any("is not in the demographics" in remark for remark in source.remarks())
+
+
+def test_images_of_nobody_in_the_demographics_are_counted(tmp_path: Path) -> None:
+    folder = trees.chexpert(tmp_path)
+    rows = [{"PATIENT": name, "PRIMARY_RACE": "White"} for name in ("patient00001", "2")]
+    trees.write(folder / "d.csv", trees.CHEXPERT_DEMO, rows)
+    demographics = f"{folder.name}/d.csv"
+    source = opened(tmp_path, "chexpert", path=folder.name, demographics=demographics)
+    assert [s.race for s in source.usable()] == [Race.WHITE, None, None, None]
+    assert "images whose patient is not in the demographics: 3" in source.remarks()
 
 
 def test_the_papers_lists_say_who_trains_and_who_tests(tmp_path: Path) -> None:
@@ -127,7 +146,9 @@ def test_mimic_joins_its_tables_and_mimic_iv(tmp_path: Path) -> None:
     assert known(other) == {}
     (lateral,) = source.rejected()
     assert (lateral.line, lateral.code) == (3, RejectionCode.VIEW)
+    assert (first.ethnicity, other.ethnicity) == (Ethnicity.NOT_HISPANIC,) * 2
     told = source.remarks()
+    assert any("counted as not: 2" in remark for remark in told)
     assert "images of studies without labels, every label blank: 1" in told
     assert "patients whose admissions name several races, counted as none: 1" in told
     pictures = source.pictures([first.place, other.place])
@@ -299,6 +320,28 @@ def test_vindr_counts_three_readings_as_one_label(tmp_path: Path) -> None:
     assert (c3.labels[Finding.LUNG_OPACITY], c3.split) == (1, "test")
 
 
+def test_a_label_of_vindr_that_is_neither_0_nor_1_is_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "vindr" / "annotations"
+    rows = [
+        {"image_id": name, "rad_id": reader, **dict.fromkeys(trees.VINDR[2:], 0)}
+        for name in ("a1", "b2")
+        for reader in ("R1", "R2", "R3")
+    ]
+    rows[4]["Pleural effusion"] = "yes"
+    trees.write(folder / "image_labels_train.csv", trees.VINDR, rows)
+    trees.write(folder / "image_labels_test.csv", trees.VINDR, [])
+    source = opened(tmp_path, "vindr", path="vindr")
+    assert [each.place for each in source.usable()] == ["train/a1.dicom"]
+    (bad,) = source.rejected()
+    assert (bad.line, "neither 0 nor 1" in bad.reason) == (5, True)
+
+
+def test_a_folder_without_annotations_is_no_vindr(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileMissing, match=r"no annotations/image_labels_train\.csv"):
+        opened(tmp_path, "vindr", path="empty")
+
+
 def test_padchest_maps_its_terms(tmp_path: Path) -> None:
     shared = {"StudyDate_DICOM": 20140915, "PatientBirth": 1930.0, "PatientSex_DICOM": "F"}
 
@@ -351,6 +394,65 @@ def test_padchest_maps_its_terms(tmp_path: Path) -> None:
 )
 def test_race_in_the_words_of_registries(words: str, race: Race | None) -> None:
     assert race_of(words) is race
+
+
+@pytest.mark.parametrize(
+    ("words", "ethnicity"),
+    [
+        ("Hispanic/Latino", Ethnicity.HISPANIC),
+        ("Hispanic or Latino", Ethnicity.HISPANIC),
+        ("HISPANIC/LATINO - PUERTO RICAN", Ethnicity.HISPANIC),
+        ("White, Hispanic", Ethnicity.HISPANIC),
+        ("Latina", Ethnicity.HISPANIC),
+        ("Non-Hispanic/Non-Latino", Ethnicity.NOT_HISPANIC),
+        ("Not Hispanic or Latino", Ethnicity.NOT_HISPANIC),
+        ("Black, non-Hispanic", Ethnicity.NOT_HISPANIC),
+        ("Unknown whether Hispanic or Latino", None),
+        ("Patient Refused", None),
+        ("White", None),
+        ("", None),
+    ],
+)
+def test_ethnicity_in_the_words_of_registries(words: str, ethnicity: Ethnicity | None) -> None:
+    assert ethnicity_of(words) is ethnicity
+
+
+@pytest.mark.parametrize(
+    ("words", "ethnicity"),
+    [
+        ("HISPANIC OR LATINO", Ethnicity.HISPANIC),
+        ("BLACK/CAPE VERDEAN", Ethnicity.NOT_HISPANIC),
+        ("WHITE - BRAZILIAN", None),
+        ("SOUTH AMERICAN", None),
+        ("MULTIPLE RACE/ETHNICITY", None),
+        ("UNABLE TO OBTAIN", None),
+        ("OTHER", None),
+    ],
+)
+def test_who_answers_one_question_with_a_race_is_not_hispanic(
+    words: str, ethnicity: Ethnicity | None
+) -> None:
+    assert ethnicity_of_one_question(words) is ethnicity
+
+
+def test_one_admission_as_hispanic_says_so_and_leaves_the_race(tmp_path: Path) -> None:
+    folder = trees.mimic(tmp_path)
+    words = ("WHITE", "HISPANIC/LATINO - CUBAN", "WHITE - RUSSIAN", "UNKNOWN")
+    rows = [{"subject_id": 10000032, "hadm_id": n, "race": w} for n, w in enumerate(words)]
+    trees.write(tmp_path / "a.csv", trees.MIMIC_ADMISSIONS, rows)
+    source = opened(tmp_path, "mimic_cxr_jpg", path=folder.name, admissions="a.csv")
+    first, other = source.usable()
+    assert (first.race, first.ethnicity) == (Race.WHITE, Ethnicity.HISPANIC)
+    assert (other.race, other.ethnicity) == (None, None)
+    assert "images whose patient is not in a.csv: 1" in source.remarks()
+    trees.write(
+        tmp_path / "a.csv",
+        trees.MIMIC_ADMISSIONS,
+        [*rows, {"subject_id": 11000764, "hadm_id": 9, "race": "UNABLE TO OBTAIN"}],
+    )
+    source = opened(tmp_path, "mimic_cxr_jpg", path=folder.name, admissions="a.csv")
+    assert source.usable()[1].race is None
+    assert not any("not in a.csv" in remark for remark in source.remarks())
 
 
 @pytest.mark.parametrize("content", [b"\x1f\x8b\x08garbage", gzip.compress(b"a,b\n" * 999)[:30]])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas.findings import Finding, Race, Sex, View
+from api_schemas.findings import Ethnicity, Finding, Race, Sex, View
 from services.datasets.importers.mapped import read_mapping, shipped
-from services.datasets.importers.source import ColumnsMissing, MappingUnusable
+from services.datasets.importers.source import ColumnsMissing, FileMissing, MappingUnusable
 from tests.datasets import trees
 from tests.datasets.reading import known, opened
 
@@ -18,22 +18,24 @@ def test_a_mapping_file_reads_a_hospitals_table(tmp_path: Path) -> None:
         "  PID: {from: case, pattern: '^([0-9]+)-'}\n"
         "  Sex: {from: geschlecht, values: {w: Female, m: Male, d: ''}}\n"
         "  Age: {from: alter}\n"
+        "  Ethnicity: {from: herkunft, values: {h: Hispanic or Latino}, otherwise: ''}\n"
         "  AP/PA: {from: view, otherwise: '', values: {liegend: AP, stehend: PA}}\n"
         "  Pleural Effusion: {from: erguss, values: {ja: 1, nein: 0, unklar: -1}}\n"
         "  Edema: {from: oedem, values: {yes: 1, no: 0}}\n"
     )
     (tmp_path / "t.csv").write_bytes(
-        "file;case;geschlecht;alter;view;erguss;oedem\n"
-        "a.png;17-2;w;61;liegend;ja;no\n"
-        "b.png;18-1;d;40;schräg;unklar;yes\n"
-        "c.png;x;m;40;stehend;nein;no\n"
-        "d.png;19-1;m;40;stehend;vielleicht;no\n".encode("latin-1")
+        "file;case;geschlecht;alter;view;erguss;oedem;herkunft\n"
+        "a.png;17-2;w;61;liegend;ja;no;h\n"
+        "b.png;18-1;d;40;schräg;unklar;yes;?\n"
+        "c.png;x;m;40;stehend;nein;no;h\n"
+        "d.png;19-1;m;40;stehend;vielleicht;no;h\n".encode("latin-1")
     )
     source = opened(tmp_path, "mapped_csv", path="t.csv", mapping="mapping.yaml", site="s")
     first, second = source.usable()
     assert (first.patient, first.sex, first.age, first.view) == ("17", Sex.FEMALE, 61, View.AP)
     assert known(first) == {Finding.PLEURAL_EFFUSION: 1, Finding.EDEMA: 0}
     assert (second.sex, second.view) == (None, None)
+    assert (first.ethnicity, second.ethnicity) == (Ethnicity.HISPANIC, None)
     assert known(second) == {Finding.PLEURAL_EFFUSION: -1, Finding.EDEMA: 1}
     no_patient, no_label = source.rejected()
     assert "case, read as PID, does not fit" in no_patient.reason
@@ -73,6 +75,24 @@ def test_a_mapping_that_cannot_be_used_says_where(text: str, reason: str) -> Non
     with pytest.raises(MappingUnusable, match=reason.replace("(", r"\(")) as raised:
         read_mapping(text)
     assert raised.value.field == "mapping"
+
+
+def test_a_pattern_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "columns: {Path: {from: a}, PID: {from: b, pattern: '^((?:x|xx)+)$'}}"
+    )
+    (tmp_path / "t.csv").write_text(f"a,b\n0.png,{'x' * 200}!\n")
+    source = opened(tmp_path, "mapped_csv", path="t.csv", mapping="m.yaml", site="s")
+    with pytest.raises(MappingUnusable, match=r"columns\.PID\.pattern takes too long") as raised:
+        source.usable()
+    assert raised.value.field == "mapping"
+
+
+def test_a_mapping_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Path\na.png\n")
+    with pytest.raises(FileMissing) as raised:
+        opened(tmp_path, "mapped_csv", path="t.csv", mapping="emori", site="s")
+    assert (raised.value.field, raised.value.accepted) == ("mapping", ["emory", "a file"])
 
 
 def test_a_mapping_is_a_small_text_file(tmp_path: Path) -> None:

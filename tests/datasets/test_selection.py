@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_schemas.findings import FINDINGS, Finding, Race, Sex, View
+from api_schemas.findings import FINDINGS, Ethnicity, Finding, Race, Sex, View
 from api_schemas.selection import Filter
 from services.datasets.statistics.selection import meets, one_a_patient
 from tests.datasets.tables import manifest
@@ -28,6 +28,7 @@ rows = st.lists(
             "age": st.none() | st.integers(0, 100),
             "sex": maybe(Sex),
             "race": maybe(list(Race)[:2]),
+            "ethnicity": maybe(Ethnicity),
             "view": maybe(View),
             **{str(f): st.sampled_from([1, 0, -1, None]) for f in FEW},
         }
@@ -43,6 +44,7 @@ filters = st.builds(
     site=st.lists(st.sampled_from(SITES), max_size=1),
     sex=st.lists(st.sampled_from([*Sex, "unknown"]), max_size=2),
     race=st.lists(st.sampled_from([*list(Race)[:2], "unknown"]), max_size=2),
+    ethnicity=st.lists(st.sampled_from([*Ethnicity, "unknown"]), max_size=2),
     view=st.lists(st.sampled_from([*View, "unknown"]), max_size=2),
     age_from=st.none() | st.integers(0, 100),
     age_to=st.none() | st.integers(0, 100),
@@ -54,7 +56,7 @@ filters = st.builds(
 
 
 def chosen(row: dict[str, Any], where: Filter) -> bool:
-    for name in ("split", "fold", "site", "sex", "race", "view"):
+    for name in ("split", "fold", "site", "sex", "race", "ethnicity", "view"):
         wanted = [str(v) for v in getattr(where, name)]
         value = "unknown" if row[name] is None else str(row[name])
         if wanted and value not in wanted:

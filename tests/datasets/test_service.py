@@ -233,6 +233,17 @@ def test_no_usable_row_fails_the_job_and_leaves_only_the_reasons(
     assert not list(adapters.store.keys(f"projects/{ada.caller.project}/"))
 
 
+def test_a_table_without_rows_says_so(
+    http: TestClient, ingest: Callable[..., int], table: Path
+) -> None:
+    table.write_text("Path,Age\n")
+    made = post(http, import_csv(table))
+    ingest()
+    problem = look(http, made).job.problem
+    assert problem is not None
+    assert problem.detail == "the source has no rows at all"
+
+
 def test_a_csv_that_breaks_half_way_fails_with_its_problem(
     http: TestClient, ingest: Callable[..., int], table: Path, adapters: Adapters
 ) -> None:

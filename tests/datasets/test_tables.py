@@ -65,6 +65,8 @@ def test_a_row_of_another_length_is_handed_on_as_it_is(tmp_path: Path) -> None:
     [
         (b"", ColumnsMissing),
         (b"\n\n", ColumnsMissing),
+        (b"\n" * 2000 + PLAIN.encode(), ColumnsMissing),
+        (b'Path,Sex\n"a\n' + b'","\n' * 2000 + b'"\n', NotCsv),
         (b"Path|Sex\n", ColumnsMissing),
         (b"Path,Sex,Sex\n", NotCsv),
         (PLAIN.encode("utf-16"), NotCsv),

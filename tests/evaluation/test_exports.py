@@ -19,6 +19,7 @@ from api_schemas.findings import FINDINGS
 from api_schemas.terms import Licence
 from services.datasets.main import compose as compose_datasets
 from services.evaluation.service import exports
+from tests.datasets import trees
 from tests.evaluation.opened import content_of
 
 FORBIDDEN = Licence(name="Agreement", may_export=False, may_share_derived=False, notes="Lab only.")
@@ -231,3 +232,38 @@ def test_a_table_without_images_is_exported_as_a_table_alone(
     registry.work()
     made_view = registry.get(f"/datasets/{view.json()['id']}").json()
     assert (made_view["manifest"]["images"], made_view["has_images"]) == (10, False)
+
+
+def test_ethnicity_goes_out_and_in_again(desk, look, registry, table, import_root: Path) -> None:
+    folder = import_root / f"ethnicity-{uuid4().hex[:8]}"
+    words = ("Hispanic or Latino", "Not Hispanic or Latino", "")
+    lines = [f"{n}.png,{n},{words[n % 3]}" for n in range(6)]
+    for n, pixels in enumerate(trees.phantoms(6)):
+        trees.save(folder / f"{n}.png", pixels)
+    (folder / "t.csv").write_text("\n".join(["Path,PID,Ethnicity", *lines]) + "\n")
+    body = {"format": "chexpert_csv", "name": "x", "site": "s", "size_px": 32}
+    body["licence"] = {"name": "own", "may_export": True}
+
+    def imported(path: str) -> UUID:
+        made = registry.post("/datasets", json=body | {"path": path}).json()["id"]
+        registry.work()
+        return UUID(made)
+
+    first = imported(f"{folder.name}/t.csv")
+    said = table(first)["ethnicity"].to_pylist()
+    assert said == [word or None for word in words] * 2
+    packed = fetch(desk, look, order(desk, first, "png_csv"))["export.zip"]
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(folder / "out")  # noqa: S202 - our own archive
+        fields = json.loads(archive.read("croissant.json"))["recordSet"][0]["field"]
+    assert "Ethnicity" in {field["name"] for field in fields}
+    assert table(imported(f"{folder.name}/out/labels.csv"))["ethnicity"].to_pylist() == said
+    shard = fetch(desk, look, order(desk, first, "webdataset"))["shard-000000.tar"]
+    with tarfile.open(fileobj=io.BytesIO(shard)) as archive:
+        told = [json.loads(content_of(archive, m)) for m in archive if m.name.endswith(".json")]
+    assert [each["ethnicity"] for each in told] == said
+    shift = desk.get(
+        "/shifts", params={"first": f"dataset/{first}", "second": f"dataset/{first}"}
+    ).json()
+    rows = {r["value"]: r["first"]["value"] for r in shift["rows"] if r["attribute"] == "ethnicity"}
+    assert rows == {words[0]: pytest.approx(0.5), words[1]: pytest.approx(0.5)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api_schemas.arms import Source
 from api_schemas.base import DatasetRef, GenerationRef
-from api_schemas.findings import Finding
+from api_schemas.findings import Ethnicity, Finding
 from api_schemas.selection import Filter
 from services.training.service.pools import pool, unit
 from services.training.service.samples import Samples, in_order_of_use, read_samples
@@ -31,6 +31,7 @@ def people() -> Samples:
         "sex": [("Female", "Male", None)[i % 3] for i in range(IMAGES)],
         "age": [None if i % 7 == 0 else i % 90 for i in range(IMAGES)],
         "view": [("AP", "PA")[i % 2] for i in range(IMAGES)],
+        "ethnicity": [(*Ethnicity, None)[i % 3] for i in range(IMAGES)],
     }
     for name, values in columns.items():
         at = table.schema.get_field_index(name)
@@ -58,6 +59,7 @@ def test_everything_in_the_usual_order() -> None:
     [
         ({"sex": ["Female"]}, lambda i: i % 3 == 0),
         ({"sex": ["unknown", "Male"]}, lambda i: i % 3 != 0),
+        ({"ethnicity": ["Hispanic or Latino", "unknown"]}, lambda i: i % 3 != 1),
         ({"age_from": 40}, lambda i: i % 7 and i % 90 >= 40),
         ({"age_to": 39}, lambda i: i % 7 and i % 90 < 40),
         ({"view": ["PA"], "sex": ["Female"]}, lambda i: i % 6 == 3),

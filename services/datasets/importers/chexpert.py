@@ -1,8 +1,8 @@
 """CheXpert v1.0 and v1.0-small as Stanford ships them, and the split of the paper.
 
 The folder holds `train.csv`, `valid.csv`, `train/` and `valid/`; the paths in the tables begin
-with the folder's official name, whatever it is called here. Race comes from the separate table
-`CHEXPERT DEMO`, which knows patients, not images. An age of 0 is CheXpert's blank.
+with the folder's official name, whatever it is called here. Race and ethnicity come from the
+separate table `CHEXPERT DEMO`, which knows patients, not images. An age of 0 is CheXpert's blank.
 
 Rows of `valid.csv` are validation and patients of `train.csv` are split by a stable hash, unless
 the paper's lists (`cxp_tr.csv.gz`, `cxp_ts.csv.gz`) say who trains and who tests: then only what
@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from api_schemas.base import Split
 from api_schemas.datasets import RejectionCode
-from api_schemas.findings import FINDINGS, Race
+from api_schemas.findings import FINDINGS, Ethnicity, Race
 from api_schemas.imports import ChexpertImport
 from services.datasets.importers.fields import (
     PATH,
@@ -26,7 +27,7 @@ from services.datasets.importers.fields import (
     word,
 )
 from services.datasets.importers.files import Roots
-from services.datasets.importers.races import race_of
+from services.datasets.importers.races import ethnicity_of, race_of
 from services.datasets.importers.source import Entry, FileMissing
 from services.datasets.importers.splits import train_or_validation
 from services.datasets.importers.tables import Row, Table
@@ -40,7 +41,17 @@ OFFICIAL = (
 NEEDED = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *FINDINGS)
 TABLES: dict[str, Split | None] = {"train.csv": None, "valid.csv": "validation"}
 OFFICIAL_FOLDER = re.compile(r"CheXpert-v1\.0[^/]*")
-PATIENT, RACE = "PATIENT", "PRIMARY_RACE"
+PATIENT, RACE, ETHNICITY = "PATIENT", "PRIMARY_RACE", "ETHNICITY"
+
+
+class _Person(NamedTuple):
+    """What the demographics say of a patient."""
+
+    race: Race | None
+    ethnicity: Ethnicity | None
+
+
+NOBODY = _Person(None, None)
 
 
 class Chexpert:
@@ -61,15 +72,16 @@ class Chexpert:
             "test": _table(roots, request.test_list, "test_list", (PATH,)),
             "train": _table(roots, request.train_list, "train_list", (PATH,)),
         }
-        self._races: Mapping[str, Race] = {}
+        self._people: Mapping[str, _Person] = {}
         self._listed: Mapping[str, Split] = {}
         self._table_splits: list[tuple[int, Split | None]] = []
         self._told: list[str] = []
-        self._ages_0 = 0
+        self._ages_0 = self._strangers = 0
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
-        self._told, self._ages_0, self._table_splits = [], 0, []
-        self._races = self._read_races()
+        self._told, self._table_splits = [], []
+        self._ages_0 = self._strangers = 0
+        self._people = self._read_people()
         self._listed = self._read_lists()
         before = 0
         for name, table in self._tables.items():
@@ -88,19 +100,24 @@ class Chexpert:
         patient = numbered_patient(path)
         if patient is None:
             raise RowUnusable("Path names no patientNNNNN")
+        person = self._people.get(patient, NOBODY)
+        self._strangers += person is NOBODY
         return replace(
             sample,
             place=path,
             patient=patient,
             split=self._split(line, path, patient),
             age=self._age(sample.age),
-            race=self._races.get(patient),
+            race=person.race,
+            ethnicity=person.ethnicity,
         )
 
     def remarks(self) -> list[str]:
         told = [remark for table in self._tables.values() for remark in table.remarks()]
         if self._ages_0:
             told.append(f"ages of 0, which stand for unknown in CheXpert: {self._ages_0}")
+        if self._demographics is not None and self._strangers:
+            told.append(f"images whose patient is not in the demographics: {self._strangers}")
         return [*told, *self._told]
 
     # ------------------------------------------------------------ inside
@@ -117,22 +134,23 @@ class Chexpert:
             raise RowUnusable("in neither list of the split", RejectionCode.UNLISTED)
         return listed if listed == "test" else train_or_validation(self._request.site, patient)
 
-    def _read_races(self) -> dict[str, Race]:
+    def _read_people(self) -> dict[str, _Person]:
         if self._demographics is None:
             return {}
-        races: dict[str, Race] = {}
-        rows = 0
+        people: dict[str, _Person] = {}
         for _, row in self._demographics.rows():
             if isinstance(row, dict):
-                rows += 1
-                race = race_of(word(row, RACE))
-                if race is not None:
-                    races[word(row, PATIENT)] = race
+                race = word(row, RACE)
+                ethnicity = ethnicity_of(word(row, ETHNICITY)) or ethnicity_of(race)
+                people[word(row, PATIENT)] = _Person(race_of(race), ethnicity)
         self._told += self._demographics.remarks()
+        races = sum(person.race is not None for person in people.values())
+        ethnicities = sum(person.ethnicity is not None for person in people.values())
         self._told.append(
-            f"of {rows} patients of the demographics, {len(races)} state one of the five races"
+            f"of {len(people)} patients of the demographics, {races} state one of the five races "
+            f"and {ethnicities} their ethnicity"
         )
-        return races
+        return people
 
     def _read_lists(self) -> dict[str, Split]:
         listed: dict[str, Split] = {}

@@ -37,6 +37,13 @@ KILLERS = Unreadable("the image crashed its decoder, or needed too much memory o
 Request = Mapping[str, Any]
 
 
+def environment() -> dict[str, str]:
+    """Of a process that opens what strangers wrote."""
+    told = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    told |= {"PYTHONPATH": str(CODE), "OMP_NUM_THREADS": "1", **KEEP_MEMORY}
+    return told | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 class _Died(Exception):
     """The process ended, or was ended, before it had answered."""
 
@@ -61,15 +68,12 @@ class _Decoder:
             raise _Died from error
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        environment |= {"PYTHONPATH": str(CODE), "OMP_NUM_THREADS": "1", **KEEP_MEMORY}
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what a decoder says of a patient's file is nobody's
-            env=environment,
+            env=environment(),
             bufsize=0,
         )
         return self._process

@@ -14,6 +14,7 @@ from api_schemas.findings import (
     AGE_LIMIT,
     FINDINGS,
     PRESENT,
+    Ethnicity,
     Finding,
     Race,
     Sex,
@@ -43,6 +44,14 @@ RACES: dict[str, Race | None] = {
     "black or african american": Race.AFRICAN_AMERICAN,
     "native hawaiian or other pacific islander": Race.PACIFIC_ISLANDER,
     "other": None,
+}
+ETHNICITIES: dict[str, Ethnicity | None] = {
+    **{ethnicity.lower(): ethnicity for ethnicity in Ethnicity},
+    **dict.fromkeys(("hispanic", "hispanic/latino"), Ethnicity.HISPANIC),
+    **dict.fromkeys(
+        ("not hispanic", "non-hispanic", "non-hispanic/non-latino", "not hispanic/latino"),
+        Ethnicity.NOT_HISPANIC,
+    ),
 }
 GIVEN_SPLITS: dict[str, Split] = {
     "train": "train",
@@ -82,6 +91,7 @@ def entry(line: int, row: Row, *, laterals: bool = False) -> Entry:
         age=age(word(row, "Age"), "Age"),
         sex=one_of(row, "Sex", SEXES),
         race=one_of(row, "Race", RACES),
+        ethnicity=one_of(row, "Ethnicity", ETHNICITIES),
         view=position,
         labels=findings(row),
     )

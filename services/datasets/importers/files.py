@@ -43,8 +43,9 @@ class Roots:
             raise PathOutsideRoots(
                 "it leads out of the folders that may be imported from", field=field
             )
+        what = "file" if kind is stat.S_ISREG else "folder"
         raise FileMissing(
-            "it does not exist below the folders that may be imported from", field=field
+            f"there is no such {what} below the folders that may be imported from", field=field
         )
 
     def below(self, folder: Path, name: str) -> Path | None:

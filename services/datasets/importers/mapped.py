@@ -4,11 +4,11 @@ The mapping translates a row into the words of a CheXpert-style CSV; everything 
 every check, is the same. A value that the mapping does not list is kept as it is written.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import regex
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -16,14 +16,19 @@ from api_schemas.findings import FINDINGS
 from api_schemas.imports import MappedImport
 from services.datasets.importers.fields import PATH, RowUnusable, entry
 from services.datasets.importers.files import Roots, read_limited
-from services.datasets.importers.source import Entry, MappingUnusable
+from services.datasets.importers.source import Entry, FileMissing, MappingUnusable
 from services.datasets.importers.tables import Row, Table
 
 SHIPPED = Path(__file__).parent / "mappings"
 SIZE_LIMIT = 1 << 15
 BRACKETS_LIMIT = 1000
 """Time grows with the square of their depth."""
-OURS = (PATH, "PID", "Sex", "Age", "Race", "Frontal/Lateral", "AP/PA", "Split", "Fold", *FINDINGS)
+PATTERN_S = 1.0
+"""For one word of a table. Nothing interrupts the `re` of Python."""
+OURS = (
+    *(PATH, "PID", "Sex", "Age", "Race", "Ethnicity", "Frontal/Lateral", "AP/PA", "Split", "Fold"),
+    *FINDINGS,
+)
 
 Words = Annotated[str, StringConstraints(max_length=200)]
 
@@ -43,7 +48,13 @@ class Column(BaseModel):
     def read(self, row: Row, name: str) -> str:
         said = row[self.source].strip()
         if self.pattern is not None:
-            found = re.search(self.pattern, said[:1000])
+            try:
+                found = regex.search(self.pattern, said[:1000], timeout=PATTERN_S)
+            except TimeoutError:
+                raise MappingUnusable(
+                    f"columns.{name}.pattern takes too long, as nested repetitions do",
+                    field="mapping",
+                ) from None
             if found is None:
                 raise RowUnusable(f"{self.source}, read as {name}, does not fit its pattern")
             said = found[1]
@@ -117,8 +128,8 @@ def _check_pattern(name: str, column: Column) -> None:
     if column.pattern is None:
         return
     try:
-        groups = re.compile(column.pattern).groups
-    except (re.error, RecursionError) as error:
+        groups = regex.compile(column.pattern).groups
+    except (regex.error, RecursionError) as error:
         raise MappingUnusable(f"columns.{name}.pattern: {error}", field="mapping") from error
     if groups != 1:
         raise MappingUnusable(f"columns.{name}.pattern: one group, please", field="mapping")
@@ -127,7 +138,11 @@ def _check_pattern(name: str, column: Column) -> None:
 def _text(name: str, roots: Roots) -> str:
     if name in shipped():
         return (SHIPPED / f"{name}.yaml").read_text()
-    content = read_limited(roots.file(name, field="mapping"), SIZE_LIMIT)
+    try:
+        path = roots.file(name, field="mapping")
+    except FileMissing as error:
+        raise FileMissing(str(error), field="mapping", accepted=[*shipped(), "a file"]) from error
+    content = read_limited(path, SIZE_LIMIT)
     if content is None:
         raise MappingUnusable(f"the file has more than {SIZE_LIMIT >> 10} KiB", field="mapping")
     try:

@@ -2,18 +2,19 @@
 
 The metadata table has a row an image; split and labels are joined by image and by study. Sex and
 age come from MIMIC-IV's `patients` (the age at the study: both date shifts are the same), race
-from its `admissions`: a patient whose admissions state different groups has none. No date is
-kept. A study that the labeller did not see is imported with every label blank.
+and ethnicity from its `admissions`, which ask for both in one question: a patient whose admissions
+state different groups has no race, and one with an admission as Hispanic or Latino is that. No
+date is kept. A study that the labeller did not see is imported with every label blank.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api_schemas.base import Split
 from api_schemas.datasets import RejectionCode
-from api_schemas.findings import AGE_LIMIT, FINDINGS, Finding, Race, Sex, View
+from api_schemas.findings import AGE_LIMIT, FINDINGS, Ethnicity, Finding, Race, Sex, View
 from api_schemas.imports import MimicImport
 from services.datasets.importers.fields import (
     GIVEN_SPLITS,
@@ -25,7 +26,7 @@ from services.datasets.importers.fields import (
     word,
 )
 from services.datasets.importers.files import Roots
-from services.datasets.importers.races import race_of
+from services.datasets.importers.races import ethnicity_of_one_question, race_of
 from services.datasets.importers.source import Entry, FileMissing
 from services.datasets.importers.splits import train_or_validation
 from services.datasets.importers.tables import Row, Table
@@ -54,6 +55,29 @@ class _Person:
         return years if 0 <= years <= AGE_LIMIT else None
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """What a patient's admissions say together; `several` races count as none."""
+
+    race: Race | None = None
+    several: bool = False
+    ethnicity: Ethnicity | None = None
+
+    def also(self, words: str) -> "_Origin":
+        """With one more admission."""
+        race, said = race_of(words), ethnicity_of_one_question(words)
+        together = self
+        if race is not None and self.race is not race and not self.several:
+            several = self.race is not None
+            together = replace(self, race=None if several else race, several=several)
+        if said is not None and self.ethnicity is not Ethnicity.HISPANIC:
+            together = replace(together, ethnicity=said)
+        return together
+
+
+UNSTATED = _Origin()
+
+
 class Mimic:
     """The layout of a MIMIC-CXR folder."""
 
@@ -71,24 +95,27 @@ class Mimic:
         self._splits: Mapping[str, Split] = {}
         self._labelled: Mapping[str, Labels | str] = {}
         self._people: Mapping[str, _Person] = {}
-        self._races: Mapping[str, Race | None] = {}
-        self._unlabelled = 0
+        self._origins: Mapping[str, _Origin] = {}
+        self._unlabelled = self._ageless = self._originless = 0
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
-        self._unlabelled = 0
+        self._unlabelled = self._ageless = self._originless = 0
         self._splits = self._read_splits()
         self._labelled = _read_labels(self._labels)
         self._people = _read_people(self._patients)
-        self._races = _read_races(self._admissions)
+        self._origins = _read_origins(self._admissions)
         return self._metadata.rows()
 
     def entry(self, line: int, row: Row) -> Entry:
         dicom, subject, study = (_key(row, name) for name in METADATA[:3])
         person = self._people.get(subject)
+        origin = self._origins.get(subject, UNSTATED)
         labels = self._labelled.get(study)
         if isinstance(labels, str):
             raise RowUnusable(labels)
         self._unlabelled += labels is None
+        self._ageless += person is None
+        self._originless += subject not in self._origins
         suffix = SUFFIXES[self._request.format]
         return Entry(
             line=line,
@@ -97,7 +124,8 @@ class Mimic:
             split=self._split_of(dicom, subject),
             age=person.age(word(row, "StudyDate")) if person else None,
             sex=person.sex if person else None,
-            race=self._races.get(subject),
+            race=origin.race,
+            ethnicity=origin.ethnicity,
             view=self._view(row),
             labels=_consistent(labels),
         )
@@ -107,9 +135,21 @@ class Mimic:
         told = [remark for table in tables if table for remark in table.remarks()]
         if self._unlabelled:
             told.append(f"images of studies without labels, every label blank: {self._unlabelled}")
-        several = sum(race is None for race in self._races.values())
+        for table, missing in (
+            (self._patients, self._ageless),
+            (self._admissions, self._originless),
+        ):
+            if table and missing:
+                told.append(f"images whose patient is not in {table.name}: {missing}")
+        several = sum(origin.several for origin in self._origins.values())
         if several:
             told.append(f"patients whose admissions name several races, counted as none: {several}")
+        counted = [origin.ethnicity for origin in self._origins.values()]
+        if Ethnicity.NOT_HISPANIC in counted:
+            told.append(
+                "patients whose admissions name a race and never Hispanic or Latino (one question "
+                f"asks for both), counted as not: {counted.count(Ethnicity.NOT_HISPANIC)}"
+            )
         return told
 
     # ------------------------------------------------------------ inside
@@ -197,18 +237,19 @@ def _read_people(table: Table | None) -> dict[str, _Person]:
     return people
 
 
-def _read_races(table: Table | None) -> dict[str, Race | None]:
-    """Race by patient; None where the admissions disagree."""
+def _read_origins(table: Table | None) -> dict[str, _Origin]:
+    """Race and ethnicity by patient. Equal ones are kept once."""
     if table is None:
         return {}
     column = next((c for c in ("race", "ethnicity") if c in table.columns), "race")
-    races: dict[str, Race | None] = {}
+    once: dict[_Origin, _Origin] = {}
+    origins: dict[str, _Origin] = {}
     for _, row in table.rows():
-        race = race_of(word(row, column)) if isinstance(row, dict) else None
-        if isinstance(row, dict) and race is not None:
+        if isinstance(row, dict):
             subject = word(row, "subject_id")
-            races[subject] = race if races.get(subject, race) is race else None
-    return races
+            origin = origins.get(subject, UNSTATED).also(word(row, column))
+            origins[subject] = once.setdefault(origin, origin)
+    return origins
 
 
 def _consistent(labels: Labels | None) -> dict[Finding, int | None]:

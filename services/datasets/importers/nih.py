@@ -18,6 +18,7 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, Finding
 from api_schemas.imports import NihImport
 from services.datasets.importers.fields import (
+    PATH_LIMIT,
     SEXES,
     VIEWS,
     RowUnusable,
@@ -129,8 +130,10 @@ def labels_of(words: str) -> dict[Finding, int | None]:
 
 
 def _lines(path: Path) -> Iterator[str]:
+    """The names of a list; what is longer than any name comes in parts, which name nothing."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        yield from (line.strip() for line in file)
+        while line := file.readline(PATH_LIMIT):
+            yield line.strip()
 
 
 def _folders(root: Path) -> dict[str, str]:

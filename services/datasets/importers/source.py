@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from api_schemas.base import Split
 from api_schemas.datasets import RejectionCode
-from api_schemas.findings import Finding, Race, Sex, View
+from api_schemas.findings import Ethnicity, Finding, Race, Sex, View
 
 Pixels = npt.NDArray[np.uint8]
 """A prepared picture, (size_px, size_px)."""
@@ -33,6 +33,7 @@ class Entry:
     age: int | None = None
     sex: Sex | None = None
     race: Race | None = None
+    ethnicity: Ethnicity | None = None
     view: View | None = None
     labels: Mapping[Finding, int | None] = field(default_factory=dict[Finding, int | None])
     seed: int | None = None
@@ -127,7 +128,7 @@ class FileMissing(SourceUnusable):
 
 
 class NotCsv(SourceUnusable):
-    """The file is no well-formed CSV."""
+    """The file is no well-formed CSV, and no workbook with such a sheet."""
 
 
 class TableTooLarge(SourceUnusable):

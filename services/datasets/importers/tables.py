@@ -1,7 +1,8 @@
 """CSV files of unknown honesty and unknown making, read row by row in bounded memory.
 
-UTF-8 with or without a byte order mark, or Latin-1; commas, semicolons or tabs; plain or gzip.
-What had to be guessed is said in the remarks, and what cannot be guessed is refused.
+UTF-8 with or without a byte order mark, or Latin-1; commas, semicolons or tabs; plain or gzip; or
+the first sheet of a workbook. What had to be guessed is said in the remarks, and what cannot be
+guessed is refused.
 """
 
 import codecs
@@ -10,13 +11,19 @@ import gzip
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
+from itertools import islice
 from pathlib import Path
 
 from services.datasets.importers.source import ColumnsMissing, FileMissing, NotCsv, TableTooLarge
+from services.datasets.importers.workbooks import SUFFIX, BookUnusable, read_book
 
 LINE_LIMIT = 1 << 20
 TABLE_LIMIT = 4 << 30
+BLANK_LIMIT = 1000
+"""Blank lines before the header."""
+RECORD_LIMIT = 1000
+"""Lines of one row: fields in quotes may hold line ends, but no table of images is a book."""
 BLOCK = 1 << 20
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 BOM = b"\xef\xbb\xbf"
@@ -43,6 +50,7 @@ class Table:
         blame: str = "path",
     ) -> None:
         self._path = path
+        self.name = path.name
         self._blame = blame
         self._remarks: dict[str, None] = {}
         self._delimiter, self.columns = self._header(self._first_line(), needed)
@@ -76,7 +84,8 @@ class Table:
 
     def _first_line(self) -> bytes:
         with closing(self._lines()) as lines:
-            first = next((line for line in lines if line.removeprefix(BOM).strip()), b"")
+            upper = islice(lines, BLANK_LIMIT)
+            first = next((line for line in upper if line.removeprefix(BOM).strip()), b"")
         if first.startswith(UTF_16):
             raise self._not_csv("the file is not UTF-8 or Latin-1 text")
         return first
@@ -132,9 +141,15 @@ class Table:
     # ------------------------------------------------------------ its bytes
 
     def _records(self, encoding: str) -> Iterator[tuple[int, list[str]]]:
-        text = (line.decode(encoding) for line in self._lines())
-        reader = csv.reader(text, delimiter=self._delimiter, strict=True)
         before = 0
+
+        def text() -> Iterator[str]:
+            for number, line in enumerate(self._lines()):
+                if number - before > RECORD_LIMIT:
+                    raise self._not_csv(f"a row of it has more than {RECORD_LIMIT} lines")
+                yield line.decode(encoding)
+
+        reader = csv.reader(text(), delimiter=self._delimiter, strict=True)
         try:
             for cells in reader:
                 if cells:
@@ -167,7 +182,18 @@ class Table:
             raise FileMissing(f"{self._path.name} cannot be read", field=self._blame) from error
 
     def _open(self) -> BufferedIOBase:
+        if self._path.suffix.lower() == SUFFIX:
+            return self._first_sheet()
         return gzip.open(self._path) if self._path.suffix == ".gz" else self._path.open("rb")
+
+    def _first_sheet(self) -> BytesIO:
+        try:
+            book = read_book(self._path)
+        except BookUnusable as error:
+            raise self._not_csv(f"{self._path.name} {error}") from error
+        if book.sheets > 1:
+            self._remark(f"has {book.sheets} sheets, of which the first was read")
+        return BytesIO(book.csv)
 
     def _too_large(self, what: str, limit: int) -> TableTooLarge:
         return TableTooLarge(f"{what} has more than {limit >> 20} MiB", field=self._blame)

@@ -12,13 +12,14 @@ tables; images have no patient, so each is counted as a patient of its own.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from api_schemas.base import Split
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, UNCERTAIN, Finding
 from api_schemas.imports import VindrImport
-from services.datasets.importers.fields import consistent, place, word
+from services.datasets.importers.fields import RowUnusable, consistent, place, word
 from services.datasets.importers.files import Roots
-from services.datasets.importers.source import Entry
+from services.datasets.importers.source import Entry, FileMissing
 from services.datasets.importers.splits import train_or_validation
 from services.datasets.importers.tables import Row, Table
 
@@ -44,7 +45,8 @@ TABLES: Mapping[str, str] = {
 }
 MAJORITY = 2
 SET = frozenset({"1", "1.0"})
-READINGS, PART = "readings", "part"
+KNOWN = SET | {"0", "0.0"}
+READINGS, STRANGE, PART = "readings", "strange", "part"
 
 
 class Vindr:
@@ -53,10 +55,7 @@ class Vindr:
     def __init__(self, request: VindrImport, roots: Roots) -> None:
         self.images = roots.folder(request.path, field="path")
         self._site = request.site
-        self._tables = {
-            part: Table(roots.file(str(self.images / name), field="path"), NEEDED)
-            for name, part in TABLES.items()
-        }
+        self._tables = {part: _table(roots, self.images, name) for name, part in TABLES.items()}
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
         """One row an image: how many readings it has, and how many of them set each label."""
@@ -74,14 +73,18 @@ class Vindr:
                 first.setdefault(image, last)
                 count = votes.setdefault(image, Counter())
                 count[READINGS] += 1
-                count.update(name for name in NEEDED[1:] if word(row, name) in SET)
+                for name in NEEDED[1:]:
+                    count[name] += word(row, name) in SET
+                    count[STRANGE] += word(row, name) not in KNOWN
             for image, count in votes.items():
-                told = {name: str(count[name]) for name in (READINGS, *NEEDED[1:])}
+                told = {name: str(count[name]) for name in (READINGS, STRANGE, *NEEDED[1:])}
                 yield first[image], {IMAGE: image, PART: part, **told}
             before = last
 
     def entry(self, line: int, row: Row) -> Entry:
         image, part = place(row, IMAGE), row[PART]
+        if int(row[STRANGE]):
+            raise RowUnusable("a label of the image, in one of its readings, is neither 0 nor 1")
         split: Split = "test" if part == "test" else train_or_validation(self._site, image)
         labels: dict[Finding, int | None] = dict.fromkeys(FINDINGS)
         for finding, names in COUNTERPARTS.items():
@@ -97,6 +100,13 @@ class Vindr:
     def remarks(self) -> list[str]:
         told = [remark for table in self._tables.values() for remark in table.remarks()]
         return [*told, "the source names no patients: each image is counted as one"]
+
+
+def _table(roots: Roots, folder: Path, name: str) -> Table:
+    path = roots.below(folder, name)
+    if path is None:
+        raise FileMissing(f"the folder has no {name}", accepted=list(TABLES))
+    return Table(path, NEEDED)
 
 
 def _verdict(votes: int, readings: int) -> int:

@@ -107,7 +107,7 @@ class Ingest:
         with lease.writing() as tx:  # what an earlier attempt left
             samples.forget(tx.session, lease.resource)
             tx.session.execute(delete(Rejection).where(Rejection.dataset == lease.resource))
-        total = 0
+        total = read = 0
         for part in _batched(source.entries(self._decoders), PLANNED_AT_ONCE):
             lease.stop_now()
             usable = [row for row in part if isinstance(row, Entry)]
@@ -119,9 +119,10 @@ class Ingest:
                 samples.copy_in(tx.session, planned)
                 _insert(tx.session, Rejection, _rejections(lease.resource, part))
             total += len(usable)
+            read += len(part)
             lease.progress(0, total, UNIT, "reading the rows")
         if not total:
-            raise self._emptied(lease, _nothing_usable())
+            raise self._emptied(lease, _nothing_usable() if read else _nothing_there())
         wanted = not isinstance(request, FileImport) or request.images
         shards = [{"step": "images", "first": n, "total": total} for n in range(0, total, SHARD)]
         with lease.finishing(more=shards if wanted else [MANIFEST]) as tx:
@@ -145,6 +146,7 @@ class Ingest:
             "age": row.age,
             "sex": row.sex,
             "race": row.race,
+            "ethnicity": row.ethnicity,
             "view": row.view,
             "labels": row.labels,
             "seed": row.seed,
@@ -295,6 +297,10 @@ class Ingest:
             state = self._jobs.view(tx, lease.job).state
         if state in {JobState.CANCELLED, JobState.FAILED}:
             self._store.remove_prefix(folder(lease.caller.project, lease.resource))
+
+
+def _nothing_there() -> NoUsableRow:
+    return NoUsableRow("the source has no rows at all", field="path")
 
 
 def _nothing_usable() -> NoUsableRow:

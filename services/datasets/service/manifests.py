@@ -1,6 +1,7 @@
 """Manifests as tables on local disk, memory-mapped: millions of rows are paged without loading."""
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,8 @@ from api_schemas.manifest import MANIFEST, from_parquet
 from services.datasets.models import Manifest
 from services.kit.objects import ObjectStore
 
+SHAPE = hashlib.sha256(str(MANIFEST).encode()).hexdigest()[:8]
+"""A part of each file's name: a table of other columns, mapped by an earlier version, is no use."""
 KEPT = 16
 """Tables on disk; the one that was not used for longest goes first."""
 
@@ -28,7 +31,7 @@ class Manifests:
 
     def scan(self, row: Manifest) -> pl.LazyFrame:
         """The manifest's columns (`api_schemas.manifest.MANIFEST`), in its order."""
-        path = self._folder / f"{row.parquet_sha256}.arrow"
+        path = self._path(row)
         try:
             os.utime(path)
         except FileNotFoundError:
@@ -40,7 +43,10 @@ class Manifests:
         return self.scan(row).collect()
 
     def forget(self, row: Manifest) -> None:
-        (self._folder / f"{row.parquet_sha256}.arrow").unlink(missing_ok=True)
+        self._path(row).unlink(missing_ok=True)
+
+    def _path(self, row: Manifest) -> Path:
+        return self._folder / f"{row.parquet_sha256}-{SHAPE}.arrow"
 
     def _fetch(self, row: Manifest, path: Path) -> None:
         table = from_parquet(self._store.get(row.key, row.parquet_sha256), MANIFEST)

@@ -69,7 +69,7 @@ class ImportFileMissing(Unprocessable):
 
 class ImportNotCsv(Unprocessable):
     slug = "import-not-csv"
-    title = "The file is not a well-formed CSV"
+    title = "The file is not a well-formed CSV or workbook"
 
 
 class ImportColumnsMissing(Unprocessable):

@@ -19,7 +19,7 @@ from services.datasets.views import manifest_table
 
 COPIED = (
     *("dataset", "ordinal", "line", "place", "bucket", "sample_id", "patient_id", "split", "fold"),
-    *("age", "sex", "race", "view", "labels", "seed", "replica", "parent_sample_id"),
+    *("age", "sex", "race", "ethnicity", "view", "labels", "seed", "replica", "parent_sample_id"),
 )
 READ_AT_ONCE = 10_000
 

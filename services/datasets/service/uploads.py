@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from api_schemas.datasets import UploadView
 from services.datasets import models
-from services.datasets.importers import archives
+from services.datasets.importers.unpacker import unpack_apart
 from services.datasets.service.keys import upload_key
 from services.datasets.service.problems import UploadGone, UploadTooLarge, UploadUnknown
 from services.kit.auth import Caller
@@ -104,7 +104,7 @@ class Uploads:
         try:
             (making / "files").mkdir(parents=True)
             self._store.get_file(row.key, making / "archive", row.sha256)
-            archives.unpack(making / "archive", making / "files", stop_if_asked)
+            unpack_apart(making / "archive", making / "files", stop_if_asked)
             if not folder.exists():  # another worker of this machine may have been faster
                 (making / "files").rename(folder)
         finally:

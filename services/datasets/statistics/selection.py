@@ -17,7 +17,7 @@ def meets(where: Filter) -> pl.Expr:
 
 
 def _conditions(where: Filter) -> Iterator[pl.Expr]:
-    for name in ("split", "site", "sex", "race", "view"):
+    for name in ("split", "site", "sex", "race", "ethnicity", "view"):
         wanted: list[str] = [str(value) for value in getattr(where, name)]
         if wanted:
             yield pl.col(name).fill_null(UNKNOWN).is_in(wanted)

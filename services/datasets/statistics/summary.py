@@ -8,7 +8,7 @@ from api_schemas.findings import ABSENT, PRESENT, UNCERTAIN
 from api_schemas.manifest import LABEL_COLUMNS
 from services.datasets.statistics.selection import UNKNOWN
 
-ATTRIBUTES = ("age", "sex", "race", "view", "fold")
+ATTRIBUTES = ("age", "sex", "race", "ethnicity", "view", "fold")
 
 
 def summary(manifest: pl.LazyFrame) -> Summary:
@@ -26,6 +26,7 @@ def summary(manifest: pl.LazyFrame) -> Summary:
         splits=_counts(frame["split"]),
         sex=_counts(frame["sex"]),
         race=_counts(frame["race"]),
+        ethnicity=_counts(frame["ethnicity"]),
         view=_counts(frame["view"]),
         site=_counts(frame["site"]),
         age_decades=_counts((frame["age"] // 10 * 10).cast(pl.String)),

@@ -14,7 +14,7 @@ from services.evaluation.statistics.predictions import Names, Predictions
 
 Rename = Callable[[str], str]
 DECADE = 10
-OF_DATA = ("sex", "race", "view", "site")
+OF_DATA = ("sex", "race", "ethnicity", "view", "site")
 
 
 @dataclass(frozen=True, eq=False)

@@ -116,10 +116,10 @@ def _families(report: Report) -> str:
 def _groups(report: Report) -> Iterator[str]:
     if report.groups:
         yield (
-            "Groups are those of the test sets' manifests (sex, age band, race, view, site, and sex"
-            " with age and with race); AUROC is ranked inside each group. A gap is a group's value"
-            " minus that of the largest group of its attribute, and its difference between arms"
-            " says whom the arm helped more."
+            "Groups are those of the test sets' manifests (sex, age band, race, ethnicity, view,"
+            " site, and sex with age and with race); AUROC is ranked inside each group. A gap is a"
+            " group's value minus that of the largest group of its attribute, and its difference"
+            " between arms says whom the arm helped more."
         )
 
 

@@ -12,6 +12,7 @@ TITLES = {
     "sex": "Sex",
     "age": "Age by decade",
     "race": "Race",
+    "ethnicity": "Ethnicity",
     "view": "View",
     "not stated": "Not stated: share of all images",
 }

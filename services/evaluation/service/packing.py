@@ -29,7 +29,10 @@ SINGLE: dict[ExportFormat, tuple[str, str]] = {
     "croissant": ("croissant.json", JSON),
 }
 TERMS = "TERMS.txt"
-TOLD = ("age", "sex", "race", "view", "split", "fold", "site", "patient_id", "seed", "replica")
+TOLD = (
+    *("age", "sex", "race", "ethnicity", "view", "split", "fold", "site", "patient_id"),
+    *("seed", "replica"),
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Groups of images on the test sets of a plan: by sex, age, race, view and site, and two by two.
+"""Groups of images on the test sets of a plan: by what a manifest states, and two by two.
 
 Knows the manifest's vocabulary; does not know what is measured inside a group.
 """
@@ -15,7 +15,7 @@ import polars as pl
 from services.evaluation.statistics.cases import Bools, Ints
 from services.evaluation.statistics.predictions import Names
 
-ATTRIBUTES = ("sex", "age", "race", "view", "site")
+ATTRIBUTES = ("sex", "age", "race", "ethnicity", "view", "site")
 CROSSED = (("sex", "age"), ("sex", "race"))
 COLUMNS = ("sample_id", *ATTRIBUTES)
 AGES = (0, 40, 60, 80)

@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from api_schemas.findings import ABSENT, FINDINGS, PRESENT, Race, Sex, View
+from api_schemas.findings import ABSENT, FINDINGS, PRESENT, Ethnicity, Race, Sex, View
 from api_schemas.shifts import Measured, ShiftRow
 from services.evaluation.statistics.cases import Bools
 from services.evaluation.statistics.shares import Mean, Sample, difference, mean_of, share_of
 
-COLUMNS = ("patient_id", "sex", "age", "race", "view", *(str(f) for f in FINDINGS))
+COLUMNS = (
+    *("patient_id", "sex", "age", "race", "ethnicity", "view"),
+    *(str(f) for f in FINDINGS),
+)
 DECADES = range(0, 121, 10)
 
 
@@ -79,6 +82,7 @@ def _demographics(sides: _Sides) -> Iterator[ShiftRow]:
             name = f"{decade}-{decade + 9}"
             yield sides.share("age", name, inside, pl.col("age").is_not_null())
     yield from _categories(sides, "race", list(Race))
+    yield from _categories(sides, "ethnicity", list(Ethnicity))
     yield from _categories(sides, "view", list(View))
 
 

@@ -64,7 +64,7 @@ def meets(samples: Samples, where: Filter) -> Mask:
 
 
 def _conditions(samples: Samples, where: Filter) -> Iterator[Mask]:
-    for name in ("site", "sex", "race", "view"):
+    for name in ("site", "sex", "race", "ethnicity", "view"):
         wanted: list[str] = [str(value) for value in getattr(where, name)]
         if wanted:
             stated = samples.stated[name]

@@ -39,7 +39,7 @@ class Samples:
     labels: Labels  # (N, 14): 1, 0, -1 or BLANK
     ages: NDArray[np.int64]  # -1: not stated
     folds: NDArray[np.int64]  # -1: none
-    stated: Mapping[str, Strings]  # site, sex, race and view; None: not stated
+    stated: Mapping[str, Strings]  # site, sex, race, ethnicity and view; None: not stated
 
     def split(self, name: EvaluationSplit) -> Rows:
         """The rows of a split, in manifest order."""
@@ -67,7 +67,7 @@ def read_samples(manifest: pa.Table) -> Samples:
         labels=labels.astype(np.int8),
         ages=numbers("age", -1).astype(np.int64),
         folds=numbers("fold", -1).astype(np.int64),
-        stated={name: strings(name) for name in ("site", "sex", "race", "view")},
+        stated={name: strings(name) for name in ("site", "sex", "race", "ethnicity", "view")},
     )
 
 

@@ -29,7 +29,8 @@ ARMS = [arm.name for arm in PLAN.arms]
 
 def manifest(**columns: list) -> pl.DataFrame:
     n = len(columns["sample_id"])
-    stated = {"sex": None, "age": None, "race": None, "view": None, "site": "a"}
+    unstated = dict.fromkeys(("sex", "age", "race", "ethnicity", "view"))
+    stated = {**unstated, "site": "a"}
     return pl.DataFrame({name: [value] * n for name, value in stated.items()} | columns)
 
 
@@ -38,12 +39,20 @@ def test_attributes_follow_the_samples_and_not_the_manifest() -> None:
         sample_id=["s1", "s2", "s3", "s4"],
         sex=["Female", "Male", None, "Female"],
         age=[39, 40, 79, 80],
+        ethnicity=["Hispanic or Latino", None, "Not Hispanic or Latino", "Hispanic or Latino"],
     )
     found = attributes_of(rows, np.array(["s4", "s9", "s2", "s3", "s1"]))
     assert list(found["age"]) == ["80+", "", "40-59", "60-79", "0-39"]
     assert list(found["sex"]) == ["Female", "", "Male", "", "Female"]
     assert list(found["sex, age"]) == ["Female, 80+", "", "Male, 40-59", "", "Female, 0-39"]
     assert set(found["race"]) == {""}
+    assert list(found["ethnicity"][1:4]) == ["", "", "Not Hispanic or Latino"]
+    people = np.arange(5)
+    told = groups_of({"a": Grouping({"ethnicity": found["ethnicity"]}, people)})["a"]
+    assert [(g.name, g.members.sum()) for g in told] == [
+        ("ethnicity: Hispanic or Latino", 2),
+        ("ethnicity: Not Hispanic or Latino", 1),
+    ]
 
 
 def test_the_largest_group_over_all_test_sets_is_what_others_are_held_against() -> None:

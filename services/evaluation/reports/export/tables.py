@@ -15,7 +15,7 @@ def image_path(sample: str) -> str:
 
 
 def chexpert_csv(manifest: pl.DataFrame) -> bytes:
-    """A table like CheXpert's `train.csv`, with patient, race, split and fold beside.
+    """A table like CheXpert's `train.csv`, with patient, race, ethnicity, split and fold beside.
 
     `POST /datasets` reads it again, as format `chexpert_csv`.
     """
@@ -33,6 +33,7 @@ def chexpert_csv(manifest: pl.DataFrame) -> bytes:
             *(pl.col(str(f)).cast(pl.Float64) for f in LABELS),
             pl.col("patient_id").alias("PID"),
             pl.col("race").alias("Race"),
+            pl.col("ethnicity").alias("Ethnicity"),
             pl.col("split").alias("Split"),
             pl.col("fold").alias("Fold"),
         )
