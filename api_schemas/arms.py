@@ -113,6 +113,9 @@ class Regime(Wire):
             if len(set(values)) < len(values):
                 msg = f"{field}: each at most once"
                 raise ValueError(msg)
+        if self.real == self.synthetic:
+            msg = "synthetic: other data than in real"
+            raise ValueError(msg)
         return self
 
 

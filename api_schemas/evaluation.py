@@ -34,10 +34,15 @@ class ContactSheet(Wire):
 
 
 class TrainedArm(Wire):
-    """Images listed (repetitions counted) and steps of every run of an arm."""
+    """Images listed (repetitions counted) and steps of every run of an arm.
+
+    `withheld` counts synthetic images that the arm asked for and could not have, since they were
+    withheld from their cohort as near copies of training images.
+    """
 
     images: int
     steps: int
+    withheld: int = 0
 
 
 class TrainingNote(Wire):
@@ -144,6 +149,41 @@ class PlanView(PlanPost):
     job: JobView | None = Field(default=None, description="the evaluation, once all are there")
 
 
+class ParticularsPost(Wire):
+    """What became known of a plan's experiment once its data was there, before anything trained:
+    doses and sizes of its arms, and every guard that is waived, all in place of the plan's own.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "arms": [
+                        {"name": "real_equal_steps", "dose": 0},
+                        {"name": "real+100%", "dose": 0.99},
+                    ],
+                    "trained": {
+                        "real_equal_steps": {"images": 1000, "steps": 623},
+                        "real+100%": {"images": 1990, "steps": 623, "withheld": 10},
+                    },
+                    "waived": [],
+                }
+            ]
+        }
+    )
+
+    arms: list[PlannedArm] = Field(min_length=1)
+    trained: dict[str, TrainedArm]
+    waived: list[str] = []
+
+
+class ParticularsView(ParticularsPost):
+    model_config = ConfigDict(json_schema_extra={})
+
+    plan: UUID
+    created_at: datetime
+
+
 class PredictionsPost(Wire):
     """What the Parquet body of `POST /predictions` belongs to (sent as query parameters)."""
 
@@ -192,6 +232,7 @@ Flag = Literal[
     "no_variation",
     "not_estimable",
     "runs_missing",
+    "images_withheld",
     "not_probabilities",
     "exact",
     "exploratory",

@@ -13,11 +13,14 @@ from api_schemas.findings import Finding
 class PlannedTraining(Wire):
     """An arm as it would be trained, once for every seed. Null: the data is still being made.
 
-    `dose` is synthetic images per real one, where that means something.
+    `withheld` counts images that the arm asks for and does not get: they were withheld from its
+    cohort. `dose` is synthetic images per real one, where that means something, and of those that
+    are there.
     """
 
     arm: Arm
     images: int | None
+    withheld: int | None
     steps: int | None
     dose: float | None
 
@@ -54,7 +57,8 @@ class TestPlan(Wire):
     """A test set, and the smallest difference in macro AUROC that it can show.
 
     `smallest_difference` has two ends, for the two ends of the correlation assumed between arms,
-    the stronger one first; null where nothing can be estimated.
+    the stronger one first; null where there will be no verdict: nothing can be estimated, one
+    seed, or fewer than five patients in the rarer class of every label.
     """
 
     name: str

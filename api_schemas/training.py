@@ -24,7 +24,7 @@ class LabelPolicy(Wire):
 
 class Pretrained(Wire):
     """Weights to begin with: a safetensors file of a ConvNeXt of the preset's shape, its tensors
-    named as `transformers` names them.
+    named as transformers, timm, torchvision or the network's authors do.
 
     `path` lies below a folder that may be imported from; of a `hub` model `model.safetensors` is
     fetched. A stem for colours is summed to one channel, the head is made anew. Other bytes than
@@ -225,17 +225,21 @@ class ExperimentRequest(Wire):
             ("seeds", self.seeds),
             ("labels", self.labels or []),
         ):
-            if len(set(names)) < len(names):
-                msg = f"{what}: each at most once"
+            again = [place for place, name in enumerate(names) if name in names[:place]]
+            if again:
+                msg = f"{what}: each at most once; {what}.{again[0]} stands before it too"
                 raise ValueError(msg)
         return self
 
 
 class ArmView(Wire):
-    """An arm as it was expanded, and its runs. `images` and `steps` are known once planned."""
+    """An arm as it was expanded, and its runs. `images`, `steps`, and how many images it lacks that
+    were `withheld` from its cohort, are known once planned.
+    """
 
     arm: Arm
     images: int | None = None
+    withheld: int | None = None
     steps: int | None = None
     runs: list["RunView"] = []
 

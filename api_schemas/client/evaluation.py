@@ -13,6 +13,8 @@ from api_schemas.evaluation import (
     Answer,
     Comparison,
     MetricRow,
+    ParticularsPost,
+    ParticularsView,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -39,6 +41,10 @@ class Evaluation(Connection):
     def forgo_predictions(self, plan: UUID, what: AbsencePost) -> AbsenceView:
         """Say that predictions will never come."""
         return self._post(AbsenceView, f"/plans/{plan}/absences", what)
+
+    def add_particulars(self, plan: UUID, what: ParticularsPost) -> ParticularsView:
+        """Say what became known once the data was there."""
+        return self._post(ParticularsView, f"/plans/{plan}/particulars", what)
 
     def push_predictions(self, what: PredictionsPost, content: bytes) -> PredictionsView:
         """`content` is a Parquet table (`api_schemas.manifest.PREDICTIONS`)."""

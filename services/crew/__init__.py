@@ -1,4 +1,5 @@
-"""Processes that train together, one a GPU, beside the worker that started them.
+"""What every service that trains shares: processes that train together, one a GPU, beside the
+worker that started them, and the optimiser Lion.
 
-For every service that trains. Knows processes and how they meet; nothing of what they learn.
+Knows processes, how they meet and how weights move; nothing of what they learn.
 """

@@ -24,6 +24,7 @@ from services.evaluation.service import (
     NAMED,
     Absences,
     Answers,
+    Details,
     Evaluations,
     Exports,
     FeatureTables,
@@ -88,7 +89,9 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
         Qualities(adapters.db, adapters.jobs, stock, generations, given),
         Exports(adapters.db, adapters.jobs, stock),
     )
-    router = routes(intake, Absences(adapters.db, adapters.jobs), answers, data)
+    router = routes(
+        intake, Absences(adapters.db, adapters.jobs), Details(adapters.db), answers, data
+    )
     key = adapters.settings.pseudonym_key.get_secret_value().encode()
     evaluations = Evaluations(adapters.db, adapters.jobs, adapters.store, stock, Pseudonyms(key))
     router.include_router(_evaluations(adapters, evaluations))

@@ -88,6 +88,18 @@ class Absence(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class Particulars(Base):
+    """What became known of a plan's experiment once its data was there; `content` is the
+    `ParticularsPost`.
+    """
+
+    __tablename__ = "particulars"
+
+    plan: Mapped[UUID] = mapped_column(ForeignKey(Plan.id), primary_key=True)
+    content: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Evaluation(Base):
     """One run of the analysis. A later version supersedes it and leaves it as it is.
 

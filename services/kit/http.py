@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
@@ -102,14 +103,24 @@ def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     )
 
 
+NAMED = re.compile(r"([a-z_]+): (.+)", re.DOTALL)
+"""What a model says of several of its fields at once begins with the one that should change."""
+
+
 def _fault(error: dict[str, Any], body: Any) -> dict[str, str]:
     place, *where = error["loc"]
     if place == "body":
         where = _path(where, body, missing=error["type"] == "missing")
     else:  # a parameter has no parts but places in its list
         where = [*where[:1], *(part for part in where[1:] if isinstance(part, int))]
-    fault = {"field": ".".join(map(str, where)) or "body", "reason": str(error["msg"])}
-    expected = error.get("ctx", {}).get("expected")
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    named = NAMED.fullmatch(reason) if error["type"] == "value_error" else None
+    if named is not None:
+        where = [*where, *([] if [*where][-1:] == [named[1]] else [named[1]])]
+        reason = named[2]
+    fault = {"field": ".".join(map(str, where)) or "body", "reason": reason}
+    told = error.get("ctx", {})
+    expected = told.get("expected", told.get("expected_tags"))
     if expected is not None:
         fault["accepted"] = str(expected)
     return fault

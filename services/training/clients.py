@@ -15,6 +15,8 @@ from api_schemas.evaluation import (
     MACRO,
     AbsencePost,
     AbsenceView,
+    ParticularsPost,
+    ParticularsView,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -89,6 +91,10 @@ class RemoteEvaluation:
     def evaluation(self, caller: Caller, evaluation: UUID) -> EvaluationView:
         with self._remote.acting_for(caller) as client:
             return client.get_evaluation(evaluation)
+
+    def detail(self, caller: Caller, plan: UUID, what: ParticularsPost) -> ParticularsView:
+        with self._remote.acting_for(caller) as client:
+            return client.add_particulars(plan, what)
 
     def forgo(self, caller: Caller, plan: UUID, what: AbsencePost) -> AbsenceView:
         with self._remote.acting_for(caller) as client:

@@ -66,6 +66,7 @@ def arm_views(
         ArmView(
             arm=Arm.model_validate(arm),
             images=sum(map(sum, planned[arm["name"]]["listed"])) if planned else None,
+            withheld=planned[arm["name"]].get("withheld", 0) if planned else None,
             steps=sum(planned[arm["name"]]["steps"]) if planned else None,
             runs=[
                 _run_view(

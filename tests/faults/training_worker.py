@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.datasets.main import compose as compose_datasets
 from services.evaluation.main import compose as compose_evaluation
-from services.evaluation.service import Absences
+from services.evaluation.service import Absences, Details
 from services.kit.adapters import Adapters
 from services.kit.jobs.runner import Handler
 from services.kit.worker import slice_worker
@@ -46,6 +46,7 @@ class Verdicts:
         part = compose_evaluation(adapters, datasets=datasets, generations=None)
         self.accept = part.provider.accept
         self.forgo = Absences(adapters.db, adapters.jobs).forgo
+        self.detail = Details(adapters.db).add
 
 
 def handlers(adapters: Adapters) -> dict[str, Handler]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
 
 from api_schemas.base import DatasetRef, GenerationRef
 from api_schemas.findings import Finding
+from services.kit.jobs import NewJob
 from services.training.classifier.cache import SourceCache
 from services.training.main import compose
 from services.training.ports.engine import Engine
@@ -128,3 +130,11 @@ def body(real, cohort) -> dict[str, Any]:
         "validation": {"data": data, "split": "validation"},
         "tests": [{"name": "internal", "data": data}],
     }
+
+
+@pytest.fixture
+def making(adapters, ada) -> UUID:
+    """The job of data that is still being made; a worker of `stub` ends it."""
+    with adapters.db.transaction() as tx:
+        job = NewJob("stub", "stub", "stub", ada.caller, uuid4(), {}, [{}])
+        return adapters.jobs.submit(tx, job)

@@ -16,6 +16,8 @@ from api_schemas.datasets import DatasetKind, DatasetView, ManifestView
 from api_schemas.evaluation import (
     AbsencePost,
     AbsenceView,
+    ParticularsPost,
+    ParticularsView,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -213,6 +215,7 @@ class Verdicts:
     lines: list[ResultRow] = field(default_factory=list)
     evaluations: dict[UUID, EvaluationView] = field(default_factory=dict)
     forgone: list[AbsencePost] = field(default_factory=list)
+    detailed: list[ParticularsPost] = field(default_factory=list)
 
     def results(self, _caller: Caller, _experiment: UUID, arm: str) -> list[ResultRow]:
         return [line for line in self.lines if line.arm == arm]
@@ -226,6 +229,11 @@ class Verdicts:
         assert plan == self.plans[-1].experiment
         self.forgone.append(what)
         return AbsenceView(**what.model_dump(), plan=plan, created_at=NOW)
+
+    def detail(self, _caller: Caller, plan: UUID, what: ParticularsPost) -> ParticularsView:
+        assert plan == self.plans[-1].experiment
+        self.detailed.append(what)
+        return ParticularsView(**what.model_dump(), plan=plan, created_at=NOW)
 
     def register(self, _caller: Caller, plan: PlanPost) -> PlanView:
         self.plans.append(plan)

@@ -10,9 +10,8 @@ from api_schemas.accounts import Scope
 from api_schemas.base import JobState
 from api_schemas.findings import Finding
 from api_schemas.generation import GenerateRequest
-from services.kit.jobs import NewJob
 from services.training.main import compose
-from tests.training.conftest import HELD, SIZE_PX, TRAIN
+from tests.training.conftest import HELD, KNOWN, SIZE_PX, TRAIN
 from tests.training.manifests import alternating, manifest
 from tests.training.standins import job_view
 
@@ -146,7 +145,7 @@ def test_cancelled_is_cancelled(http, body) -> None:
     [
         ({"plan": {"reference": "nobody"}}, "plan.reference"),
         ({"plan": {"primary": "nobody"}}, "plan.primary"),
-        ({"seeds": [1, 1]}, "body"),
+        ({"seeds": [1, 1]}, "seeds"),
         ({"seeds": []}, "seeds"),
         ({"preset": {"name": "magic"}}, "preset"),
         ({"preset": []}, "preset"),
@@ -161,12 +160,13 @@ def test_nonsense_is_refused(http, body, verdicts, change, field) -> None:
 
 
 def test_test_sets_have_names_of_their_own(http, body) -> None:
-    refused(http, {**body, "tests": body["tests"] * 2}, 422, "body")
+    problem = refused(http, {**body, "tests": body["tests"] * 2}, 422, "tests")
+    assert problem["detail"] == "tests: each at most once; tests.1 stands before it too"
 
 
 def test_a_test_set_is_named_once(http, body) -> None:
     again = [*body["tests"], {**body["tests"][0], "name": "same"}]
-    problem = refused(http, {**body, "tests": again}, 422, "body")
+    problem = refused(http, {**body, "tests": again}, 422, "tests")
     assert "tests: each at most once" in problem["detail"]
 
 
@@ -232,6 +232,36 @@ def test_declared_labels_that_a_test_set_lacks_are_named(http, body) -> None:
     assert "Pneumonia" in problem["detail"]
     assert "Edema" not in problem["detail"]
     assert problem["accepted"] == ["Fracture", "Edema"]
+
+
+def test_declared_labels_that_nothing_could_learn_are_named(http, body, shelf) -> None:
+    """A finding of which no training source has both classes; one source with them is enough."""
+    heart = shelf.add_dataset(
+        small(12, "heart", labels={f: alternating(12) for f in (*KNOWN, Finding.CARDIOMEGALY)}),
+        size_px=SIZE_PX,
+    )
+    tests = [*body["tests"], {"name": "heart", "data": ref(heart), "split": "all"}]
+    problem = refused(
+        http, {**body, "tests": tests, "labels": ["Edema", "Cardiomegaly"]}, 422, "labels"
+    )
+    assert problem["detail"] == "No training source has both classes of: Cardiomegaly"
+    assert problem["accepted"] == ["Fracture", "Edema"]
+    some = {f: alternating(TRAIN) for f in (*KNOWN, Finding.CARDIOMEGALY)}
+    cohort = shelf.add_cohort(small(TRAIN, "drawn", labels=some), size_px=SIZE_PX)
+    preset = {**body["preset"], "synthetic": ref(cohort), "ratios": [1]}
+    asked = {**body, "tests": tests, "preset": preset, "labels": ["Edema", "Cardiomegaly"]}
+    assert http.post("/experiments", json=asked).status_code == 202
+
+
+def test_a_preset_needs_two_kinds_of_data(http, body) -> None:
+    preset = {**body["preset"], "synthetic": body["preset"]["real"]}
+    refused(http, {**body, "preset": preset}, 422, "preset.synthetic")
+
+
+def test_an_unknown_regime_is_told_which_there_are(http, body) -> None:
+    problem = refused(http, {**body, "preset": {**body["preset"], "name": "x"}}, 422, "preset")
+    for known in ("supplement", "synthetic_only", "mix_sites", "pretrain_finetune"):
+        assert known in problem["accepted"]
 
 
 def test_no_common_label_is_refused(http, body, shelf) -> None:
@@ -355,14 +385,6 @@ def test_explicit_arms_with_impossible_steps(http, body, real) -> None:
 
 
 # ---------------------------------------------------------------- data in the making
-
-
-@pytest.fixture
-def making(adapters, ada) -> Any:
-    """The job of a dataset that is still being made."""
-    with adapters.db.transaction() as tx:
-        job = NewJob("stub", "stub", "stub", ada.caller, uuid4(), {}, [{}])
-        return adapters.jobs.submit(tx, job)
 
 
 def finish(lease) -> None:

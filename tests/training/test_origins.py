@@ -37,7 +37,7 @@ def test_a_picture_is_not_trained_on_and_tested_under_another_name(
     body["tests"] = [{"name": "twins", "data": twins.model_dump(mode="json")}]
     answer = http.post("/experiments", json=body)
     assert (answer.status_code, answer.json()["field"]) == (409, "tests.0")
-    assert f"2 of the {HELD} pictures are in training source 1" in answer.json()["detail"]
+    assert f"2 of the {HELD} pictures are in preset.real" in answer.json()["detail"]
     allowed = http.post("/experiments", json={**body, "allow_leakage": True}).json()
     assert allowed["waived"] == verdicts.plans[0].waived
     assert "2 of the" in allowed["waived"][0]

@@ -13,7 +13,7 @@ from api_schemas.arms import Source
 from api_schemas.base import DatasetRef, GenerationRef
 from api_schemas.findings import Ethnicity, Finding
 from api_schemas.selection import Filter
-from services.training.service.pools import pool, unit
+from services.training.service.pools import held, pool, unit
 from services.training.service.samples import Samples, in_order_of_use, read_samples
 from tests.training.manifests import manifest
 
@@ -47,6 +47,13 @@ def chosen(**more: Any) -> set[int]:
     """Rows of the manifest that a source takes."""
     source = Source(data=REAL, **more)
     return set(SAMPLES.split("train")[pool(SAMPLES, source)].tolist())
+
+
+@pytest.mark.parametrize("data", [REAL, COHORT])
+@pytest.mark.parametrize("more", [{}, {"fraction": 0.3}, {"where": Filter(sex=["Male"])}])
+def test_so_many_are_held_as_can_be_taken(data, more) -> None:
+    source = Source(data=data, **more)
+    assert held(SAMPLES, source) == len(pool(SAMPLES, source)) > 0
 
 
 def test_everything_in_the_usual_order() -> None:

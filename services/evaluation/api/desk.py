@@ -15,6 +15,8 @@ from api_schemas.evaluation import (
     Comparison,
     Metric,
     MetricRow,
+    ParticularsPost,
+    ParticularsView,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -31,6 +33,7 @@ from services.evaluation.reports.tables import table_csv, table_tex
 from services.evaluation.service import (
     Absences,
     Answers,
+    Details,
     Exports,
     Intake,
     Overlaps,
@@ -78,9 +81,12 @@ class DataDesk:
     exports: Exports
 
 
-def routes(intake: Intake, absences: Absences, answers: Answers, data: DataDesk) -> APIRouter:
+def routes(
+    intake: Intake, absences: Absences, details: Details, answers: Answers, data: DataDesk
+) -> APIRouter:
     router = APIRouter(tags=["evaluation"])
     _incoming(router, intake, absences)
+    _details(router, details)
     _outgoing(router, answers)
     _shifts(router, data.shifts)
     _overlaps(router, data.overlaps)
@@ -119,6 +125,15 @@ def _incoming(router: APIRouter, intake: Intake, absences: Absences) -> None:
         expects starts the evaluation.
         """
         return intake.accept(caller, what, content)
+
+
+def _details(router: APIRouter, details: Details) -> None:
+    @router.post("/plans/{plan}/particulars", status_code=201)
+    def post_particulars(plan: UUID, body: ParticularsPost, caller: Writer) -> ParticularsView:
+        """Say what became known of a plan's experiment once its data was there. Once, before its
+        first predictions.
+        """
+        return details.add(caller, plan, body)
 
 
 def _outgoing(router: APIRouter, answers: Answers) -> None:

@@ -47,6 +47,7 @@ def grave(report: Report) -> list[Caution]:
 def minor(report: Report) -> list[str]:
     """What limits single numbers."""
     return [
+        *_withheld(report.plan),
         *_not_estimable(report.rows),
         *_wide(report.comparisons),
         *_rare(report.rows),
@@ -137,6 +138,17 @@ def _labels_by_test(rows: Sequence[ResultRow], flag: Flag) -> dict[str, list[str
             if row.label not in labels:
                 labels.append(row.label)
     return found
+
+
+def _withheld(plan: PlanPost) -> list[str]:
+    trained = {} if plan.training is None else plan.training.arms
+    return [
+        f"{name} was trained on {counted(arm.images, 'image')}, {arm.withheld:,} fewer than its"
+        " name says: so many were withheld from its cohort as near copies of training images. Its"
+        " dose is that of the images it had."
+        for name, arm in trained.items()
+        if arm.withheld
+    ]
 
 
 def _wide(comparisons: Sequence[Comparison]) -> list[str]:

@@ -30,13 +30,15 @@ def _training(note: TrainingNote | None) -> Iterator[str]:
         yield "How the classifiers were trained was not said when the plan was registered."
         return
     settings = ", ".join(_settings(note.classifier))
+    monitor = str(note.classifier.get("monitor", "auroc"))
     yield (
         f"Every arm and seed trained one classifier: {settings}. In training, uncertain labels were"
         f" {_POLICY[note.uncertain]} and blank ones {_POLICY[note.blank]}; evaluation ignores"
-        f" both. {_steps(note)} The weights with the best validation macro AUROC were kept."
+        f" both. {_steps(note)} The weights with {_KEPT[monitor]} were kept."
     )
 
 
+_KEPT = {"auroc": "the best validation macro AUROC", "loss": "the least validation loss"}
 _POLICY = {"ignore": "ignored", "0": "taken as negative", "1": "taken as positive"}
 
 
@@ -56,10 +58,16 @@ def _steps(note: TrainingNote) -> str:
     by_steps: dict[int, list[str]] = {}
     for name, arm in note.arms.items():
         by_steps.setdefault(arm.steps, []).append(name)
+    patience = note.classifier.get("early_stopping")
+    stopped = (
+        f", or fewer: a run stopped after {patience} validations without a better one"
+        if patience
+        else ""
+    )
     return (
         "Steps: "
         + "; ".join(f"{steps:,} for {listed(names)}" for steps, names in by_steps.items())
-        + "."
+        + f"{stopped}."
     )
 
 

@@ -42,6 +42,7 @@ FLAGS: dict[Flag, str] = {
     "no_variation": "nothing varies: constant scores, or two arms that rank alike",
     "not_probabilities": "scores outside 0 to 1 are no probabilities",
     "not_estimable": "a label has only one class on this test set",
+    "images_withheld": "its cohort lacks images that were withheld as near copies",
     "runs_missing": "runs of this arm failed: it is left out",
     "exact": "every pair was ranked the same way; the limit is exact and one-sided",
     "exploratory": "not a registered question",
@@ -90,7 +91,7 @@ def p_value(p: float | None) -> str:
 
 
 def percent(dose: float | None) -> str:
-    return NOTHING if dose is None else f"{100 * dose:g} %"
+    return NOTHING if dose is None else f"{100 * dose:.4g} %"
 
 
 def counted(n: int, noun: str) -> str:

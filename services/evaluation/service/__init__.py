@@ -20,6 +20,7 @@ from services.evaluation.service.keeping import (
 )
 from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
+from services.evaluation.service.particulars import Details
 from services.evaluation.service.qualities import Qualities
 from services.evaluation.service.shifts import Shifts
 from services.evaluation.service.stock import Stock
@@ -37,6 +38,7 @@ __all__ = [
     "QUEUE",
     "Absences",
     "Answers",
+    "Details",
     "Evaluations",
     "Exports",
     "FeatureTables",

@@ -18,6 +18,7 @@ from services.evaluation import models
 from services.evaluation.reports.page import without_images
 from services.evaluation.reports.tables import Study, cell
 from services.evaluation.service import plans
+from services.evaluation.service.particulars import detailed
 from services.evaluation.service.problems import ReportUnknown
 from services.evaluation.service.sources import Sources
 from services.evaluation.views import answer, comparison, metric_row, result_row
@@ -137,7 +138,7 @@ class Answers:
             )
             found = select(models.Comparison).filter_by(evaluation=evaluation.id)
             return Study(
-                plans.plan_of(plan),
+                detailed(tx.session, plan),
                 plan.digest,
                 evaluation.method,
                 evaluation.inputs_digest,

@@ -16,6 +16,7 @@ from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report
 from services.evaluation.service import plans
 from services.evaluation.service.absences import lines_of_left_out, what_is_left
 from services.evaluation.service.completion import UNIT, absent
+from services.evaluation.service.particulars import detailed
 from services.evaluation.service.problems import PredictionsDamaged
 from services.evaluation.service.sources import Sources
 from services.evaluation.service.tables import restore
@@ -101,7 +102,7 @@ class Evaluate:
             row = plans.find(tx.session, lease.caller, lease.resource)
             sets = tx.session.scalars(select(models.Prediction).filter_by(plan=row.id)).all()
             missing = absent(tx.session, row)
-        plan = plans.plan_of(row)
+            plan = detailed(tx.session, row)
         left = what_is_left(plan, missing)
         used = {(arm.name, seed) for arm in left.arms for seed in left.seeds}
         compared = {(p.test, p.arm, p.seed): p for p in sets if (p.arm, p.seed) in used}

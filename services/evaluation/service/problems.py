@@ -74,6 +74,11 @@ class NothingAbsent(Conflict):
     title = "Nothing of this run is missing"
 
 
+class ParticularsKnown(Conflict):
+    slug = "particulars-known"
+    title = "The particulars of a plan are told once, before its predictions"
+
+
 class NothingToCompare(Conflict):
     slug = "nothing-to-compare"
     title = "Too many runs failed to answer the registered question"

@@ -213,7 +213,9 @@ class Circumstances:
     def _flags(self, line: Line, kind: Flag | None) -> list[Flag]:
         exact = line.level is not None and line.level.exact
         of_labels = line.quantity.label == MACRO
-        return self.flags(line.fewest, line.said, kind, exact=exact, of_labels=of_labels)
+        return self.flags(
+            line.fewest, line.said, kind, arms=[line.arm], exact=exact, of_labels=of_labels
+        )
 
     def _reference(self, line: Line) -> str | None:
         return None if line.arm == self.plan.reference else self.plan.reference
@@ -224,10 +226,12 @@ class Circumstances:
         said: Inference | None,
         kind: Flag | None,
         *,
+        arms: Sequence[str],
         exact: bool = False,
         of_labels: bool = True,
     ) -> list[Flag]:
-        """All that a reader must know; `of_labels`: of a mean over labels.
+        """All that a reader must know of what is said of `arms`; `of_labels`: of a mean over
+        labels.
 
         A question that was asked after results had been seen is none of those registered.
         """
@@ -239,11 +243,18 @@ class Circumstances:
             ("primary", kind == "primary"),
             ("registered", kind == "registered"),
             ("exploratory", kind == "exploratory"),
+            ("images_withheld", any(_withheld(self.plan, arm) for arm in arms)),
             ("leakage_waived", any(word.startswith("leakage") for word in self.plan.waived)),
             ("phantom", self.phantom),
         ]
         of_numbers = flags_of(fewest, said, exact=exact)
         return [*of_numbers, *(flag for flag, holds in facts if holds)]
+
+
+def _withheld(plan: PlanPost, arm: str) -> int:
+    """Images that the arm lacks because they were withheld from its cohort."""
+    trained = None if plan.training is None else plan.training.arms.get(arm)
+    return 0 if trained is None else trained.withheld
 
 
 def flags_of(fewest: int | None, said: Inference | None, *, exact: bool) -> list[Flag]:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from services.crew.lion import Lion
 from services.generation.diffusion.encoders import ENCODERS, Vectors
-from services.generation.diffusion.lion import Lion
 from services.generation.diffusion.losses import LOSSES, Batch, Predict
 from services.generation.diffusion.network import Network
 from services.generation.diffusion.presets import PRESETS, Recipe

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from services.crew.lion import Lion
 from services.training.classifier import average, pretrained
 from services.training.classifier.auroc import macro_auroc
 from services.training.classifier.batches import StageData, ahead, draw
-from services.training.classifier.lion import Lion
 from services.training.classifier.mixing import mix
 from services.training.classifier.network import Network, make_network, predict, standardise
 from services.training.classifier.objective import masked_bce, mixed_bce

@@ -12,13 +12,18 @@ from transformers.models.convnext.modeling_convnext import ConvNextForImageClass
 class Shape:
     """What determines a ConvNeXt's parameters besides the number of labels.
 
-    `layer_scale` is what the blocks' outputs are multiplied with at first.
+    `layer_scale` is what the blocks' outputs are multiplied with at first. No path is dropped: how
+    the paper had it is unknown.
     """
 
     patch: int
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     layer_scale: float = 1.0
+
+
+NORM_EPSILON = 1e-6
+"""Of every layer norm, as published; the library's last one would have 1e-12."""
 
 
 class Network(nn.Module):
@@ -34,6 +39,8 @@ class Network(nn.Module):
                 depths=list(shape.depths),
                 hidden_sizes=list(shape.widths),
                 layer_scale_init_value=shape.layer_scale,
+                layer_norm_eps=NORM_EPSILON,
+                drop_path_rate=0.0,
                 num_labels=labels,  # pyright: ignore[reportCallIssue] - passed on to its base
             )
         )

@@ -7,11 +7,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from services.training.classifier.layouts import HEAD, STEM, renamed
 from services.training.classifier.network import Network
 from services.training.ports.engine import Weights, WeightsMismatchError
 
-HEAD = "classifier."
-STEM = "convnext.embeddings.patch_embeddings.weight"
+SCALE = "layer_scale_parameter"
 NAMED = 3
 """So many tensors are named when some do not fit."""
 
@@ -19,14 +19,19 @@ NAMED = 3
 def begin(network: Network, weights: Weights) -> None:
     """Put the weights into all of the network but its head.
 
-    The file names tensors as `transformers` does. Of a stem for colours the channels are summed:
+    The file names tensors as one of `layouts` does. Of a stem for colours the channels are summed:
     to a grey picture it answers as the original does to the same picture in colour.
     Raises `WeightsMismatchError`.
     """
-    found = {name: t for name, t in _read(weights).items() if not name.startswith(HEAD)}
+    there = _read(weights)
+    ours = renamed(there)
+    found = {ours[name]: t for name, t in there.items() if not ours[name].startswith(HEAD)}
     stem = found.get(STEM)
     if stem is not None and stem.ndim == 4:  # noqa: PLR2004 - (width, channels, patch, patch)
         found[STEM] = stem.float().sum(dim=1, keepdim=True)
+    for name, tensor in found.items():
+        if name.endswith(SCALE) and tensor.ndim == 3:  # noqa: PLR2004 - (width, 1, 1) in torchvision
+            found[name] = tensor.flatten()
     wanted = network.convnext.state_dict()
     body = {name: tuple(t.shape) for name, t in wanted.items() if not name.startswith(HEAD)}
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}

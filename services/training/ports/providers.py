@@ -10,6 +10,8 @@ from api_schemas.datasets import DatasetView
 from api_schemas.evaluation import (
     AbsencePost,
     AbsenceView,
+    ParticularsPost,
+    ParticularsView,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -55,6 +57,10 @@ class Evaluation(Protocol):
     def accept(
         self, caller: Caller, what: PredictionsPost, content: bytes, /
     ) -> PredictionsView: ...
+
+    def detail(self, caller: Caller, plan: UUID, what: ParticularsPost, /) -> ParticularsView:
+        """What became known of an experiment that was posted before its data was there."""
+        ...
 
     def forgo(self, caller: Caller, plan: UUID, what: AbsencePost, /) -> AbsenceView:
         """Predictions that will never come."""

@@ -13,6 +13,7 @@ from api_schemas.evaluation import PlannedArm
 from api_schemas.training import ClassifierSettings, ExperimentRequest
 from services.kit.errors import Unprocessable
 from services.training.service import presets
+from services.training.service.blueprint import ArmBlueprint, Blueprint
 
 
 class ArmUnknown(Unprocessable):
@@ -83,8 +84,11 @@ def yardstick(arm: Arm, arms: Sequence[Arm], reference: str) -> DataRef:
     return first_of_all[0].data
 
 
-def planned_arms(arms: Sequence[Arm], reference: str, primary: str) -> list[PlannedArm]:
-    """The arms as evaluation knows them, with their doses: synthetic images per real one.
+def planned_arms(
+    arms: Sequence[Arm], reference: str, primary: str, known: Blueprint | None = None
+) -> list[PlannedArm]:
+    """The arms as evaluation knows them, with their doses: synthetic images per real one, as far
+    as is known those that are really there.
 
     A dose means something along one axis: the primary arm's synthetic images added, in one stage
     and in any number, to the very real images of the reference arm. All else has none: shuffled
@@ -93,16 +97,32 @@ def planned_arms(arms: Sequence[Arm], reference: str, primary: str) -> list[Plan
     by_name = {arm.name: arm for arm in arms}
     real = _words(_real(by_name[reference]))
     added = {_once(source) for source in _synthetic(by_name[primary])}
-    return [PlannedArm(name=arm.name, dose=_dose(arm, real, added)) for arm in arms]
+    trained = {} if known is None else known.arms
+    return [
+        PlannedArm(name=arm.name, dose=_dose(arm, real, added, trained.get(arm.name)))
+        for arm in arms
+    ]
 
 
-def _dose(arm: Arm, real: list[str], added: set[str]) -> float | None:
+def _dose(arm: Arm, real: list[str], added: set[str], trained: ArmBlueprint | None) -> float | None:
     mine, synthetic = _real(arm), _synthetic(arm)
     if len(arm.stages) > 1 or not mine or _words(mine) != real:
         return None
     if any(source.shuffled or _once(source) not in added for source in synthetic):
         return None
-    return sum(s.multiple for s in synthetic) / sum(s.multiple for s in mine)
+    asked = sum(s.multiple for s in synthetic) / sum(s.multiple for s in mine)
+    return asked if trained is None else asked * _there(arm, trained)
+
+
+def _there(arm: Arm, trained: ArmBlueprint) -> float:
+    """The share of the synthetic images asked for that was not withheld."""
+    (listed,) = trained.listed
+    there = sum(
+        count
+        for source, count in zip(arm.stages[0].sources, listed, strict=True)
+        if isinstance(source.data, GenerationRef)
+    )
+    return there / (there + trained.withheld) if there else 1.0
 
 
 def _real(arm: Arm) -> list[Source]:

@@ -7,10 +7,19 @@ from api_schemas.findings import Finding
 
 
 class ArmBlueprint(Wire):
-    """Images listed (repetitions counted), by stage and source, and steps by stage."""
+    """Images listed (repetitions counted), by stage and source, and steps by stage.
+
+    `withheld` counts those that were asked for and are not listed: they were withheld from their
+    cohorts, which hold no more.
+    """
 
     listed: list[list[int]]
     steps: list[int]
+    withheld: int = 0
+
+    @property
+    def images(self) -> int:
+        return sum(map(sum, self.listed))
 
 
 class Blueprint(Wire):

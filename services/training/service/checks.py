@@ -18,6 +18,7 @@ from api_schemas.training import ClassifierSettings, ExperimentRequest
 from services.kit.errors import Conflict, Unprocessable
 from services.training.service.catalogue import Listed
 from services.training.service.samples import (
+    Labels,
     Rows,
     Samples,
     both_classes,
@@ -60,8 +61,8 @@ class LeakageFound(Conflict):
 PAPER_PX = 32
 """The stem of the preset `paper` and its three halvings leave one pixel of so many."""
 
-EvaluationSets = Mapping[str, tuple[DataRef, Rows]]
-"""Validation and test sets by the field they stand in."""
+Sets = Mapping[str, tuple[DataRef, Rows]]
+"""Training sources, or validation and test sets, by the field of the request they stand in."""
 
 
 def one_size(listed: Sequence[Listed]) -> int | None:
@@ -119,11 +120,11 @@ class Choice:
 def choose_labels(
     request: ExperimentRequest,
     samples: Mapping[DataRef, Samples],
-    training: Mapping[DataRef, Rows],
-    held: EvaluationSets,
+    training: Sets,
+    held: Sets,
 ) -> Choice:
     """The declared labels, or every label that has both classes in each training source (under
-    the policy) and in some test set.
+    the policy) and in some test set. A declared one needs them in some source.
 
     Where a test set lacks a class of a label, nothing can be estimated of it there: that is told.
     Validation only chooses checkpoints, by the labels it can: a rare finding that it lacks stays
@@ -134,10 +135,14 @@ def choose_labels(
     }
     tests = {field: has for field, has in usable.items() if field != "validation"}
     somewhere = np.logical_or.reduce([*tests.values()])
+    told = {
+        field: targets(samples[ref].labels[rows], request.label_policy)
+        for field, (ref, rows) in training.items()
+    }
     if request.labels is not None:
-        labels, left_out = _declared(request.labels, somewhere), {}
+        labels, left_out = _declared(request.labels, told, somewhere), {}
     else:
-        labels, left_out = _common(request, samples, training, somewhere)
+        labels, left_out = _common(told, somewhere)
     for field, has in usable.items():
         if not has[columns(labels)].any():
             raise LabelsUnusable(
@@ -152,30 +157,31 @@ def choose_labels(
     return Choice(labels, left_out, {name: some for name, some in lacking.items() if some})
 
 
-def _declared(labels: list[Finding], somewhere: NDArray[np.bool_]) -> list[Finding]:
-    lacking = [label for label in labels if not somewhere[FINDINGS.index(label)]]
-    if lacking:
-        raise LabelsUnusable(
-            f"No test set has both classes of: {', '.join(lacking)}",
-            field="labels",
-            accepted=[f for f, good in zip(FINDINGS, somewhere, strict=True) if good],
-        )
+def _declared(
+    labels: list[Finding], told: Mapping[str, Labels], somewhere: NDArray[np.bool_]
+) -> list[Finding]:
+    learnable = np.logical_or.reduce([both_classes(source) for source in told.values()])
+    for has, who in ((somewhere, "test set"), (learnable, "training source")):
+        lacking = [label for label in labels if not has[FINDINGS.index(label)]]
+        if lacking:
+            raise LabelsUnusable(
+                f"No {who} has both classes of: {', '.join(lacking)}",
+                field="labels",
+                accepted=[FINDINGS[place] for place in np.flatnonzero(somewhere & learnable)],
+            )
     return labels
 
 
 def _common(
-    request: ExperimentRequest,
-    samples: Mapping[DataRef, Samples],
-    training: Mapping[DataRef, Rows],
-    somewhere: NDArray[np.bool_],
+    told: Mapping[str, Labels], somewhere: NDArray[np.bool_]
 ) -> tuple[list[Finding], dict[Finding, str]]:
     """All labels that can be learnt and estimated, and why each of the others is left out."""
     left_out: dict[Finding, str] = {}
-    for number, (ref, rows) in enumerate(training.items()):
-        has = both_classes(targets(samples[ref].labels[rows], request.label_policy))
-        for finding, good in zip(FINDINGS, has, strict=True):
-            if not good:
-                left_out.setdefault(finding, f"training source {number + 1} has one class only")
+    for field, source in told.items():
+        for value, lacking in ((1, "with it"), (0, "without it, under the label policy")):
+            for finding, there in zip(FINDINGS, (source == value).any(axis=0), strict=True):
+                if not there:
+                    left_out.setdefault(finding, f"{field} has no image {lacking}")
     for finding, good in zip(FINDINGS, somewhere, strict=True):
         if not good:
             left_out.setdefault(finding, "no test set has both classes")
@@ -188,39 +194,33 @@ def _common(
     return labels, left_out
 
 
-def no_shared_patients(
-    samples: Mapping[DataRef, Samples], training: Mapping[DataRef, Rows], held: EvaluationSets
-) -> None:
+def no_shared_patients(samples: Mapping[DataRef, Samples], training: Sets, held: Sets) -> None:
     """No patient of a training source or of validation is in a set that is evaluated later.
 
     Raises `LeakageFound`; nothing waives this.
     """
-    earlier = {
-        f"training source {i + 1}": _patients(samples, ref, rows)
-        for i, (ref, rows) in enumerate(training.items())
-    }
+    earlier = {field: _patients(samples, ref, rows) for field, (ref, rows) in training.items()}
     for field, (ref, rows) in held.items():
         mine = _patients(samples, ref, rows)
         for name, theirs in earlier.items():
             shared = len(mine & theirs)
             if shared:
                 raise LeakageFound(
-                    f"{shared} of its {len(mine)} patients are in {name} too", field=field
+                    f"{shared} of its {len(mine)} patients are in {name} too",
+                    field=field,
+                    accepted="a set of other patients",
                 )
         if field == "validation":
             earlier["validation"] = mine
 
 
 def shared_pictures(
-    samples: Mapping[DataRef, Samples], training: Mapping[DataRef, Rows], held: EvaluationSets
+    samples: Mapping[DataRef, Samples], training: Sets, held: Sets
 ) -> Iterator[tuple[str, str]]:
     """(field, what is shared) for every evaluation set with pictures that an earlier set has too,
     pixel for pixel, under whatever patient.
     """
-    earlier = {
-        f"training source {i + 1}": _pictures(samples, ref, rows)
-        for i, (ref, rows) in enumerate(training.items())
-    }
+    earlier = {field: _pictures(samples, ref, rows) for field, (ref, rows) in training.items()}
     for field, (ref, rows) in held.items():
         mine = _pictures(samples, ref, rows)
         for name, theirs in earlier.items():
@@ -233,7 +233,7 @@ def shared_pictures(
 
 def seen_by_generators(
     samples: Mapping[DataRef, Samples],
-    held: EvaluationSets,
+    held: Sets,
     seen: Mapping[UUID, Seen | None],
 ) -> Iterator[tuple[str, str]]:
     """(field, what was seen) for every evaluation set with patients or pictures that a generator

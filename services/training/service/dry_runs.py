@@ -23,6 +23,7 @@ from services.training.service.arms import expand, planned_arms, primary_of, ref
 from services.training.service.calibrating import CALIBRATE, STEPS
 from services.training.service.catalogue import Catalogue
 from services.training.service.counting import TestCounts
+from services.training.service.experiments import check_extended
 from services.training.service.inputs import digests, finished_twins
 from services.training.service.materials import cadence
 from services.training.service.planning import Planned, Planner
@@ -44,6 +45,8 @@ class DryRuns:
 
     def plan(self, caller: Caller, request: ExperimentRequest) -> ExperimentPlan:
         """Refuses what creating the experiment would refuse, with the same problems."""
+        with self._db.transaction() as tx:
+            check_extended(tx.session, caller, request)
         arms = expand(request)
         primary = primary_of(request, arms)
         listed = self._catalogue.list_all(caller, request, arms)
@@ -133,12 +136,15 @@ class DryRuns:
 def _arms(
     request: ExperimentRequest, arms: Sequence[Arm], primary: str, planned: Planned | None
 ) -> list[PlannedTraining]:
-    doses = {arm.name: arm.dose for arm in planned_arms(arms, reference_of(request), primary)}
-    known = {} if planned is None else planned.blueprint.arms
+    blueprint = None if planned is None else planned.blueprint
+    dosed = planned_arms(arms, reference_of(request), primary, blueprint)
+    doses = {arm.name: arm.dose for arm in dosed}
+    known = {} if blueprint is None else blueprint.arms
     return [
         PlannedTraining(
             arm=arm,
-            images=sum(map(sum, known[arm.name].listed)) if known else None,
+            images=known[arm.name].images if known else None,
+            withheld=known[arm.name].withheld if known else None,
             steps=sum(known[arm.name].steps) if known else None,
             dose=doses[arm.name],
         )

@@ -11,6 +11,7 @@ from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, Page
 from api_schemas.evaluation import (
     ContactSheet,
+    ParticularsPost,
     PlannedTest,
     PlanPost,
     TrainedArm,
@@ -141,8 +142,7 @@ class Experiments:
     def _make(self, tx: Tx, caller: Caller, request: ExperimentRequest) -> UUID:
         arms = expand(request)
         primary = primary_of(request, arms)
-        if request.extends is not None:
-            _mine(tx.session, caller, request.extends)
+        check_extended(tx.session, caller, request)
         listed = self._catalogue.list_all(caller, request, arms)
         checks.one_size(list(listed.values()))
         waits_for = [each.job.id for each in listed.values() if not each.ready]
@@ -245,7 +245,7 @@ def plan_of(
     return PlanPost(
         experiment=experiment,
         name=request.name,
-        arms=planned_arms(arms, reference_of(request), primary),
+        arms=planned_arms(arms, reference_of(request), primary, known),
         seeds=request.seeds,
         tests=[PlannedTest(name=t.name, data=t.data, split=t.split) for t in request.tests],
         reference=reference_of(request),
@@ -264,13 +264,27 @@ def _training_note(request: ExperimentRequest, known: Blueprint | None) -> Train
         classifier=request.classifier.model_dump(mode="json"),
         uncertain=request.label_policy.uncertain,
         blank=request.label_policy.blank,
-        arms={}
-        if known is None
-        else {
-            name: TrainedArm(images=sum(map(sum, arm.listed)), steps=sum(arm.steps))
-            for name, arm in known.arms.items()
-        },
+        arms={} if known is None else _trained(known),
     )
+
+
+def particulars_of(
+    request: ExperimentRequest, arms: Sequence[Arm], known: Blueprint
+) -> ParticularsPost:
+    """What the plan could not say while the data was still in the making."""
+    reference, primary = reference_of(request), primary_of(request, arms)
+    return ParticularsPost(
+        arms=planned_arms(arms, reference, primary, known),
+        trained=_trained(known),
+        waived=known.waived,
+    )
+
+
+def _trained(known: Blueprint) -> dict[str, TrainedArm]:
+    return {
+        name: TrainedArm(images=arm.images, steps=sum(arm.steps), withheld=arm.withheld)
+        for name, arm in known.arms.items()
+    }
 
 
 def _contact_sheet(arms: Sequence[Arm]) -> ContactSheet | None:
@@ -306,9 +320,17 @@ def find_classifier(
     return row
 
 
-def _mine(session: Session, caller: Caller, experiment: UUID) -> Experiment:
+def check_extended(session: Session, caller: Caller, request: ExperimentRequest) -> None:
+    """Raises `ExperimentUnknown` (404) unless what the request extends is there."""
+    if request.extends is not None:
+        _mine(session, caller, request.extends, field="extends")
+
+
+def _mine(
+    session: Session, caller: Caller, experiment: UUID, field: str | None = None
+) -> Experiment:
     mine = select(Experiment).filter_by(id=experiment, project=caller.project)
     row = session.scalars(mine.where(lineage.visible(Experiment.id))).one_or_none()
     if row is None:
-        raise ExperimentUnknown("There is no such experiment here")
+        raise ExperimentUnknown("There is no such experiment here", field=field)
     return row

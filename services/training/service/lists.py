@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -11,11 +12,21 @@ from api_schemas.generation import GenerateRequest, GenerationView
 from services.training.service.arms import yardstick
 from services.training.service.catalogue import Listed
 from services.training.service.checks import CohortTooSmall, NoImages
-from services.training.service.pools import pool, unit
+from services.training.service.pools import held, unit
 from services.training.service.samples import Samples
 
 MOST_REPLICAS = 100
 """Of one generation."""
+MOST_WITHHELD = 0.1
+"""An arm that lacks a larger share of a source is refused: it would not be what its name says."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Images that a source lists, and how many more were asked for and had been withheld."""
+
+    listed: int
+    withheld: int = 0
 
 
 class Lists:
@@ -27,7 +38,7 @@ class Lists:
         self._samples = samples
         self._listed = listed
 
-    def by_arm(self, arms: Sequence[Arm], reference: str) -> dict[str, list[list[int]]]:
+    def by_arm(self, arms: Sequence[Arm], reference: str) -> dict[str, list[list[Count]]]:
         """By arm, stage and source."""
         return {
             arm.name: [
@@ -37,31 +48,41 @@ class Lists:
             for arm in arms
         }
 
-    def _count(self, arm: Arm, source: Source, yard: DataRef) -> int:
+    def _count(self, arm: Arm, source: Source, yard: DataRef) -> Count:
         in_yard = source.model_copy(update={"data": yard})
         asked = max(1, round(source.multiple * unit(self._samples[yard], in_yard)))
-        held = len(pool(self._samples[source.data], source))
+        there = held(self._samples[source.data], source)
         field = self._listed[source.data].field
-        if not held:
+        if not there:
             raise NoImages(f"None of it meets what '{arm.name}' selects", field=field)
-        if self._listed[source.data].cohort is not None:
-            self._check_cohort(arm, source, yard, asked, held)
-        return asked
+        cohort = self._listed[source.data].cohort
+        if cohort is None or asked <= there:
+            return Count(asked)
+        return self._of_short_cohort(arm, source, yard, asked, there, cohort)
 
-    def _check_cohort(self, arm: Arm, source: Source, yard: DataRef, asked: int, held: int) -> None:
-        """What a cohort lacks because it was withheld is no reason to refuse: the images that
-        come first are listed twice instead.
+    def _of_short_cohort(
+        self,
+        arm: Arm,
+        source: Source,
+        yard: DataRef,
+        asked: int,
+        there: int,
+        cohort: GenerationView,
+    ) -> Count:
+        """A cohort is never repeated. That it lacks a few images because they were withheld is no
+        reason to refuse: the arm is trained on what there is, and says so.
         """
-        listed = self._listed[source.data]
-        if listed.cohort is None or asked <= held + listed.withheld:
-            return
-        needed = math.ceil(asked / held * listed.cohort.replicas)
+        listed, short = self._listed[source.data], asked - there
+        if short <= min(listed.withheld, MOST_WITHHELD * asked):
+            return Count(there, short)
+        needed = math.ceil(asked / there * cohort.replicas)
+        of_them = f" ({listed.withheld} are withheld)" if listed.withheld else ""
         raise CohortTooSmall(
             f"'{arm.name}' asks for {asked} images ({source.multiple:g} times what is real), the "
-            f"cohort holds {held}; replicas missing: {needed - listed.cohort.replicas}",
+            f"cohort holds {there}{of_them}; replicas missing: {needed - cohort.replicas}",
             field=listed.field,
-            accepted=held,
-            generate=order_of(listed.cohort, yard, needed),
+            accepted=there,
+            generate=order_of(cohort, yard, needed),
         )
 
 

@@ -21,7 +21,7 @@ from services.training.service.blueprint import ArmBlueprint, Blueprint
 from services.training.service.catalogue import Catalogue, Listed, ref_key
 from services.training.service.checks import LeakageFound, NoImages
 from services.training.service.counting import TestCounts, count
-from services.training.service.lists import Lists
+from services.training.service.lists import Count, Lists
 from services.training.service.samples import Rows, Samples, read_samples
 
 
@@ -58,16 +58,16 @@ class Planner:
         ]
         size_px = _known_size(listed)
         checks.large_enough(request.classifier, size_px)
-        by_stage = {name: [sum(each) for each in stages] for name, stages in images.items()}
+        by_stage = {
+            name: [sum(each.listed for each in stage) for stage in stages]
+            for name, stages in images.items()
+        }
         steps = steps_by_arm(arms, primary_of(request, arms), by_stage, request.classifier)
         blueprint = Blueprint(
             labels=choice.labels,
             size_px=size_px,
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
-            arms={
-                arm.name: ArmBlueprint(listed=images[arm.name], steps=steps[arm.name])
-                for arm in arms
-            },
+            arms={arm.name: _arm_blueprint(images[arm.name], steps[arm.name]) for arm in arms},
             waived=waived,
             left_out=choice.left_out,
             not_estimable=choice.not_estimable,
@@ -83,8 +83,8 @@ class Planner:
         caller: Caller,
         request: ExperimentRequest,
         samples: Mapping[DataRef, Samples],
-        training: Mapping[DataRef, Rows],
-        held: checks.EvaluationSets,
+        training: checks.Sets,
+        held: checks.Sets,
         listed: Mapping[DataRef, Listed],
     ) -> list[str]:
         """What is waived; raises `LeakageFound` unless the request allows it."""
@@ -96,8 +96,20 @@ class Planner:
         ]
         if found and not request.allow_leakage:
             field, what = found[0]
-            raise LeakageFound(f"Of this set, {what}", field=field)
+            raise LeakageFound(
+                f"Of this set, {what}",
+                field=field,
+                accepted='a set of other patients; or {"allow_leakage": true}, and it is reported',
+            )
         return [f"leakage: of {field}, {what}" for field, what in found]
+
+
+def _arm_blueprint(counts: list[list[Count]], steps: list[int]) -> ArmBlueprint:
+    return ArmBlueprint(
+        listed=[[each.listed for each in stage] for stage in counts],
+        steps=steps,
+        withheld=sum(each.withheld for stage in counts for each in stage),
+    )
 
 
 def _known_size(listed: Mapping[DataRef, Listed]) -> int:
@@ -108,12 +120,12 @@ def _known_size(listed: Mapping[DataRef, Listed]) -> int:
 
 def _training_rows(
     arms: Sequence[Arm], samples: Mapping[DataRef, Samples], listed: Mapping[DataRef, Listed]
-) -> dict[DataRef, Rows]:
+) -> dict[str, tuple[DataRef, Rows]]:
     """The rows that may be trained on, of every source in any arm; raises `NoImages`."""
-    found: dict[DataRef, Rows] = {}
+    found: dict[str, tuple[DataRef, Rows]] = {}
     for source in sources(arms):
         rows = samples[source.data].split("train")
         if not len(rows):
             raise NoImages("Its split 'train' is empty", field=listed[source.data].field)
-        found[source.data] = rows
+        found[listed[source.data].field] = (source.data, rows)
     return found

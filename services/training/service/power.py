@@ -5,30 +5,39 @@ Counts patients, knows no scores: the answer is as good as the assumptions that 
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
+
+from scipy.special import stdtrit
 
 from api_schemas.planning import LabelCounts, PowerAssumptions
+
+FEWEST_PATIENTS = 5
+"""In the rarer class: with fewer, evaluation gives no p-value."""
 
 
 def smallest_difference(
     labels: Sequence[LabelCounts], seeds: int, assumed: PowerAssumptions
 ) -> tuple[float, float] | None:
-    """For the stronger and the weaker correlation between arms; None without an estimable label.
+    """For the stronger and the weaker correlation between arms. None where evaluation will give
+    no verdict: without an estimable label, with one seed, or with too few patients.
 
-    D = (z_{1 - alpha/2} + z_power) sqrt(V + s^2 / R), V of the patients, s^2 / R of R seeds.
+    D = (t_{1 - alpha/2} + t_power) sqrt(V + s^2 / R), V of the patients, s^2 / R of R seeds; the
+    degrees of freedom of t are evaluation's: 1/nu = (V / (n - 1) + s^2 / R / (R - 1)) / (V + s^2/R)
+    with n patients in the rarer class of the label that has most of them.
     """
     counts = [(c.positive_patients, c.negative_patients) for c in labels if c.estimable]
-    if not counts:
+    n = max((min(pair) for pair in counts), default=0)
+    if seeds < 2 or n < FEWEST_PATIENTS:  # noqa: PLR2004 - one seed shows nothing of a method
         return None
-    normal = NormalDist()
-    z = normal.inv_cdf(1 - assumed.alpha / 2) + normal.inv_cdf(assumed.power)
     of_labels = [hanley_mcneil(assumed.auroc, n1, n0) for n1, n0 in counts]
     of_seeds = assumed.seed_sd**2 / seeds
 
     def shown(between_arms: float) -> float:
         # both arms have the same variance V: that of their difference is 2 (1 - rho) V
         differences = [2 * (1 - between_arms) * V for V in of_labels]
-        return z * math.sqrt(mean_variance(differences, assumed.labels_correlation) + of_seeds)
+        V = mean_variance(differences, assumed.labels_correlation)  # noqa: N806 - the paper's
+        nu = (V + of_seeds) / (V / (n - 1) + of_seeds / (seeds - 1))
+        t = float(stdtrit(nu, 1 - assumed.alpha / 2) + stdtrit(nu, assumed.power))
+        return t * math.sqrt(V + of_seeds)
 
     weaker, stronger = assumed.arms_correlation
     return shown(stronger), shown(weaker)

@@ -32,7 +32,7 @@ from services.training.service import speeds
 from services.training.service.arms import expand
 from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import Catalogue
-from services.training.service.experiments import adopt, run_slices
+from services.training.service.experiments import adopt, particulars_of, run_slices
 from services.training.service.failures import BatchTooLarge, TrainingDiverged, engine_problems
 from services.training.service.materials import ImageDamaged, Materials, run_spec
 from services.training.service.pace import Pace
@@ -87,11 +87,14 @@ class RunExperiment:
             self._run(self._task(lease))
 
     def _plan(self, lease: Lease) -> None:
-        """The data has just been finished: check it, and queue the runs."""
+        """The data has just been finished: check it, tell evaluation, and queue the runs."""
         request = ExperimentRequest.model_validate(lease.inputs)
         arms = expand(request)
         listed = self._catalogue.list_all(lease.caller, request, arms)
         blueprint = Planner(self._catalogue).plan(lease.caller, request, listed).blueprint
+        with self._db.transaction() as tx:
+            plan = tx.session.get_one(Experiment, lease.resource).plan
+        self._evaluation.detail(lease.caller, plan, particulars_of(request, arms, blueprint))
         with lease.finishing(more=run_slices(request, blueprint, arms)) as tx:
             row = tx.session.get_one(Experiment, lease.resource)
             adopt(tx.session, row, request, blueprint, arms)

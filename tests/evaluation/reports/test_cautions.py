@@ -142,3 +142,20 @@ def test_methods_admit_what_was_not_said() -> None:
     text = " ".join(methods(replace(clean(), plan=later)))
     assert "still in the making" in text
     assert "With one seed the variance between trainings is unknown" in text
+
+
+def test_an_arm_that_lacks_withheld_images_is_named() -> None:
+    arms = {**NOTE.arms, "real+300%": TrainedArm(images=3990, steps=1200, withheld=10)}
+    short = report_of(training=NOTE.model_copy(update={"arms": arms}))
+    assert not any("withheld" in each for each in cautions.minor(clean()))
+    (said,) = [each for each in cautions.minor(short) if "withheld" in each]
+    assert said.startswith("real+300% was trained on 3,990 images, 10 fewer than its name says")
+
+
+def test_the_methods_say_which_weights_were_kept_and_what_ended_a_run() -> None:
+    assert "best validation macro AUROC were kept" in methods(clean())[0]
+    settings = {"preset": "paper", "monitor": "loss", "early_stopping": 5}
+    paper = report_of(training=NOTE.model_copy(update={"classifier": settings}))
+    said = methods(paper)[0]
+    assert "The weights with the least validation loss were kept." in said
+    assert "or fewer: a run stopped after 5 validations without a better one." in said

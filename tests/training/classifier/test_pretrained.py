@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import save_file
 from transformers import ConvNextConfig, ConvNextForImageClassification
 
+from services.training.classifier.layouts import STEM
 from services.training.classifier.network import Shape, make_network
-from services.training.classifier.pretrained import STEM, begin
+from services.training.classifier.pretrained import begin
 from services.training.ports.engine import Weights, WeightsMismatchError
+from tests.training.classifier import published as paper
 
 SHAPE = Shape(patch=4, depths=(1, 1), widths=(8, 16), layer_scale=1e-6)
 
@@ -26,6 +28,7 @@ def published(depths: tuple[int, ...] = SHAPE.depths) -> ConvNextForImageClassif
             depths=list(depths),
             hidden_sizes=list(SHAPE.widths),
             layer_scale_init_value=1.0,
+            layer_norm_eps=1e-6,  # as published; the library would have 1e-12
             num_labels=10,
         )
     ).eval()
@@ -45,6 +48,38 @@ def test_a_grey_picture_looks_as_it_does_in_colour(tmp_path) -> None:
         expected = theirs.convnext(grey.expand(-1, 3, -1, -1)).pooler_output
         torch.testing.assert_close(ours.features(grey), expected)
     assert torch.equal(ours.convnext.classifier.weight, head)
+
+
+@pytest.mark.parametrize("library", paper.PUBLISHED)
+def test_published_names_of_every_library_are_known(tmp_path, library) -> None:
+    """Four stages, the third the deepest, as all published sizes have them."""
+    names, depths, widths = paper.PUBLISHED[library], (1, 2, 3, 1), (4, 8, 12, 16)
+    theirs = paper.tensors(names, depths, widths, paper.random_draw(5))
+    ours = make_network(Shape(4, depths, widths, layer_scale=1e-6), 3, seed=2).eval()
+    head = ours.convnext.classifier.weight.clone()
+    begin(ours, stored(tmp_path / "w.safetensors", theirs))
+    grey = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        expected = paper.features(names, theirs, depths, grey.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(ours.features(grey), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(ours.convnext.classifier.weight, head)
+
+
+@pytest.mark.parametrize("library", paper.PUBLISHED)
+def test_what_is_missing_under_other_names_is_told_under_ours(tmp_path, library) -> None:
+    names = paper.PUBLISHED[library]
+    theirs = paper.tensors(names, SHAPE.depths, SHAPE.widths, paper.random_draw(5))
+    del theirs[names.scale(1, 0)]
+    with pytest.raises(WeightsMismatchError, match=r"lacks .*stages.1.layers.0.layer_scale"):
+        begin(make_network(SHAPE, 3, seed=2), stored(tmp_path / "w.safetensors", theirs))
+
+
+def test_a_classifier_of_this_suite_can_be_begun_with(tmp_path) -> None:
+    theirs, ours = make_network(SHAPE, 5, seed=1), make_network(SHAPE, 3, seed=2)
+    begin(ours, stored(tmp_path / "w.safetensors", theirs.state_dict()))
+    grey = torch.randn(2, 1, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(ours.features(grey), theirs.features(grey))
 
 
 def test_half_precision_files_are_taken(tmp_path) -> None:

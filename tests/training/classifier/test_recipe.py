@@ -7,32 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
-from services.training.classifier.lion import Lion
 from services.training.classifier.mixing import Mixed, mix
 from services.training.classifier.objective import masked_bce, mixed_bce
 from services.training.ports.engine import UNKNOWN
-
-# ---------------------------------------------------------------- Lion
-
-
-def test_lion_is_its_published_update() -> None:
-    """Algorithm 2, written out for numbers."""
-    weight = nn.Parameter(torch.tensor([0.5, -0.25, 0.0]))
-    lion = Lion([{"params": [weight], "weight_decay": 0.1}], betas=(0.9, 0.99), lr=0.01)
-    theta, m = [0.5, -0.25, 0.0], [0.0, 0.0, 0.0]
-    for gradient in ([1.0, -2.0, 0.0], [-3.0, -1.0, 0.5], [0.1, 30.0, -0.5]):
-        weight.grad = torch.tensor(gradient)
-        lion.step()
-        for i, g in enumerate(gradient):
-            c = 0.9 * m[i] + 0.1 * g
-            sign = (c > 0) - (c < 0)
-            theta[i] -= 0.01 * (sign + 0.1 * theta[i])
-            m[i] = 0.99 * m[i] + 0.01 * g
-    torch.testing.assert_close(weight.detach(), torch.tensor(theta))
-    torch.testing.assert_close(lion.state[weight]["exp_avg"], torch.tensor(m))
-
 
 # ---------------------------------------------------------------- the loss
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.generation.diffusion.lion import Lion
+from services.crew.lion import Lion
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])

@@ -1,0 +1,103 @@
+"""What becomes known of an experiment after its plan was registered, and what is made of it."""
+
+from typing import Any
+
+import pytest
+
+from tests.evaluation.study import ARMS, SEEDS, TESTS
+from tests.evaluation.test_answers import every_result
+
+SHORT = "real+100%"
+DOSES = {"real": 0, "real_equal_steps": None, SHORT: 0.9}
+NOTE = {"classifier": {"preset": "fast"}, "uncertain": "ignore", "blank": "ignore"}
+
+
+def particulars(**changes: Any) -> dict[str, Any]:
+    return {
+        "arms": [{"name": name, "dose": dose} for name, dose in DOSES.items()],
+        "trained": {
+            "real": {"images": 100, "steps": 30},
+            SHORT: {"images": 190, "steps": 60, "withheld": 10},
+        },
+        "waived": [],
+        **changes,
+    }
+
+
+@pytest.fixture
+def tell(http):
+    return lambda plan, **changes: http.post(
+        f"/plans/{plan}/particulars", json=particulars(**changes)
+    )
+
+
+@pytest.fixture
+def evaluated(send, evaluate):
+    """The report's facts, once a plan has all its predictions."""
+
+    def run(plan: str) -> Any:
+        reports = []
+        for test in TESTS:
+            for arm in ARMS:
+                for seed in SEEDS:
+                    assert send(plan, test, arm, seed).status_code == 201
+        assert evaluate(lambda report: reports.append(report) or "a report") == 1
+        return reports[0]
+
+    return run
+
+
+def test_lines_of_an_arm_that_lacks_images_are_flagged(registered, tell, evaluated, http) -> None:
+    made = registered(training=NOTE)
+    assert tell(made["id"]).status_code == 201
+    report = evaluated(made["id"])
+    flagged = {r["arm"] for r in every_result(http, made["experiment"]) if _short(r)}
+    assert flagged == {SHORT}
+    asked = http.get("/comparisons", params={"experiment": made["experiment"]}).json()["items"]
+    assert all(_short(each) for each in asked)
+    assert {arm.name: arm.dose for arm in report.plan.arms}[SHORT] == 0.9
+    assert report.plan.training.arms[SHORT].withheld == 10
+
+
+def test_a_plan_that_knew_it_is_flagged_alike(registered, evaluated, http) -> None:
+    arms = {SHORT: {"images": 190, "steps": 60, "withheld": 10}}
+    made = registered(training={**NOTE, "arms": arms})
+    evaluated(made["id"])
+    assert {r["arm"] for r in every_result(http, made["experiment"]) if _short(r)} == {SHORT}
+
+
+def test_what_is_waived_is_what_the_data_showed(registered, tell, evaluated, http) -> None:
+    made = registered(waived=["leakage: allowed before it could be checked"])
+    assert tell(made["id"], waived=["screening: nobody looked"]).status_code == 201
+    assert evaluated(made["id"]).plan.waived == ["screening: nobody looked"]
+    lines = every_result(http, made["experiment"])
+    assert not any("leakage_waived" in line["flags"] for line in lines)
+    assert http.get(f"/plans/{made['id']}").json()["waived"] == made["waived"]  # as registered
+
+
+def test_they_are_told_once_and_before_predictions(registered, tell, send) -> None:
+    made = registered()
+    first = tell(made["id"])
+    assert tell(made["id"]).json() == first.json()
+    other = tell(made["id"], waived=["something"])
+    assert (other.status_code, other.json()["detail"]) == (409, "They are other ones")
+    late = registered()
+    send(late["id"], next(iter(TESTS)), SHORT, SEEDS[0])
+    assert tell(late["id"]).json()["type"].endswith("particulars-known")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"arms": [{"name": SHORT}]}, "arms"),
+        ({"trained": {"x": {"images": 1, "steps": 1}}}, "trained"),
+    ],
+)
+def test_they_are_of_the_plans_arms(registered, tell, changes, field) -> None:
+    answer = tell(registered()["id"], **changes)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.json()["accepted"] == list(ARMS)
+
+
+def _short(line: dict[str, Any]) -> bool:
+    return "images_withheld" in line["flags"]
