@@ -299,16 +299,6 @@ def test_every_png_says_where_it_comes_from(http, run, generator) -> None:
     assert np.asarray(image).shape == (32, 32)
 
 
-def test_a_finished_slice_is_not_rendered_again(http, run, generator, engine) -> None:
-    made = generate(http, generator, conditions=[{"count": 300}], batch=64)
-    run(most=2)  # the plan and the first slice
-    engine.rendered.clear()
-    run()
-    assert sum(engine.rendered) == 44
-    assert len(images(http, made["id"])) == 300
-    assert http.get(f"/generations/{made['id']}").json()["manifest"]["images"] == 300
-
-
 def test_a_tampered_image_is_never_served(adapters, http, run, generator) -> None:
     made = generate(http, generator, conditions=[{"count": 1}])
     run()
