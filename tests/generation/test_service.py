@@ -296,6 +296,8 @@ def test_every_png_says_where_it_comes_from(http, run, generator) -> None:
     assert about["recipe"] == record["recipe"]
     assert about["generator_digest"] == record["generator_digest"]
     assert about["terms"] == "for tests only"
+    assert http.get(about["manifest"]).status_code == 200
+    assert "screen" not in json.dumps(about)  # nobody has looked when it is written
     assert np.asarray(image).shape == (32, 32)
 
 

@@ -366,6 +366,7 @@ class _Task:
             batch=self.row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
             environment=environment,
             terms=self.generator.terms or "",
+            manifest=f"/generations/{self.row.id}/manifest",
         )
 
 
