@@ -420,7 +420,8 @@ class ImageView(Wire):
 class Provenance(BaseModel):
     """What every synthetic PNG says of itself (an iTXt chunk named `synthorax`).
 
-    It is written before the cohort is screened, and never again: `GenerationView` knows more.
+    It is written before the cohort is screened, and never again: whether the image was released or
+    is withheld as a near copy is told by `manifest`, which lists the released ones.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -436,5 +437,4 @@ class Provenance(BaseModel):
     batch: BatchShape
     environment: Environment
     terms: str
-    screening: Literal["unscreened"] = "unscreened"
-    extra: dict[str, JsonValue] = {}
+    manifest: str

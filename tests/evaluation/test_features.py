@@ -83,6 +83,8 @@ def broken(names: list[str]) -> dict[str, tuple[bytes, int | None]]:
     good = np.zeros((n, D)) + np.arange(n)[:, None]
     hole = good.copy()
     hole[4, 1] = np.nan
+    large = good.copy()
+    large[2, 0] = -1e160
     ragged = good.tolist()
     ragged[3] = [1.0]
     return {
@@ -91,6 +93,9 @@ def broken(names: list[str]) -> dict[str, tuple[bytes, int | None]]:
         "no samples": (parquet(vector=good.tolist()), None),
         "no vectors": (parquet(sample_id=names), None),
         "a NaN": (npz(names, hole), 5),
+        "too large": (npz(names, large), 3),
+        "all the same": (npz(names, np.ones((n, D))), None),
+        "the same but for rounding": (npz(names, 1e-200 * good), None),
         "another length": (parquet(sample_id=names, vector=ragged), 4),
         "twice": (npz([*names[:-1], names[0]], good), n),
         "fewer samples": (npz(names[:-1], good), None),
@@ -109,7 +114,7 @@ def test_what_is_wrong_with_a_file_is_named(desk, hospital, rows_of, adapters, a
         assert (answer.status_code, problem["field"]) == (422, "file"), (what, problem)
         assert problem["type"].endswith("features-unusable"), what
         assert problem.get("line") == line, (what, problem)
-    good = npz(names, np.ones((len(names), D)))
+    good = npz(names, np.arange(len(names) * D).reshape(-1, D))
     assert give(desk, f"dataset/{uuid4()}", good).json()["field"] == "data"
     assert give(desk, f"dataset/{here}", good, name="a b").json()["field"] == "name"
     assert desk.get("/features").json()["items"] == []
@@ -170,10 +175,10 @@ def test_features_that_do_not_fit_are_refused(desk, given) -> None:
         return told["status"], told["type"].split(":")[-1], told["field"]
 
     ours, theirs, names = given["ours"], given["theirs"], given["names"]
-    data, ones = f"dataset/{given['here']}", np.ones((len(names), D))
-    newer = given["table"](data, names, ones, version="2")
-    wider = given["table"](data, names, np.ones((len(names), D + 1)))
-    fewer = given["table"](data, names[1:], ones[1:])
+    data, values = f"dataset/{given['here']}", np.eye(len(names), D)
+    newer = given["table"](data, names, values, version="2")
+    wider = given["table"](data, names, np.eye(len(names), D + 1))
+    fewer = given["table"](data, names[1:], values[1:])
     other = (422, "features-unusable", "features.0.reference")
     assert refused(ours, newer) == refused(ours, wider) == refused(ours, ours) == other
     assert refused(theirs, theirs) == (422, "features-unusable", "features.0.cohort")

@@ -12,6 +12,7 @@ from api_schemas.generation import TrainingSettings
 from services.generation.diffusion.losses import LOSSES
 from services.generation.diffusion.presets import PRESETS, Recipe
 from services.generation.reports import contact_sheet, loss_curve
+from services.generation.reports.curve import _ticks
 from services.generation.service import KEPT
 from services.kit.deletion import Delete
 from services.kit.jobs.lineage import DELETE
@@ -151,11 +152,26 @@ def test_a_long_curve_is_thinned_and_keeps_its_end() -> None:
     assert len(long) < 200_000
 
 
-def test_a_sheet_shows_every_image_in_its_place() -> None:
-    images = np.stack([np.full((8, 8), 10 * n, np.uint8) for n in range(6)])
+@pytest.mark.parametrize(
+    "losses",
+    [[0.3, 0.013], [0.2, 0.2], [1.0, 0.1], [4e-7, 3e5], [0.02, 0.05], [0.049, 0.051], [1e-300]],
+)
+def test_the_axis_reaches_from_below_the_losses_to_above_them(losses: list[float]) -> None:
+    ticks = _ticks(losses)
+    assert ticks[0] <= min(losses) <= max(losses) <= ticks[-1]
+    assert len(ticks) < 2 or ticks[1] > min(losses) or ticks[1] == ticks[-1]
+    assert ticks == sorted(set(ticks))
+    loss_curve("g", list(enumerate(losses)))
+
+
+@pytest.mark.parametrize(("size", "larger"), [(8, 16), (100, 1), (256, 1)])
+def test_a_sheet_shows_every_image_in_its_place(size: int, larger: int) -> None:
+    images = np.arange(6 * size * size).reshape(6, size, size).astype(np.uint8)
     shown = np.asarray(Image.open(BytesIO(contact_sheet(images, {}))))
-    assert shown.shape == (2 + 2 * 10, 2 + 4 * 10)
-    assert shown[5, 5] == 0
-    assert shown[5, 35] == 30
-    assert shown[15, 15] == 50
-    assert shown[15, 35] == 255
+    side = size * larger
+    assert shown.shape == (2 + 2 * (side + 2), 2 + 4 * (side + 2))
+    for n, image in enumerate(images):
+        y, x = (2 + place * (side + 2) for place in divmod(n, 4))
+        assert (shown[y : y + side : larger, x : x + side : larger] == image).all()
+        assert (shown[y + larger - 1 : y + side : larger, x : x + side : larger] == image).all()
+    assert (shown[-2 - side :, 2 + 2 * (side + 2) :] == 255).all()

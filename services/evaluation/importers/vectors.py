@@ -18,6 +18,8 @@ NPZ_MAGIC = b"PK"
 ARRAYS = ("vector", "features")
 FEWEST, MOST = 2, 4096
 """Numbers of a vector."""
+LARGEST = 1e6
+"""Beyond it the cube of the kernel and the single precision that is kept leave rounding alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +46,27 @@ def read_vectors(path: Path) -> Vectors:
     twice = np.flatnonzero(~pl.Series(samples).is_first_distinct().to_numpy())
     if len(twice):
         raise Faulty("The same sample stood in an earlier line", line=int(twice[0]) + 1)
+    return Vectors(samples, _measurable(values))
+
+
+def _measurable(values: Floats) -> NDArray[np.float32]:
+    """The vectors in single precision. Raises `Faulty` where a distance would be no number, or one
+    that says nothing: among vectors that are all the same every cohort is perfect.
+    """
     infinite = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(infinite):
         raise Faulty("A vector holds NaN or infinity", line=int(infinite[0]) + 1)
-    return Vectors(samples, values.astype(np.float32))
+    large = np.flatnonzero((np.abs(values) > LARGEST).any(axis=1))
+    if len(large):
+        raise Faulty(
+            "A vector holds a number too large to measure with",
+            line=int(large[0]) + 1,
+            accepted=[f"-{LARGEST:,.0f} to {LARGEST:,.0f}"],
+        )
+    kept = values.astype(np.float32)
+    if len(kept) > 1 and (kept == kept[0]).all():
+        raise Faulty("All vectors are the same: the extractor saw nothing of the images")
+    return kept
 
 
 def _read_columns(path: Path) -> tuple[list[str], Floats]:

@@ -166,5 +166,6 @@ def _pairs_in(frame: pl.DataFrame, rows: Sequence[int], rng: np.random.Generator
 
 
 def _bounded(mean: Mean) -> Bounded:
-    low, high = mean.limits
+    """Of a mean of MS-SSIM, which lies between 0 and 1: few conditions give limits beyond."""
+    low, high = (None if limit is None else min(1.0, max(0.0, limit)) for limit in mean.limits)
     return Bounded(value=mean.value, low=low, high=high)

@@ -10,12 +10,16 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 COLUMNS = 4
+SEEN_PX = 128
+"""Smaller images are enlarged by a whole number, up to this: each pixel becomes a square."""
 GAP_PX = 2
 PAPER = 255
 
 
 def contact_sheet(images: NDArray[np.uint8], about: Mapping[str, object]) -> bytes:
     """Images (N, size, size) in rows of four; `about` goes into an iTXt chunk `synthorax`."""
+    larger = max(1, SEEN_PX // images.shape[1])
+    images = images.repeat(larger, axis=1).repeat(larger, axis=2)
     size = images.shape[1]
     rows = -(-len(images) // COLUMNS)
     cell = size + GAP_PX

@@ -53,7 +53,8 @@ from services.kit.jobs import Lease
 from services.kit.objects import ObjectStore, sha256
 
 RENDER = "generate"
-SLICE_IMAGES = 256
+SLICE_IMAGES = 512
+"""Images of a slice: at its end the device waits for the last ones to be stored."""
 SHAPES: tuple[BatchShape, ...] = (1, 8, 64)
 
 
@@ -238,6 +239,9 @@ class Rendering:
     # ------------------------------------------------------------ render
 
     def _render(self, lease: Lease) -> None:
+        """Render and store the images of a slice, or so many that others need not wait longer:
+        the rest is then another slice.
+        """
         row, generator = self._rows(lease)
         missing, before = self._missing(lease, row)
         task = _Task(row, generator, request_of(row), self._weights(generator))
@@ -245,6 +249,8 @@ class Rendering:
         stored: list[_Stored] = []
         with Behind[_Stored](row.batch) as behind:
             for first in range(0, len(missing), row.batch):
+                if first and lease.should_pause():
+                    break  # what is rendered is kept
                 lease.stop_now()
                 part = missing[first : first + row.batch]
                 pixels = self._engine.render(task.part(part))
@@ -253,8 +259,9 @@ class Rendering:
                 stored += behind.done()
                 lease.progress(before + len(stored), row.images, "images")
             stored += behind.rest()
-        lease.stop_now()
         more: list[dict[str, Any]] = []
+        if len(stored) < len(missing):
+            more.append(lease.payload | {"first": missing[len(stored)].index})
         with lease.finishing(more) as tx:
             self._record(tx, row, stored)
             if not _unrendered(tx, row):
@@ -359,6 +366,7 @@ class _Task:
             batch=self.row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
             environment=environment,
             terms=self.generator.terms or "",
+            manifest=f"/generations/{self.row.id}/manifest",
         )
 
 

@@ -120,6 +120,15 @@ def test_diversity_is_told_with_intervals_over_conditions() -> None:
     assert told.cohort.low < told.cohort.value == pytest.approx(real.mean() + 0.2)
 
 
+def test_no_interval_of_a_likeness_leaves_0_to_1() -> None:
+    two = people([(f"{i}", "Male", 10 * (i % 2), "Edema") for i in range(8)])
+    drawn = draw_pairs(two, two, 0)
+    low = np.where(drawn.condition == 0, 0.0, 0.2)
+    told = diversity(drawn, low, 1.0 - low, 3, 64)
+    assert (told.cohort.low, told.reference.high) == (0.0, 1.0)
+    assert told.difference.low < told.difference.value < told.difference.high
+
+
 @pytest.mark.parametrize("space", OFFERED, ids=lambda s: s.name)
 def test_features_take_images_of_any_size(space) -> None:
     rng = np.random.default_rng(1)

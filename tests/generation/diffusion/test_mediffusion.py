@@ -273,7 +273,7 @@ KEY = "output_blocks.1.1.qkv.weight"
     ("change", "named"),
     [
         ({KEY: None}, f"1 missing: {KEY}"),
-        ({"extra.bias": torch.zeros(3)}, "1 not of this network: extra.bias"),
+        ({"extra.a": torch.zeros(3), "extra.b": 0}, "2 not of this network: extra.a, extra.b"),
         ({KEY: torch.zeros(192, 32, 1)}, f"1 of another shape: {KEY} is 192x32x1 instead of"),
         ({KEY: torch.zeros(1).expand(10**6, 10**6)}, f"{KEY} is 1000000x1000000 instead of"),
         ({KEY: torch.zeros(192, 64, 1, dtype=torch.long)}, f"{KEY} is no tensor of floats"),

@@ -96,7 +96,7 @@ def _check_types(path: Path) -> None:
     except Exception as error:  # damaged bytes fail in any way
         raise CheckpointUnreadable("Its pickle is damaged") from error
     if names:
-        some = ", ".join(sorted(ascii(name)[1:81] for name in names)[:NAMED])
+        some = ", ".join(sorted(ascii(name)[1:-1][:80] for name in names)[:NAMED])
         raise CheckpointUnsafe(f"It names what no checkpoint needs: {some}")
 
 

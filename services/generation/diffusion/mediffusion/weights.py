@@ -114,7 +114,7 @@ def _check_keys(entries: Mapping[str, _Entry], theirs: Mapping[str, Any]) -> Non
     ]
     faults = {
         "missing": sorted(entries.keys() - theirs.keys()),
-        "not of this network": sorted(ascii(k)[1:101] for k in theirs.keys() - entries.keys()),
+        "not of this network": sorted(ascii(k)[1:-1][:100] for k in theirs.keys() - entries.keys()),
         "of another shape": wrong,
     }
     said = [
