@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from api_schemas.findings import Finding, Race, Sex, View
+from services.datasets.importers.fields import RowUnusable
 from services.datasets.importers.mapped import read_mapping, shipped
 from services.datasets.importers.source import ColumnsMissing, MappingUnusable
 from tests.datasets import trees
@@ -66,6 +67,8 @@ def test_the_shipped_mapping_reads_the_papers_columns(tmp_path: Path) -> None:
         ("columns: {Path: &a {from: x}, PID: *a}", "aliases"),
         ("columns: {Path: {from: a, pattern: '('}}", "pattern"),
         ("columns: {Path: {from: a, pattern: 'ab'}}", "one group"),
+        ("columns: {Path: {from: a, pattern: '(a(?=b))'}}", "looks around"),
+        ("columns: {Path: {from: a, pattern: '(((a{1000}){1000}){1000})'}}", "too large"),
         ("", "valid dictionary"),
     ],
 )
@@ -73,6 +76,16 @@ def test_a_mapping_that_cannot_be_used_says_where(text: str, reason: str) -> Non
     with pytest.raises(MappingUnusable, match=reason.replace("(", r"\(")) as raised:
         read_mapping(text)
     assert raised.value.field == "mapping"
+
+
+@pytest.mark.timeout(60)
+def test_no_pattern_takes_for_ever() -> None:
+    """Tried one after the other, the ways to read this cell as the pattern wants are 2 ** 60."""
+    mapping = read_mapping("columns: {Path: {from: a, pattern: '^((?:a|aa)+)$'}}")
+    column = mapping.columns["Path"]
+    assert column.read({"a": "a" * 80}, "Path") == "a" * 80
+    with pytest.raises(RowUnusable, match="does not fit"):
+        column.read({"a": "a" * 80 + "b"}, "Path")
 
 
 def test_a_mapping_is_a_small_text_file(tmp_path: Path) -> None:
