@@ -8,10 +8,13 @@ import subprocess
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 
+from services.kit.auth import Caller
+from services.kit.remote import Remote
 from services.kit.settings import Settings
 from services.local import processes
 from services.local.installation import CODE
@@ -155,6 +158,19 @@ def test_the_proxy_sends_every_path_to_the_service_that_owns_it(service: str) ->
     for path in paths:
         owners = [n for n, p in routes.items() if any(matches(one, path) for one in p.split())]
         assert owners == [service], path
+
+
+def test_nobody_outside_speaks_for_others() -> None:
+    """The headers that a service credential needs are taken off at the door: whoever has got hold
+    of that credential can do nothing with it from outside.
+    """
+    caddyfile = (CODE / "deploy" / "Caddyfile").read_text()
+    taken_off = set(re.findall(r"^\trequest_header -(\S+)$", caddyfile, re.MULTILINE))
+    caller = Caller(uuid4(), uuid4(), frozenset())
+    with Remote("http://there", "secret").acting_for(caller) as client:
+        needed = {name.title() for name in client._http.headers if name.startswith("synthorax-")}
+    assert taken_off == needed
+    assert len(needed) == 2
 
 
 def test_docker_compose_accepts_the_file() -> None:
