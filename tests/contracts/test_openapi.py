@@ -99,6 +99,15 @@ def test_every_route_but_health_needs_a_key(app: FastAPI) -> None:
     assert http.get("/health").status_code == 200
 
 
+def test_the_handbook_has_every_route_and_nothing_from_elsewhere(app: FastAPI) -> None:
+    page = TestClient(app).get("/docs").text
+    for verb, path in operations(app):
+        shown = re.escape(f"<b>{verb}</b> {path}").replace(r"\{\}", "{[a-z_]+}")
+        assert re.search(shown, page), (verb, path)
+    assert "&#34;generator&#34;: &#34;019a" in page
+    assert not re.search(r"<script|https?://(?!stanford|physionet|bimcv|nihcc)|src=", page)
+
+
 def test_every_json_body_has_an_example(app: FastAPI) -> None:
     document = app.openapi()
     schemas = document["components"]["schemas"]
