@@ -80,8 +80,9 @@ def _is_text(kind: pa.DataType) -> bool:
 def _size(column: pa.Array) -> int:
     """Bytes of a column, texts written out."""
     if isinstance(column, pa.DictionaryArray):
-        lengths = pc.binary_length(column.dictionary).take(column.indices)
-        return (pc.sum(lengths).as_py() or 0) + NUMBER_BYTES * len(column)
+        lengths = pc.call_function("binary_length", [column.dictionary]).take(column.indices)
+        written_out = pc.call_function("sum", [lengths]).as_py() or 0
+        return written_out + NUMBER_BYTES * len(column)
     return column.nbytes
 
 
