@@ -11,7 +11,7 @@ from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey
 from api_schemas.base import JobView, Page
 from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
 from services.accounts.service import Accounts, Work
-from services.kit.auth import Admin, Reader, Writer
+from services.kit.auth import Admin, Reader, Still, Writer
 from services.kit.db import Database
 from services.kit.http import CursorQuery, LastEvent, LimitQuery, job_events
 from services.kit.jobs import Jobs
@@ -89,13 +89,13 @@ def _events(router: APIRouter, work: Work, db: Database, jobs: Jobs) -> None:
 
     @router.get("/jobs/{job}/events", response_class=EventSourceResponse, tags=["jobs"])
     async def list_job_events(
-        known: Annotated[UUID, Depends(known)], last_event_id: LastEvent = None
+        known: Annotated[UUID, Depends(known)], still: Still, last_event_id: LastEvent = None
     ) -> AsyncIterator[ServerSentEvent]:
         """States, progress and notes as Server-Sent Events, until the job ends.
 
         `Last-Event-ID` goes on behind the event of that number.
         """
-        async for event in job_events(db, jobs, known, last_event_id):
+        async for event in job_events(db, jobs, known, last_event_id, still):
             yield event
 
 

@@ -33,8 +33,12 @@ def build() -> FastAPI:
 
 
 def mint() -> None:
-    """Print a new key: `python -m services.accounts.main --person ada --project lab`."""
+    """Print a new key: `python -m services.accounts.main --person ada --project lab`.
+
+    With `--revoke` all keys of the person end instead, as when one was lost or somebody leaves.
+    """
     parser = argparse.ArgumentParser(description="Make an API key and print it once.")
+    parser.add_argument("--revoke", action="store_true", help="end all keys of the person instead")
     parser.add_argument("--person", required=True)
     parser.add_argument("--project", default="lab")
     parser.add_argument("--name", default="first key")
@@ -42,6 +46,9 @@ def mint() -> None:
     parser.add_argument("--days", type=int, default=365)
     asked = parser.parse_args()
     accounts = compose(Adapters.connect(Settings.read())).provider
+    if asked.revoke:
+        sys.stdout.write(f"{accounts.revoke_all(asked.person)} keys revoked\n")
+        return
     request = KeyRequest(name=asked.name, scopes=asked.scopes, days=asked.days)
     sys.stdout.write(accounts.mint(asked.person, asked.project, request).key + "\n")
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
@@ -25,10 +25,17 @@ from api_schemas.selection import ViewRequest
 from api_schemas.terms import Licence
 from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
 from services.datasets.service import Datasets, Uploads, Views, Withdrawals
-from services.kit.auth import Reader, Writer
+from services.kit.auth import Reader, Still, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
+from services.kit.http import (
+    COUNTS_ITSELF,
+    CursorQuery,
+    IdempotencyHeader,
+    LastEvent,
+    LimitQuery,
+    job_events,
+)
 from services.kit.jobs import Jobs
 
 PARQUET = "application/vnd.apache.parquet"
@@ -192,7 +199,7 @@ def _content(router: APIRouter, datasets: Datasets) -> None:
 def upload_routes(uploads: Uploads) -> APIRouter:
     router = APIRouter(prefix="/uploads", tags=["datasets"])
 
-    @router.post("", status_code=201, openapi_extra=ARCHIVE)
+    @router.post("", status_code=201, openapi_extra=ARCHIVE, max_body_size=COUNTS_ITSELF)
     async def post_upload(request: Request, caller: Writer) -> UploadView:
         """Send an archive (zip or tar) to import from: the body is the file."""
         return await uploads.receive(caller, request.stream())
@@ -217,10 +224,11 @@ def _progress(router: APIRouter, datasets: Datasets, db: Database, jobs: Jobs) -
     @router.get("/{dataset}/events", response_class=EventSourceResponse)
     async def stream_events(
         job: Annotated[UUID, Depends(job_of)],
-        last_event_id: Annotated[str | None, Header()] = None,
+        still: Still,
+        last_event_id: LastEvent = None,
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress of the import as Server-Sent Events, until it has ended."""
-        async for event in job_events(db, jobs, job, last_event_id):
+        async for event in job_events(db, jobs, job, last_event_id, still):
             yield event
 
 

@@ -23,10 +23,17 @@ from api_schemas.generation import (
 )
 from api_schemas.screening import FlaggedImage, Neighbour
 from services.generation.service import Generations, Generators, Imports
-from services.kit.auth import Reader, Writer
+from services.kit.auth import Reader, Still, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
+from services.kit.http import (
+    COUNTS_ITSELF,
+    CursorQuery,
+    IdempotencyHeader,
+    LastEvent,
+    LimitQuery,
+    job_events,
+)
 from services.kit.jobs import Jobs
 from services.kit.uploads import FILE, invalid, received
 
@@ -108,7 +115,9 @@ def import_routes(imports: Imports, scratch: Path, limit_bytes: int) -> APIRoute
     """To be included in the router of the others."""
     router = APIRouter()
 
-    @router.post("/generators/import", status_code=202, openapi_extra=CHECKPOINT)
+    @router.post(
+        "/generators/import", status_code=202, openapi_extra=CHECKPOINT, max_body_size=COUNTS_ITSELF
+    )
     async def import_generator(
         request: Request,
         caller: Writer,
@@ -202,10 +211,10 @@ def _generator_events(router: APIRouter, generators: Generators, db: Database, j
 
     @router.get("/generators/{generator}/events", response_class=EventSourceResponse)
     async def generator_events(
-        job: Annotated[UUID, Depends(job)], last_event_id: LastEvent = None
+        job: Annotated[UUID, Depends(job)], still: Still, last_event_id: LastEvent = None
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress of the training as Server-Sent Events, until it ends."""
-        async for event in job_events(db, jobs, job, last_event_id):
+        async for event in job_events(db, jobs, job, last_event_id, still):
             yield event
 
 
@@ -307,8 +316,8 @@ def _generation_events(
 
     @router.get("/generations/{generation}/events", response_class=EventSourceResponse)
     async def generation_events(
-        job: Annotated[UUID, Depends(job)], last_event_id: LastEvent = None
+        job: Annotated[UUID, Depends(job)], still: Still, last_event_id: LastEvent = None
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress as Server-Sent Events, until the generation ends."""
-        async for event in job_events(db, jobs, job, last_event_id):
+        async for event in job_events(db, jobs, job, last_event_id, still):
             yield event

@@ -6,6 +6,7 @@ Reads the one shared view `accounts.active_keys`; does not know how keys are mad
 import hashlib
 import hmac
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -95,6 +96,26 @@ def asks(
 ) -> Caller:
     auth: Auth = request.app.state.auth
     return auth.caller(authorization, synthorax_person, synthorax_project)
+
+
+def _still(
+    request: Request,
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+    synthorax_person: Annotated[str | None, Header(include_in_schema=False)] = None,
+    synthorax_project: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Callable[[], bool]:
+    def holds() -> bool:
+        try:
+            asks(request, authorization, synthorax_person, synthorax_project)
+        except Unauthorized:
+            return False
+        return True
+
+    return holds
+
+
+Still = Annotated[Callable[[], bool], Depends(_still)]
+"""Parameter type of a route that answers for long: whether the caller's key holds still."""
 
 
 def _with(scope: Scope):  # noqa: ANN202 - a FastAPI dependency

@@ -17,13 +17,14 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from fastapi.sse import ServerSentEvent
 from sqlalchemy import Select, select, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from api_schemas.base import JobEvent, Page, Problem, Wire
 from services.kit.adapters import Adapters
-from services.kit.auth import Caller, asks
+from services.kit.auth import Caller, Still, asks
 from services.kit.db import Database, Tx
 from services.kit.docs_page import add_docs_page
 from services.kit.errors import ProblemError, Unavailable, Unprocessable
@@ -31,11 +32,18 @@ from services.kit.jobs.ledger import Jobs
 from services.kit.jobs.models import IdempotencyKey
 from services.kit.logging import get_logger
 from services.kit.objects import DigestMismatch
+from services.kit.shielding import Shielding
 
 log = get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 POLL_S = 0.5
+ASKED_AGAIN_S = 2.0
+"""So often an open stream asks whether its key still holds."""
+BODY_LIMIT = 64 << 20
+"""Bytes of a JSON body: more than the longest list that any request may have."""
+COUNTS_ITSELF = 1 << 62
+"""`max_body_size` of a route that counts what arrives, and says what it takes."""
 CONSEQUENCE = "default_factory_not_called"
 """Pydantic's name for what could not be filled in because something else is wrong."""
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}
@@ -128,7 +136,8 @@ def _fault(error: dict[str, Any], body: Any) -> dict[str, str]:
 
 def _on_http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
-    slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
+    slugs = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+    slug = slugs.get(error.status_code, "http")
     return problem_response(
         Problem(
             type=f"urn:synthorax:problem:{slug}",
@@ -153,13 +162,20 @@ def _on_store_away(_: Request, error: Exception) -> JSONResponse:
     )
 
 
+def _on_unstorable(_: Request, error: Exception) -> JSONResponse:
+    """What no check of ours has met, and Postgres refuses: a zero byte, a number too large."""
+    log.warning("a value cannot be stored or looked up", error=type(error).__name__)
+    problem = Unprocessable("A text holds a zero byte, or a number is too large").problem
+    return problem_response(problem)
+
+
 def _on_damaged(_: Request, error: Exception) -> JSONResponse:
     log.error("an object is damaged", key=str(error))
     return problem_response(StoredBytesDamaged("Nothing of it is served; restore it").problem)
 
 
 def _on_bug(_: Request, error: Exception) -> JSONResponse:
-    log.error("unhandled error", error=type(error).__name__, exc_info=error)
+    log.error("unhandled error", error=type(error).__name__)  # the server logs where
     return problem_response(ProblemError("Please tell the people who run this suite").problem)
 
 
@@ -191,7 +207,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 class WebApp(FastAPI):
-    """FastAPI whose document describes problems once."""
+    """FastAPI whose document describes problems once, and whose every answer is shielded: an
+    unforeseen error's too.
+    """
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Shielding(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -212,9 +233,10 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
         title=f"Synthorax {title}",
         version="0.1.0",
         responses=PROBLEMS,
-        docs_url=None,
+        docs_url=None,  # FastAPI's loads a program from elsewhere
         redoc_url=None,
         lifespan=running,
+        max_body_size=BODY_LIMIT,
     )
     app.state.auth = adapters.auth
     guarded = [Depends(asks), Depends(HTTPBearer(auto_error=False))]
@@ -235,6 +257,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(OperationalError, _on_database_away)
     app.add_exception_handler(InterfaceError, _on_database_away)
+    app.add_exception_handler(DataError, _on_unstorable)
     app.add_exception_handler(urllib3.exceptions.HTTPError, _on_store_away)
     app.add_exception_handler(DigestMismatch, _on_damaged)
     app.add_exception_handler(Exception, _on_bug)
@@ -338,11 +361,12 @@ def page(
 
 
 async def job_events(
-    db: Database, jobs: Jobs, job: UUID, last_event_id: str | None
+    db: Database, jobs: Jobs, job: UUID, last_event_id: str | None, still: Still
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's events from after `last_event_id` on, until it has ended. For `async def` routes.
 
-    Check ownership before: this streams whatever job it is given.
+    Check ownership before: this streams whatever job it is given. It ends early when the key that
+    opened it is revoked or expires.
     """
 
     def read(after: int) -> tuple[bool, list[JobEvent]]:
@@ -350,7 +374,7 @@ async def job_events(
             ended = jobs.terminal(tx, job)
             return ended, jobs.events(tx, job, after)
 
-    after = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
+    after, asked = _event_number(last_event_id), anyio.current_time()
     while True:
         ended, events = await anyio.to_thread.run_sync(read, after)
         for event in events:
@@ -359,3 +383,13 @@ async def job_events(
         if ended and not events:
             return
         await anyio.sleep(0 if events else POLL_S)
+        if anyio.current_time() - asked > ASKED_AGAIN_S:
+            if not await anyio.to_thread.run_sync(still):
+                return
+            asked = anyio.current_time()
+
+
+def _event_number(last_event_id: str | None) -> int:
+    """0, which is before all, for what is no number of an event."""
+    known = last_event_id is not None and re.fullmatch("[0-9]{1,18}", last_event_id)
+    return int(last_event_id or 0) if known else 0

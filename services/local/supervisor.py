@@ -93,8 +93,8 @@ class Supervisor:
             log.info("starting again", servers=sorted(gone))
             try:
                 self.servers.start()
-            except ServerFailed:
-                log.exception("a server does not come back")
+            except ServerFailed as error:
+                log.error("a server does not come back", why=str(error))  # noqa: TRY400 - its words, which the log leaves out
                 return
         endpoints = self.servers.endpoints()
         for name in self.installation.names:

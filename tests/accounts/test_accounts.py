@@ -22,6 +22,18 @@ def test_a_key_works_until_it_is_revoked(http) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_all_keys_of_a_person_can_be_ended(adapters, browse, enrol) -> None:
+    """In every project, and nobody else's: as when a notebook was lost."""
+    lost, elsewhere, kept = enrol("bob"), enrol("bob", "elsewhere"), enrol("eve")
+    accounts = compose(adapters)
+    assert accounts.provider.revoke_all("bob") == 2
+    assert accounts.provider.revoke_all("bob") == 0
+    told = [
+        browse(accounts.router, member=m).get("/me").status_code for m in (lost, elsewhere, kept)
+    ]
+    assert told == [401, 401, 200]
+
+
 @pytest.mark.parametrize(
     "authorization",
     [None, "Bearer", "Bearer sx_wrong", "Basic abc", "Bearer sx_" + "A" * 51, "Service wrong"],

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from api_schemas.manifest import PREDICTIONS, to_parquet
 from services.evaluation.api import desk
-from services.evaluation.service import tables
+from services.evaluation.importers import parquet
 from tests.evaluation.study import ARMS, LABELS, SEEDS, TESTS, content, plan, predictions
 
 EXPECTED = len(ARMS) * len(SEEDS) * len(TESTS)
@@ -179,7 +179,7 @@ def test_what_is_no_table_of_predictions_is_refused(registered, send, body, http
 
 def test_too_large_a_body_is_refused(registered, send, monkeypatch) -> None:
     made = registered()
-    monkeypatch.setattr(tables, "ROW_LIMIT", 10)
+    monkeypatch.setattr(parquet, "ROW_LIMIT", 10)
     assert send(made["id"], "site-a", "real", 0).status_code == 413
     monkeypatch.setattr(desk, "BODY_LIMIT", 100)
     assert send(made["id"], "site-a", "real", 0).status_code == 413

@@ -1,17 +1,24 @@
 """Idempotency keys, event streams and problems over HTTP, against the real database."""
 
+import io
+import json
+import logging as standard_logging
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
 import pytest
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse
 from sqlalchemy import text
 
 from api_schemas.base import JobEvent, JobView, Name, Wire
-from services.kit.auth import Reader, Writer
-from services.kit.http import IdempotencyHeader, job_events, once
+from services.kit import logging
+from services.kit.auth import Reader, Still, Writer
+from services.kit.http import BODY_LIMIT, IdempotencyHeader, LastEvent, job_events, once
 from services.kit.jobs import NewJob
 
 
@@ -34,8 +41,8 @@ def kitchen(adapters) -> APIRouter:
             return adapters.jobs.view(tx, once(tx, caller, key, body, make))
 
     @router.get("/orders/{job}/events", response_class=EventSourceResponse)
-    async def events(job: UUID, caller: Reader):
-        async for event in job_events(adapters.db, adapters.jobs, job, None):
+    async def events(job: UUID, caller: Reader, still: Still, last: LastEvent = None):
+        async for event in job_events(adapters.db, adapters.jobs, job, last, still):
             yield event
 
     @router.get("/bug")
@@ -94,6 +101,105 @@ def test_events_stream_until_the_job_ends(browse, kitchen, ada, work) -> None:
     assert [e.state for e in events if e.kind == "state"] == ["queued", "running", "succeeded"]
     assert [e.done for e in events if e.kind == "progress"] == [1, 2, 3]
     assert [e.id for e in events] == sorted({e.id for e in events})
+
+
+def test_a_stream_ends_when_its_key_is_revoked(adapters, browse, kitchen, ada, enrol) -> None:
+    """Within seconds, though its job goes on; a mistyped number of an event begins at the first."""
+    http = browse(kitchen, member=ada)
+    job = http.post("/orders", json={"name": "soup"}).json()["id"]
+
+    def revoke() -> None:
+        with adapters.db.transaction() as tx:
+            tx.session.execute(text("UPDATE accounts.keys SET revoked_at = now()"))
+
+    later = threading.Timer(1, revoke)
+    later.start()
+    with http.stream("GET", f"/orders/{job}/events", headers={"Last-Event-ID": b"\xb2"}) as stream:
+        lines = [line for line in stream.iter_lines() if line.startswith("data:")]
+    later.join()
+    assert [JobEvent.model_validate_json(line[5:]).state for line in lines] == ["queued"]
+    assert http.get(f"/orders/{job}/events").status_code == 401
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], str]]:
+    """What has been logged so far, as a process of ours logs."""
+    root = standard_logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logging.configure("INFO")
+    (handler,) = root.handlers
+    assert isinstance(handler, standard_logging.StreamHandler)
+    handler.setStream(io.StringIO())
+    yield handler.stream.getvalue
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_a_log_says_where_and_never_what(browse, kitchen, ada, logged) -> None:
+    """Neither our lines nor the server's, which logs the exception that went through ours."""
+    who = "Mary Miller"
+    browse(kitchen, member=ada).get("/bug")
+    try:
+        try:
+            int(who)
+        except ValueError as error:
+            raise LookupError(who) from error
+    except LookupError:
+        standard_logging.getLogger("uvicorn.error").exception("in the server")
+        logging.get_logger("ours").exception("ours")
+    first, *lines = map(json.loads, logged().splitlines())
+    assert first["error"] == "RuntimeError"
+    for line in lines:
+        assert "LookupError" in line["exception"]
+        assert "ValueError" in line["exception"]
+        assert line["exception"].count("test_a_log_says_where_and_never_what") == 2
+    assert len(lines) == 2
+    assert who not in f"{first}{lines}"
+
+
+def test_every_answer_says_that_nothing_is_kept_or_run(browse, kitchen, ada) -> None:
+    for path in ("/bug", "/nowhere", "/openapi.json", "/docs"):
+        answer = browse(kitchen, member=ada).get(path)
+        assert answer.headers["Cache-Control"] == "private, no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_body_without_end_is_not_read(browse, kitchen) -> None:
+    """Nor kept in memory, before anybody knows whose it is."""
+    taken, answered = 0, []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal taken
+        taken += 1 << 20
+        return {"type": "http.request", "body": b" " * (1 << 20), "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        answered.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/orders",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    anyio.run(browse(kitchen).app, scope, receive, send)
+    assert answered[0]["status"] == 413
+    assert json.loads(answered[1]["body"])["type"].endswith("too-large")
+    assert taken <= BODY_LIMIT + (1 << 20)
+
+
+def test_what_cannot_be_stored_is_the_senders_fault(browse, kitchen, ada) -> None:
+    http = browse(kitchen, member=ada)
+    for name in ("a\x00b", "\ud800"):
+        content = json.dumps({"name": name})
+        answer = http.post("/orders", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, name
+    deep = "[" * 100_000
+    answer = http.post("/orders", content=deep, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {400, 422}
 
 
 def test_a_bug_tells_the_client_nothing(browse, kitchen, ada) -> None:

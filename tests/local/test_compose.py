@@ -8,11 +8,14 @@ import subprocess
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 from fastapi.testclient import TestClient
 
+from services.kit.auth import Caller
+from services.kit.remote import Remote
 from services.kit.settings import Settings
 from services.local import processes
 from services.local.installation import CODE
@@ -174,6 +177,19 @@ def test_the_proxy_shows_the_page_of_the_whole_api() -> None:
     for path in ("/docs", "/openapi.json", *loaded):
         assert any(matches(one, path) for one in shown.split()), path
         assert http.get(path).status_code == 200
+
+
+def test_nobody_outside_speaks_for_others() -> None:
+    """The headers that a service credential needs are taken off at the door: whoever has got hold
+    of that credential can do nothing with it from outside.
+    """
+    caddyfile = (CODE / "deploy" / "Caddyfile").read_text()
+    taken_off = set(re.findall(r"^\trequest_header -(\S+)$", caddyfile, re.MULTILINE))
+    caller = Caller(uuid4(), uuid4(), frozenset())
+    with Remote("http://there", "secret").acting_for(caller) as client:
+        needed = {name.title() for name in client._http.headers if name.startswith("synthorax-")}
+    assert taken_off == needed
+    assert len(needed) == 2
 
 
 def test_docker_compose_accepts_the_file() -> None:

@@ -43,7 +43,7 @@ from services.evaluation.service import (
 from services.evaluation.service.answers import Wanted
 from services.evaluation.service.problems import PredictionsTooLarge
 from services.kit.auth import Reader, Writer
-from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery
+from services.kit.http import COUNTS_ITSELF, CursorQuery, IdempotencyHeader, LimitQuery
 
 PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
@@ -115,7 +115,13 @@ def _incoming(router: APIRouter, intake: Intake, absences: Absences) -> None:
         """
         return absences.forgo(caller, plan, body)
 
-    @router.post("/predictions", status_code=201, openapi_extra=_PREDICTIONS_BODY, responses=_413)
+    @router.post(
+        "/predictions",
+        status_code=201,
+        openapi_extra=_PREDICTIONS_BODY,
+        responses=_413,
+        max_body_size=COUNTS_ITSELF,
+    )
     def post_predictions(
         what: Annotated[PredictionsPost, Query()],
         content: Annotated[bytes, Depends(_bounded)],

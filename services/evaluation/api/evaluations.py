@@ -14,10 +14,17 @@ from api_schemas.base import DeletionView, Page
 from api_schemas.evaluations import EvaluationRequest, EvaluationView
 from services.evaluation.service import Evaluations
 from services.evaluation.service.evaluations import FILE_LIMIT, REFERENCE
-from services.kit.auth import Reader, Writer
+from services.kit.auth import Reader, Still, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
+from services.kit.http import (
+    COUNTS_ITSELF,
+    CursorQuery,
+    IdempotencyHeader,
+    LastEvent,
+    LimitQuery,
+    job_events,
+)
 from services.kit.jobs import Jobs
 from services.kit.uploads import invalid, received
 
@@ -63,7 +70,7 @@ def evaluation_routes(
 
 
 def _incoming(router: APIRouter, evaluations: Evaluations, scratch: Path) -> None:
-    @router.post("/evaluations", status_code=202, openapi_extra=FORM)
+    @router.post("/evaluations", status_code=202, openapi_extra=FORM, max_body_size=COUNTS_ITSELF)
     async def post_evaluation(
         request: Request,
         caller: Writer,
@@ -107,10 +114,12 @@ def _outgoing(router: APIRouter, evaluations: Evaluations, db: Database, jobs: J
 
     @router.get("/evaluations/{evaluation}/events", response_class=EventSourceResponse)
     async def evaluation_events(
-        shown: Annotated[EvaluationView, Depends(visible)], last_event_id: LastEvent = None
+        shown: Annotated[EvaluationView, Depends(visible)],
+        still: Still,
+        last_event_id: LastEvent = None,
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress as Server-Sent Events, until it ends."""
-        async for event in job_events(db, jobs, shown.job.id, last_event_id):
+        async for event in job_events(db, jobs, shown.job.id, last_event_id, still):
             yield event
 
 

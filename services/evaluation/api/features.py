@@ -14,7 +14,7 @@ from services.evaluation.service import FeatureTables
 from services.evaluation.service.features import FILE_LIMIT
 from services.kit.auth import Reader, Writer
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery
+from services.kit.http import COUNTS_ITSELF, CursorQuery, IdempotencyHeader, LimitQuery
 from services.kit.uploads import FILE, invalid, received
 
 FORM: dict[str, Any] = {
@@ -55,7 +55,7 @@ def feature_routes(tables: FeatureTables, deletions: Deletions, scratch: Path) -
 
 
 def _tables(router: APIRouter, tables: FeatureTables, scratch: Path) -> None:
-    @router.post("/features", status_code=201, openapi_extra=FORM)
+    @router.post("/features", status_code=201, openapi_extra=FORM, max_body_size=COUNTS_ITSELF)
     async def post_features(
         request: Request,
         caller: Writer,

@@ -9,16 +9,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from services.evaluation.importers.faults import Faulty
+from services.evaluation.importers.parquet import read_bounded
 from services.evaluation.statistics.cases import Bools, Floats, Ints
 
 PARQUET_MAGIC = b"PAR1"
-ROW_LIMIT = 20_000_000
-"""More than a million images with all labels, one row a label."""
-UNPACKED_LIMIT = 4 * 2**30
 CELL_LIMIT = 500
 """Characters of a cell."""
 COLUMN_LIMIT, NAME_LIMIT = 200, 100
@@ -91,12 +87,8 @@ def read_table(path: Path) -> Table:
 
 def _read_parquet(path: Path) -> Table:
     try:
-        footer = pq.read_metadata(path)
-        unpacked = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
-        if footer.num_rows > ROW_LIMIT or unpacked > UNPACKED_LIMIT:
-            raise Faulty(f"At most {ROW_LIMIT} rows and {UNPACKED_LIMIT >> 30} GiB unpacked")
-        frame = pl.from_arrow(pq.read_table(path))
-    except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
+        frame = pl.from_arrow(read_bounded(path))
+    except pl.exceptions.PolarsError as error:
         raise Faulty("It is a damaged Parquet file") from error
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a frame
     return Table(frame, np.arange(1, frame.height + 1))

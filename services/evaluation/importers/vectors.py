@@ -10,8 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from services.evaluation.importers.faults import Faulty
+from services.evaluation.importers.parquet import NUMBER_BYTES, ROW_LIMIT, UNPACKED_LIMIT
 from services.evaluation.importers.scores import SAMPLE, one_of
-from services.evaluation.importers.tables import UNPACKED_LIMIT, read_table
+from services.evaluation.importers.tables import read_table
 from services.evaluation.statistics.cases import Floats
 
 NPZ_MAGIC = b"PK"
@@ -109,17 +110,25 @@ def _read_npz(path: Path) -> tuple[list[str], Floats]:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(each.file_size for each in archive.infolist()) > UNPACKED_LIMIT:
-                raise Faulty(f"At most {UNPACKED_LIMIT >> 30} GiB unpacked")
+                raise _too_large()
         with np.load(path, allow_pickle=False) as arrays:
             samples = _array(arrays, SAMPLE)
             values = _array(arrays, ARRAYS)
+    except MemoryError as error:  # so large as it says that it is; what it holds was looked at
+        raise _too_large() from error
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
         if isinstance(error, Faulty):
             raise
         raise Faulty("It is a damaged npz file, or one of Python objects") from error
     if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
         raise Faulty("Its vectors are not numbers", column=ARRAYS[0])
+    if samples.size > ROW_LIMIT or values.size * NUMBER_BYTES > UNPACKED_LIMIT:
+        raise _too_large()  # an array of empty texts takes no room in a file
     return [str(each) for each in samples.ravel()], values.astype(np.float64)
+
+
+def _too_large() -> Faulty:
+    return Faulty(f"At most {ROW_LIMIT} samples and {UNPACKED_LIMIT >> 30} GiB unpacked")
 
 
 def _array(arrays: Any, names: tuple[str, ...]) -> NDArray[Any]:

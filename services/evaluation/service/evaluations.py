@@ -198,6 +198,7 @@ class Evaluations:
         wanted = data_of(request)
         uses = {} if wanted is None else ids(data=wanted.data)
         if request.scoring is not None:
+            lineage.require(tx.session, caller, request.scoring, "scoring")
             uses[request.scoring] = "scoring"
         lineage.note(tx, caller, Made("evaluation", QUEUE, EVALUATION, row.id, request.name), uses)
         self._jobs.submit(

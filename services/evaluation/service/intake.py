@@ -120,11 +120,11 @@ class Intake:
 
     def _find_data(self, caller: Caller, plan: PlanPost) -> None:
         """Raise the provider's 404 for data that is not the caller's."""
-        for test in plan.tests:
-            if isinstance(test.data, DatasetRef):
-                self._datasets.dataset(caller, test.data.dataset)
+        for _, ref in plans.references(plan):
+            if isinstance(ref, DatasetRef):
+                self._datasets.dataset(caller, ref.dataset)
             else:
-                self._generations.generation(caller, test.data.generation)
+                self._generations.generation(caller, ref.generation)
 
     def _view(self, tx: Tx, row: Plan) -> PlanView:
         job = None if row.job is None else self._jobs.view(tx, row.job)

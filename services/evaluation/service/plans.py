@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api_schemas.base import DatasetRef
+from api_schemas.base import DataRef, DatasetRef
 from api_schemas.evaluation import MACRO, PlanPost, Question
 from services.evaluation.models import Plan, Prediction
 from services.evaluation.service.keeping import plan_folder
@@ -124,14 +124,22 @@ def registered(session: Session, caller: Caller, plan: PlanPost) -> UUID | None:
 
 def sources_of(plan: PlanPost) -> dict[UUID, str]:
     """The ids of what the plan is made from, with the field that names each."""
-    sheet = plan.contact_sheet
-    refs = [(f"tests.{i}.data", test.data) for i, test in enumerate(plan.tests)]
-    shown = {} if sheet is None else {"real": sheet.real, "synthetic": sheet.synthetic}
-    refs += [(f"contact_sheet.{name}", ref) for name, ref in shown.items() if ref is not None]
     ids = {
-        ref.dataset if isinstance(ref, DatasetRef) else ref.generation: field for field, ref in refs
+        ref.dataset if isinstance(ref, DatasetRef) else ref.generation: field
+        for field, ref in references(plan)
     }
     return {plan.experiment: "experiment", **ids}
+
+
+def references(plan: PlanPost) -> Iterator[tuple[str, DataRef]]:
+    """All data that the plan names, with the field that does."""
+    for i, test in enumerate(plan.tests):
+        yield f"tests.{i}.data", test.data
+    sheet = plan.contact_sheet
+    if sheet is not None:
+        yield "contact_sheet.real", sheet.real
+        if sheet.synthetic is not None:
+            yield "contact_sheet.synthetic", sheet.synthetic
 
 
 def find_of_experiment(session: Session, caller: Caller, experiment: UUID) -> Plan:

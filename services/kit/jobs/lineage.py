@@ -31,6 +31,11 @@ class SourceDeleted(NotFound):
     title = "What this would be made from has been deleted"
 
 
+class SourceUnknown(NotFound):
+    slug = "source-unknown"
+    title = "There is no such thing to make this from"
+
+
 @dataclass(frozen=True)
 class Made:
     """A resource to note. Workers of `service` that hear `queue` delete it one day."""
@@ -95,6 +100,15 @@ def note_uses(tx: Tx, caller: Caller, resource: UUID, uses: Mapping[UUID, str]) 
         raise SourceDeleted("It is being deleted", field=uses[gone])
     if uses:
         session.execute(insert(Use), [{"resource": resource, "uses": each} for each in uses])
+
+
+def require(session: Session, caller: Caller, resource: UUID, field: str) -> None:
+    """Raises `SourceUnknown` (404) for what is no resource of the caller's project: for an id that
+    a request only states, and that no service is asked for.
+    """
+    found = select(Resource.id).where(Resource.id == resource, Resource.project == caller.project)
+    if session.scalar(found) is None:
+        raise SourceUnknown("It does not exist, or is not yours", field=field)
 
 
 def share(session: Session, project: UUID) -> None:

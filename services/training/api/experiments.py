@@ -4,16 +4,16 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
 from api_schemas.planning import ExperimentPlan
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
-from services.kit.auth import Reader, Writer
+from services.kit.auth import Reader, Still, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import CursorQuery, IdempotencyHeader, LimitQuery, job_events
+from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
 from services.kit.jobs import Jobs
 from services.training.reports import learning_curves, learning_curves_png
 from services.training.service.dry_runs import DryRuns
@@ -110,10 +110,11 @@ def _looks(router: APIRouter, experiments: Experiments, db: Database, jobs: Jobs
     @router.get("/experiments/{experiment}/events", response_class=EventSourceResponse)
     async def experiment_events(
         shown: Annotated[ExperimentView, Depends(visible)],
-        last_event_id: Annotated[str | None, Header()] = None,
+        still: Still,
+        last_event_id: LastEvent = None,
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress as Server-Sent Events, from `Last-Event-ID` on, until the job has ended."""
-        async for event in job_events(db, jobs, shown.job.id, last_event_id):
+        async for event in job_events(db, jobs, shown.job.id, last_event_id, still):
             yield event
 
     @router.get("/classifiers/{classifier}")

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
 from api_schemas.scorings import ScoringRequest, ScoringView
-from services.kit.auth import Reader, Writer
+from services.kit.auth import Reader, Still, Writer
 from services.kit.db import Database
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
@@ -70,10 +70,12 @@ def _events(router: APIRouter, scorings: Scorings, db: Database, jobs: Jobs) -> 
 
     @router.get("/scorings/{scoring}/events", response_class=EventSourceResponse)
     async def scoring_events(
-        shown: Annotated[ScoringView, Depends(visible)], last_event_id: LastEvent = None
+        shown: Annotated[ScoringView, Depends(visible)],
+        still: Still,
+        last_event_id: LastEvent = None,
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress as Server-Sent Events, until it ends."""
-        async for event in job_events(db, jobs, shown.job.id, last_event_id):
+        async for event in job_events(db, jobs, shown.job.id, last_event_id, still):
             yield event
 
 
