@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from api_schemas.accounts import KeyRequest, Scope
 from migrations.sections import upgrade
 from services.accounts.main import compose as compose_accounts
+from services.accounts.service import Accounts
 from services.kit.adapters import Adapters
 from services.kit.auth import Caller
 from services.kit.http import web_app
@@ -89,10 +90,14 @@ class Member:
         return {"Authorization": f"Bearer {self.key}"}
 
 
+@pytest.fixture(scope="session")
+def accounts(connected: Adapters) -> Accounts:
+    return compose_accounts(connected).provider
+
+
 @pytest.fixture
-def enrol(adapters: Adapters) -> Callable[..., Member]:
+def enrol(adapters: Adapters, accounts: Accounts) -> Callable[..., Member]:
     """Make a person in a project: `enrol("ada", "lab")`; scopes default to all."""
-    accounts = compose_accounts(adapters).provider
 
     def make(person: str = "ada", project: str = "lab", *scopes: Scope) -> Member:
         request = KeyRequest(name="test", scopes=list(scopes or Scope))
