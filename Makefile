@@ -48,7 +48,8 @@ migrate: setup ## bring the database of this installation to the newest schemas
 	$(PY) -m services.local migrate
 
 test: setup ## run all tests, on real servers of their own (WORKERS=2 processes)
-	$(PY) -m pytest --ignore tests/faults --numprocesses $(or $(WORKERS),2)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+		$(PY) -m pytest --ignore tests/faults --numprocesses $(or $(WORKERS),2)
 	$(PY) -m pytest tests/faults
 
 faults: setup ## break everything that can break, row by row; ends with a table (ROWS=slow)
