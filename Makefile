@@ -3,6 +3,7 @@
 #   make demo                     the paper in miniature, on phantoms
 #   make demo DATA=lab/train.csv  the same on the images of a CheXpert-style CSV
 #   make up PYTHON=python3.12     with another interpreter (3.11 or newer)
+#   make test WORKERS=8           the tests in so many processes
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -46,8 +47,10 @@ status: setup ## show what runs
 migrate: setup ## bring the database of this installation to the newest schemas
 	$(PY) -m services.local migrate
 
-test: setup ## run all tests, on real servers of their own
-	$(PY) -m pytest
+test: setup ## run all tests, on real servers of their own (WORKERS=2 processes)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+		$(PY) -m pytest --ignore tests/faults --numprocesses $(or $(WORKERS),2)
+	$(PY) -m pytest tests/faults
 
 faults: setup ## break everything that can break, row by row; ends with a table (ROWS=slow)
 	$(PY) -m pytest tests/faults -m "$(or $(ROWS),not soak)"

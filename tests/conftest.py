@@ -1,5 +1,8 @@
 """The real servers, once a session; a clean house for every test that uses it."""
 
+import gc
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +10,11 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import text
 
 from api_schemas.accounts import KeyRequest, Scope
-from migrations.sections import sections, upgrade
+from migrations.sections import upgrade
 from services.accounts.main import compose as compose_accounts
+from services.accounts.service import Accounts
 from services.kit.adapters import Adapters
 from services.kit.auth import Caller
 from services.kit.http import web_app
@@ -20,6 +23,13 @@ from services.kit.jobs.sweeper import Sweeper
 from services.kit.settings import Settings
 from services.kit.worker import runner
 from services.local.servers import Servers
+from tests.emptying import EMPTY
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector need not look at torch again in every test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +58,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         upgrade(endpoints.database_url)
         yield Settings.model_validate(values)
     finally:
+        os.kill(servers.running()["seaweed"], signal.SIGKILL)  # asked, it takes seconds to go
         servers.stop()
 
 
@@ -64,14 +75,7 @@ def adapters(connected: Adapters) -> Iterator[Adapters]:
     """The adapters over empty tables; whatever a test leaves is wiped after it."""
     yield connected
     with connected.db.transaction() as tx:
-        tables = tx.session.execute(
-            text(
-                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
-                "WHERE schemaname = ANY(:schemas) AND tablename <> 'alembic_version'"
-            ),
-            {"schemas": sections()},
-        ).scalars()
-        tx.session.execute(text(f"TRUNCATE {', '.join(tables)} CASCADE"))
+        tx.session.execute(EMPTY)
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,14 @@ class Member:
         return {"Authorization": f"Bearer {self.key}"}
 
 
+@pytest.fixture(scope="session")
+def accounts(connected: Adapters) -> Accounts:
+    return compose_accounts(connected).provider
+
+
 @pytest.fixture
-def enrol(adapters: Adapters) -> Callable[..., Member]:
+def enrol(adapters: Adapters, accounts: Accounts) -> Callable[..., Member]:
     """Make a person in a project: `enrol("ada", "lab")`; scopes default to all."""
-    accounts = compose_accounts(adapters).provider
 
     def make(person: str = "ada", project: str = "lab", *scopes: Scope) -> Member:
         request = KeyRequest(name="test", scopes=list(scopes or Scope))

@@ -15,6 +15,7 @@ from api_schemas.generation import GeneratorView
 from api_schemas.manifest import MANIFEST
 from api_schemas.screening import Neighbour, Screening
 from services.datasets.main import compose as compose_datasets
+from services.evaluation.statistics import quality
 from services.kit.objects import sha256
 from tests.evaluation.study import DONE, NOW
 
@@ -54,6 +55,12 @@ def cohort_of(adapters, ada, shelf) -> Callable[..., tuple[UUID, list[Row]]]:
 def rows_of(adapters, ada) -> Callable[[UUID], list[Row]]:
     provider = compose_datasets(adapters).provider
     return lambda dataset: provider.dataset_manifest(ada.caller, dataset).to_pylist()
+
+
+@pytest.fixture
+def few_draws(monkeypatch) -> None:
+    """For what does not depend on how sure the distances are."""
+    monkeypatch.setattr(quality, "DRAWS", 2)
 
 
 def ask(desk, cohort: UUID, **more: Any) -> Row:
@@ -114,6 +121,7 @@ def test_blur_shows_in_the_texture(desk, look, hospital, cohort_of, rows_of, ada
     assert told["kernel"]["cohort"]["value"] > 5 * told["kernel"]["cohort"]["error"]
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_cohort_of_one_picture_has_no_diversity(desk, look, hospital, cohort_of, rows_of) -> None:
     here = hospital(patients=60)
     rows = rows_of(here)
@@ -124,6 +132,7 @@ def test_a_cohort_of_one_picture_has_no_diversity(desk, look, hospital, cohort_o
     assert told["diversity"]["pairs"] > 0
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_the_page_shows_the_likest_pairs(desk, look, hospital, cohort_of, rows_of, shelf) -> None:
     here = hospital()
     rows = rows_of(here)
@@ -156,6 +165,7 @@ def test_the_page_shows_the_likest_pairs(desk, look, hospital, cohort_of, rows_o
     assert "changed since" in desk.get(f"/qualities/{asked['id']}/page").text
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_an_unscreened_cohort_says_so(desk, look, hospital, cohort_of, rows_of) -> None:
     here = hospital()
     told = Screening(reason="asked for without")
@@ -199,6 +209,7 @@ def test_a_damaged_image_fails_it_and_is_named(
     assert job["problem"]["type"].endswith("image-damaged")
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_the_same_question_gets_the_same_numbers(desk, look, hospital, cohort_of, rows_of) -> None:
     here = hospital()
     cohort = cohort_of(here, rows_of(here))
@@ -219,6 +230,7 @@ def test_qualities_belong_to_their_project(
     assert [q["id"] for q in desk.get("/qualities").json()["items"]] == [asked["id"]]
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_more_images_than_are_read_are_drawn_by_patient(
     desk, look, hospital, cohort_of, rows_of, monkeypatch
 ) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from api_schemas.accounts import KeyRequest, Scope
 from api_schemas.base import JobState, JobView
-from migrations.sections import sections, upgrade
+from migrations.sections import upgrade
 from services.accounts.main import compose as compose_accounts
 from services.kit.adapters import Adapters
 from services.kit.auth import Caller
@@ -30,6 +30,7 @@ from services.kit.jobs import NewJob
 from services.kit.settings import Settings
 from services.local.processes import WORKERS, Worker
 from services.local.servers import Servers
+from tests.emptying import EMPTY
 from tests.faults.proxy import Proxy
 from tests.faults.stub_worker import QUEUE, SCHEMA
 
@@ -153,6 +154,7 @@ class House:
             proxy.close()
         self.redis.close()
         self.adapters.close()
+        self.kill_server("seaweed")  # asked, it takes seconds to go
         self.servers.stop()
 
     # ------------------------------------------------------------ servers
@@ -364,13 +366,7 @@ class House:
         self.notes.unlink(missing_ok=True)
         self.redis.delete(QUEUE)
         self.adapters.store.remove_prefix("projects/")
-        tables = self.query(
-            "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables "
-            "WHERE schemaname = ANY(:schemas) AND tablename <> 'alembic_version'",
-            {"schemas": [*sections(), "stub"]},
-        )
-        truncate = f"TRUNCATE {', '.join(t.name for t in tables)} CASCADE"
-        self._patiently(lambda: self.execute(truncate))
+        self._patiently(lambda: self.execute(EMPTY.text))
         self.caller = self.enrol("ada")
 
     def _patiently(self, act: Callable[[], None]) -> None:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import ndtr, ndtri
-from scipy.stats import t as student
+from scipy.special import ndtr, ndtri, stdtrit
 
 from api_schemas.evaluation import MACRO
 from services.evaluation.statistics.cases import Bools, Cases, Floats, Ints, LabelCases
@@ -172,7 +171,7 @@ def share_interval(p: Floats, V: Floats, nu: Floats, patients: int) -> tuple[Flo
     """
     known = (V > ROUNDING) & (p > 0) & (p < 1)
     n = np.where(known, p * (1 - p) / np.where(known, V, 1.0), float(patients))
-    q = student.ppf(0.5 + LEVEL / 2, nu)
+    q = stdtrit(nu, 0.5 + LEVEL / 2)
     shrink = 1 + q**2 / n
     centre = (p + q**2 / (2 * n)) / shrink
     half = q / shrink * np.sqrt(p * (1 - p) / n + q**2 / (4 * n**2))
