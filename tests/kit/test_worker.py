@@ -18,7 +18,7 @@ from services.kit.jobs import NewJob
 ROOT = Path(__file__).parents[2]
 
 
-def until(condition: Callable[[], bool], limit_s: float = 40) -> None:
+def until(condition: Callable[[], bool], limit_s: float = 90) -> None:
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -135,7 +135,7 @@ def test_sigterm_releases_the_slice_without_a_failure(
     job = submit({"n": 0, "gate": str(gate)})
     until(lambda: notes(tmp_path) == ["0"])
     worker.send_signal(signal.SIGTERM)
-    worker.wait(20)
+    worker.wait(60)
     with adapters.db.transaction() as tx:
         row = tx.session.execute(text("SELECT state, crashes FROM jobs.slices")).one()
     assert tuple(row) == ("queued", 0)
@@ -160,26 +160,26 @@ def test_a_killed_workers_slice_runs_again(celery, control, submit, state, tmp_p
     assert notes(tmp_path) == ["0", "1", "1"]
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        b"no json at all",
-        b"\xff\xfe\x00",
-        b"[]",
-        b"{}",
-        b'"text"',
-        b"[" * 100_000,
-        b'{"body": "", "properties": {}, "headers": null}',
-        b"x" * 20_000_000,
-    ],
-    ids=["text", "bytes", "list", "empty", "string", "deep", "hollow", "giant"],
-)
-def test_a_message_that_is_none_is_dropped(adapters, celery, submit, state, forged) -> None:
+FORGED = {
+    "text": b"no json at all",
+    "bytes": b"\xff\xfe\x00",
+    "list": b"[]",
+    "empty": b"{}",
+    "string": b'"text"',
+    "deep": b"[" * 100_000,
+    "hollow": b'{"body": "", "properties": {}, "headers": null}',
+    "giant": b"x" * 20_000_000,
+}
+
+
+def test_a_message_that_is_none_is_dropped(adapters, celery, submit, state) -> None:
+    """One worker meets them all, and works after each."""
     worker = celery("tests.kit.stub_worker:app", "stub")
-    adapters.bell._redis.lpush("stub", forged)
-    job = submit({"n": 0})
-    until(lambda: state(job) == "succeeded")
-    assert worker.poll() is None
+    for name, forged in FORGED.items():
+        adapters.bell._redis.lpush("stub", forged)
+        job = submit({"n": 0})
+        until(lambda job=job: state(job) == "succeeded")
+        assert worker.poll() is None, name
 
 
 def test_an_unknown_task_is_dropped(adapters, celery, submit, state) -> None:

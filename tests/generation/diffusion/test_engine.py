@@ -37,9 +37,11 @@ from services.generation.ports.engine import (
 
 COMPILED = pytest.param(
     Kernels(compile="on"),
+    3.0,
     marks=[
         pytest.mark.skipif(not shutil.which("g++"), reason="needs a compiler of C++"),
         pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own
+        pytest.mark.timeout(900),  # most of a minute of an idle machine, for the compiler alone
     ],
 )
 STEPS = 100
@@ -255,8 +257,10 @@ def test_precision_changes_little_but_something(weights: Path, precision: str) -
     assert np.abs(full - rough).mean() < 2
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("kernels", [Kernels(channels_last=True), COMPILED], ids=str)
+@pytest.mark.parametrize(
+    ("kernels", "guidance"),
+    [(Kernels(channels_last=True), 1.0), (Kernels(channels_last=True), 3.0), COMPILED],
+)
 def test_other_kernels_make_the_same_picture(
     weights: Path, kernels: Kernels, guidance: float
 ) -> None:

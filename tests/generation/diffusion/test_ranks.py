@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +63,30 @@ def moved_apart(one: TrainTask, other: TrainTask) -> float:
     return ((weights(one) - weights(other)).norm() / (weights(one) - began(one)).norm()).item()
 
 
-def test_two_processes_train_as_one_with_the_same_batch(tmp_path: Path) -> None:
-    alone, together = a_task(tmp_path / "alone"), a_task(tmp_path / "together")
+@dataclass(frozen=True)
+class Straight:
+    """A training by two processes without a stop, and what it showed on the way."""
+
+    task: TrainTask
+    stretch: Stretch
+    looks: list[Look]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Straight:
+    looks: list[Look] = []
+    task = shown(a_task(tmp_path_factory.mktemp("ranks") / "straight"))
+    return Straight(task, train(task, TWO, show=looks.append), looks)
+
+
+def shown(task: TrainTask) -> TrainTask:
+    return replace(task, previews=Previews(2, task.conditions[:3], [1, 2, 3]))
+
+
+def test_two_processes_train_as_one_with_the_same_batch(tmp_path: Path, straight: Straight) -> None:
+    alone, together, two = a_task(tmp_path / "alone"), straight.task, straight.stretch
     other = a_task(tmp_path / "other", batch=4)
-    one, two = train(alone, None), train(together, TWO)
+    one = train(alone, None)
     train(other, None)
     assert (two.step, two.finished) == (STEPS, True)
     assert two.losses == pytest.approx(np.array(one.losses), rel=1e-5)
@@ -81,19 +101,17 @@ def test_micro_batches_are_for_the_memory_alone(tmp_path: Path) -> None:
     assert moved_apart(whole, parts) < 0.02
 
 
-def test_a_crew_stops_when_asked_and_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
-    straight, halves = a_task(tmp_path / "straight"), a_task(tmp_path / "halves")
-    previews = Previews(2, straight.conditions[:3], [1, 2, 3])
-    straight, halves = (replace(task, previews=previews) for task in (straight, halves))
-    looks: list[Look] = []
-    train(straight, TWO, show=looks.append)
+def test_a_crew_stops_when_asked_and_goes_on_with_the_same_bytes(
+    tmp_path: Path, straight: Straight
+) -> None:
+    halves = shown(a_task(tmp_path / "halves"))
     first = train(halves, TWO, should_stop=lambda: True)
     assert 0 < first.step < STEPS
     train(halves, TWO)
     for name in ("network", "average", "optimiser"):
         file = f"{name}.safetensors"
-        assert (straight.folder / file).read_bytes() == (halves.folder / file).read_bytes(), name
-    (look,) = looks
+        assert (straight.task.folder / file).read_bytes() == (halves.folder / file).read_bytes()
+    (look,) = straight.looks
     assert look.step == 2
     assert look.images is not None
     assert look.images.shape == (3, 32, 32)
