@@ -97,15 +97,10 @@ def asks(request: Request) -> Caller:
     return auth.caller(told("Authorization"), told("Synthorax-Person"), told("Synthorax-Project"))
 
 
-def _still(
-    request: Request,
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-    synthorax_person: Annotated[str | None, Header(include_in_schema=False)] = None,
-    synthorax_project: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> Callable[[], bool]:
+def _still(request: Request) -> Callable[[], bool]:
     def holds() -> bool:
         try:
-            asks(request, authorization, synthorax_person, synthorax_project)
+            asks(request)
         except Unauthorized:
             return False
         return True
