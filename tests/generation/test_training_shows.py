@@ -12,7 +12,7 @@ from api_schemas.generation import TrainingSettings
 from services.generation.diffusion.losses import LOSSES
 from services.generation.diffusion.presets import PRESETS, Recipe
 from services.generation.reports import contact_sheet, loss_curve
-from services.generation.reports.curve import _ticks
+from services.generation.reports.curve import axis_values
 from services.generation.service import KEPT
 from services.kit.deletion import Delete
 from services.kit.jobs.lineage import DELETE
@@ -157,7 +157,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_end() -> None:
     [[0.3, 0.013], [0.2, 0.2], [1.0, 0.1], [4e-7, 3e5], [0.02, 0.05], [0.049, 0.051], [1e-300]],
 )
 def test_the_axis_reaches_from_below_the_losses_to_above_them(losses: list[float]) -> None:
-    ticks = _ticks(losses)
+    ticks = axis_values(losses)
     assert ticks[0] <= min(losses) <= max(losses) <= ticks[-1]
     assert len(ticks) < 2 or ticks[1] > min(losses) or ticks[1] == ticks[-1]
     assert ticks == sorted(set(ticks))

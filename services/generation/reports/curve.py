@@ -18,7 +18,7 @@ def loss_curve(title: str, losses: Sequence[tuple[int, float]]) -> str:
     every = 1 + len(losses) // POINTS
     shown = [*losses[:-1:every], *losses[-1:]]
     values = [{"step": step, "loss": loss} for step, loss in shown if loss > 0]
-    ticks = _ticks([loss for _, loss in shown if loss > 0])
+    ticks = axis_values([loss for _, loss in shown if loss > 0])
     chart = (
         alt.Chart(alt.NamedData(name="losses"), title=title, width=WIDTH_PX, height=HEIGHT_PX)
         .mark_line(color=LINE, strokeWidth=1.5)
@@ -38,7 +38,7 @@ def loss_curve(title: str, losses: Sequence[tuple[int, float]]) -> str:
     return vl_convert.vegalite_to_svg({**chart.to_dict(), "datasets": {"losses": values}})
 
 
-def _ticks(losses: Sequence[float]) -> list[float]:
+def axis_values(losses: Sequence[float]) -> list[float]:
     """1, 2 and 5 of every power of ten, from below all losses to above them."""
     low, high = min(losses, default=0.1), max(losses, default=1.0)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
