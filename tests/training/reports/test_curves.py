@@ -8,6 +8,7 @@ from PIL import Image
 
 from api_schemas.training import CurvePoint
 from services.training.reports import learning_curves, learning_curves_png
+from services.training.reports.curves import A_ROW
 
 
 def points(**more: float) -> list[CurvePoint]:
@@ -24,6 +25,12 @@ CURVES = {
 def lines(svg: str) -> int:
     marks = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")  # noqa: S314 - our own
     return sum(mark.get("aria-roledescription") == "line mark" for mark in marks)
+
+
+def dashes(svg: str) -> set[str | None]:
+    marks = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")  # noqa: S314 - our own
+    drawn = [m for m in marks if m.get("aria-roledescription") == "line mark"]
+    return {mark.get("stroke-dasharray") for mark in drawn}
 
 
 def test_every_run_is_a_line_in_every_panel() -> None:
@@ -46,9 +53,17 @@ def test_before_the_first_validation_it_is_an_empty_figure(curves) -> None:
     assert lines(learning_curves("t", curves)) == 0
 
 
-def test_arms_beyond_the_colours_differ_in_their_markers() -> None:
-    many = {(f"arm{i:02d}", 0): points() for i in range(21)}
-    assert lines(learning_curves("t", many)) == 21
+def test_arms_can_be_told_apart_in_grey() -> None:
+    few = {(f"arm{i}", 0): points() for i in range(A_ROW)}
+    assert len(dashes(learning_curves("t", few))) == len(few)
+
+
+def test_many_arms_stand_in_rows_on_the_same_axes() -> None:
+    many = {(f"arm{i:02d}", 0): points(auroc=0.5 + i / 100) for i in range(3 * A_ROW)}
+    svg = learning_curves("t", many)
+    assert lines(svg) == 2 * len(many)  # of loss and of AUROC
+    assert len(dashes(svg)) == A_ROW
+    assert svg.count(">0.70<") == 3  # a tick of the last row's AUROC, in every row
 
 
 def test_the_same_as_a_picture() -> None:
