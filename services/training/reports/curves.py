@@ -82,7 +82,7 @@ def _row(
 
 def _panel(
     name: str, words: str, arms: list[str], values: Sequence[dict[str, Any]]
-) -> alt.LayerChart:
+) -> alt.LayerChart | alt.FacetChart:
     def of_arm(ways: Sequence[Any]) -> alt.Scale:
         return alt.Scale(domain=arms, range=list(ways[: len(arms)]))
 
