@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -99,7 +99,10 @@ def combine(weights: Sequence[float], estimates: Sequence[Estimate]) -> Estimate
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    return combine([1.0 / len(estimates)] * len(estimates), estimates)
+    """Summed before it is divided, so that the mean of ones is exactly one."""
+    count = len(estimates)
+    whole = combine([1.0] * count, estimates)
+    return replace(whole, values=whole.values / count, Phi=whole.Phi / count)
 
 
 def over_seeds(runs: Sequence[Estimate]) -> Estimate:

@@ -1,6 +1,5 @@
 """AUROC of one label and the influence of each patient on it."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -73,8 +72,3 @@ def macro_of_all(cases: Cases, aurocs: list[Estimate | None]) -> Estimate | None
     could not be held against it.
     """
     return None if None in aurocs else macro(cases, aurocs)
-
-
-def small_sample(I: int) -> float:  # noqa: E741 - the formula's symbol
-    """The small-sample factor sqrt(I / (I - 1)); `Estimate` knows that one patient is too few."""
-    return math.sqrt(I / (I - 1)) if I > 1 else 1.0
