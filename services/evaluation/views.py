@@ -10,6 +10,7 @@ from api_schemas.evaluation import (
     PlanView,
     PredictionsView,
     ResultRow,
+    VersionView,
 )
 from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.exports import ExportFile, ExportRequest, ExportView
@@ -31,6 +32,12 @@ def plan_view(
         received=received,
         expected=expected,
         job=job,
+    )
+
+
+def version_view(row: models.Evaluation) -> VersionView:
+    return VersionView.model_validate(
+        {name: getattr(row, name) for name in VersionView.model_fields}
     )
 
 

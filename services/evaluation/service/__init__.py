@@ -21,6 +21,7 @@ from services.evaluation.service.keeping import (
 from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
 from services.evaluation.service.qualities import Qualities
+from services.evaluation.service.recomputations import Recomputations
 from services.evaluation.service.shifts import Shifts
 from services.evaluation.service.stock import Stock
 
@@ -47,6 +48,7 @@ __all__ = [
     "MeasureQuality",
     "Overlaps",
     "Qualities",
+    "Recomputations",
     "Shifts",
     "Stock",
     "Verify",
