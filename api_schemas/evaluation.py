@@ -141,9 +141,7 @@ class PlanView(PlanPost):
     created_at: datetime
     received: int = Field(description="prediction sets received")
     expected: int = Field(description="arms x seeds x tests")
-    job: JobView | None = Field(
-        default=None, description="the newest evaluation, if any"
-    )
+    job: JobView | None = Field(default=None, description="the newest evaluation, if any")
 
 
 class VersionView(Wire):
