@@ -141,7 +141,7 @@ def comparisons(
             margin=plan.margin,
             verdict=_verdict(D, a, p_holm, plan.margin),
             seeds=len(plan.seeds),
-            flags=circumstances(plan, t, phantom).flags(D and D.fewest, a, "primary"),
+            flags=circumstances(plan, t, phantom).question(D, a, "primary"),
         )
         for t, D, a, p_holm in zip(tests, questions, answers, adjusted, strict=True)
     ]

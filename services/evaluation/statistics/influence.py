@@ -42,7 +42,8 @@ def auroc(cases: LabelCases, score: Floats) -> Estimate | None:
         return None
     A, V = placements(cases.y, score[cases.rows])
     phi = np.where(cases.y, 1 / n1, 1 / n0) * (V - A)
-    return Estimate(np.array([A]), by_class(cases, phi), cases.fewest, cases.fewest)
+    Phi = by_class(cases, phi)
+    return Estimate(np.array([A]), Phi, cases.fewest, cases.fewest, A in {0.0, 1.0})
 
 
 def by_class(cases: LabelCases, phi: Floats) -> Floats:

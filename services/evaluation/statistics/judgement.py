@@ -106,7 +106,10 @@ def _row(
         difference_high=d and d.high,
         p=d and d.p,
         dof=d.nu if d else a and a.nu,
-        flags=[*flags_of(A and A.fewest, d or a, exact=bool(a and a.exact)), *waived],
+        flags=[
+            *flags_of(A and A.fewest, d or a, exact=any(each and each.exact for each in (a, d))),
+            *waived,
+        ],
     )
 
 

@@ -211,12 +211,16 @@ class Circumstances:
         )
 
     def _flags(self, line: Line, kind: Flag | None) -> list[Flag]:
-        exact = line.level is not None and line.level.exact
+        exact = any(each is not None and each.exact for each in (line.level, line.difference))
         of_labels = line.quantity.label == MACRO
         return self.flags(line.fewest, line.said, kind, exact=exact, of_labels=of_labels)
 
     def _reference(self, line: Line) -> str | None:
         return None if line.arm == self.plan.reference else self.plan.reference
+
+    def question(self, D: Estimate | None, said: Inference | None, kind: Flag) -> list[Flag]:
+        """The flags of a registered question."""
+        return self.flags(D and D.fewest, said, kind, exact=D is not None and D.exact)
 
     def flags(
         self,
@@ -251,7 +255,7 @@ def flags_of(fewest: int | None, said: Inference | None, *, exact: bool) -> list
     there are none; without degrees of freedom there are few of them.
     """
     nu = said.nu if said else None
-    few_nu = fewest is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
+    few_nu = fewest is not None and (not exact if nu is None else nu < FEW_DEGREES_OF_FREEDOM)
     facts: list[tuple[Flag, bool]] = [
         ("not_estimable", fewest is None),
         ("exact", exact),

@@ -44,6 +44,7 @@ class Found:
     pull: dict[str, float]
     fewest: int
     bearers: frozenset[str]
+    exact: bool = False
 
     @property
     def value(self) -> float:
@@ -62,7 +63,8 @@ def weighted(parts: Sequence[tuple[float, Found | None]]) -> Found | None:
     seeds = range(len(known[0][1].values))
     values = [math.fsum(w * p.values[r] for w, p in known) for r in seeds]
     bearers = min((p.bearers for _, p in known), key=len)
-    return Found(values, pull, min(p.fewest for _, p in known), bearers)
+    exact = any(p.exact for _, p in known)
+    return Found(values, pull, min(p.fewest for _, p in known), bearers, exact)
 
 
 def mean(parts: Sequence[Found | None]) -> Found | None:
@@ -71,6 +73,7 @@ def mean(parts: Sequence[Found | None]) -> Found | None:
         made.values = [
             math.fsum(p.values[r] for p in parts if p) / len(parts) for r in range(len(made.values))
         ]
+        made.exact = all(p.exact for p in parts if p)
     return made
 
 
@@ -90,6 +93,7 @@ def over_seeds(runs: Sequence[Found | None]) -> Found | None:
     made = weighted([(1 / len(runs), run) for run in runs])
     if made:
         made.values = [run.value for run in runs if run]
+        made.exact = all(run.exact for run in runs if run)
     return made
 
 
@@ -119,9 +123,10 @@ def by_patient(of: Scored, phi: np.ndarray, classes: Sequence[int]) -> dict[str,
     return total
 
 
-def found(of: Scored, value: float, phi: np.ndarray) -> Found:
+def found(of: Scored, value: float, phi: np.ndarray, *, share: bool = True) -> Found:
     bearers = rarer(of)
-    return Found([value], by_patient(of, phi, of.y.tolist()), len(bearers), bearers)
+    pull = by_patient(of, phi, of.y.tolist())
+    return Found([value], pull, len(bearers), bearers, share and value in {0.0, 1.0})
 
 
 def auroc(of: Scored) -> Found | None:
@@ -189,7 +194,7 @@ def recalibrated(of: Scored, *, slope: bool) -> Found | None:
     beta = optimize.root(uphill, near, tol=1e-13).x
     p = 1 / (1 + np.exp(-(X @ beta + fixed)))
     phi = np.linalg.inv((X.T * (p * (1 - p))) @ X) @ (X.T * (of.y - p))
-    return found(of, float(beta[-1]), phi[-1])
+    return found(of, float(beta[-1]), phi[-1], share=False)
 
 
 # ---------------------------------------------------------------- operating points
@@ -325,7 +330,7 @@ def said_of(of: Found, *, scale: str, level: float = 0.95) -> Said:
 def difference_of(D: Found, *, scale: str = "gap", level: float = 0.95) -> Said:
     said = said_of(D, scale=scale, level=level)
     known = spread(D)
-    if known and len(D.bearers) >= 5:
+    if known and len(D.bearers) >= 5 and not D.exact:
         said.p = float(2 * stats.t.sf(abs(D.value) / math.sqrt(known[0]), known[1]))
     return said
 

@@ -176,7 +176,7 @@ class Study:
         if kind and any(word.startswith("extended") for word in waived):
             kind = "exploratory"
         nu = said.nu if said else None
-        few = of is not None and not exact and (nu is None or nu < 10)
+        few = of is not None and (not exact if nu is None else nu < 10)
         holds = {
             "not_estimable": of is None,
             "exact": exact,
@@ -215,7 +215,9 @@ class Study:
         kind = "primary" if whole_macro and arm == self.plan["primary"] else "exploratory"
         if whole_macro and arm == self.plan["reference"]:
             kind = None
-        exact = bool(level and level.exact)
+        exact = any(
+            (level and level.exact, D and D.exact, scale == "gap" and A is not None and A.exact)
+        )
         row = {
             "arm": arm,
             "test": test,
@@ -311,7 +313,9 @@ class Study:
                     "margin": margin,
                     "verdict": verdict,
                     "seeds": len(plan["seeds"]),
-                    "flags": self.flags(D, d, kind="primary", label=MACRO, test=test),
+                    "flags": self.flags(
+                        D, d, kind="primary", label=MACRO, test=test, exact=bool(D and D.exact)
+                    ),
                 }
             )
         return rows
@@ -345,7 +349,9 @@ class Study:
                     "p_holm": p,
                     "verdict": word,
                     "seeds": len(self.plan["seeds"]),
-                    "flags": self.flags(D, d, kind="registered", label=MACRO, test=test),
+                    "flags": self.flags(
+                        D, d, kind="registered", label=MACRO, test=test, exact=bool(D and D.exact)
+                    ),
                 }
             )
         return rows
