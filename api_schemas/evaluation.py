@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Wire
+from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Seed, Wire
 from api_schemas.findings import Finding
 
 MACRO = "macro"
@@ -14,7 +14,7 @@ MACRO = "macro"
 
 
 class PlannedTest(Wire):
-    name: str
+    name: Name
     data: DataRef
     split: EvaluationSplit
 
@@ -22,7 +22,7 @@ class PlannedTest(Wire):
 class PlannedArm(Wire):
     """`dose` is synthetic images per real one (1 = 100 %), null where that means nothing."""
 
-    name: str
+    name: Name
     dose: float | None = None
 
 
@@ -126,7 +126,7 @@ class PlanPost(Wire):
     experiment: UUID
     name: Name
     arms: list[PlannedArm] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     tests: list[PlannedTest] = Field(min_length=1)
     reference: str
     primary: str
@@ -146,7 +146,22 @@ class PlanView(PlanPost):
     created_at: datetime
     received: int = Field(description="prediction sets received")
     expected: int = Field(description="arms x seeds x tests")
-    job: JobView | None = Field(default=None, description="the evaluation, once all are there")
+    job: JobView | None = Field(default=None, description="the newest evaluation, if any")
+
+
+class VersionView(Wire):
+    """Results of a plan as they were once computed, the newest of which is shown unless another
+    is asked for. `versions` are those of the libraries and, as a digest, of the code;
+    `inputs_digest` is over the plan, the predictions and what said who is in which group.
+    """
+
+    plan: UUID
+    version: int
+    method: str
+    versions: dict[str, str]
+    inputs_digest: Digest
+    job: UUID
+    created_at: datetime
 
 
 class ParticularsPost(Wire):
@@ -188,9 +203,9 @@ class PredictionsPost(Wire):
     """What the Parquet body of `POST /predictions` belongs to (sent as query parameters)."""
 
     plan: UUID
-    arm: str
-    seed: int
-    test: str
+    arm: Name
+    seed: Seed
+    test: Name
 
 
 class PredictionsView(PredictionsPost):
@@ -212,8 +227,8 @@ class AbsencePost(Wire):
         }
     )
 
-    arm: str
-    seed: int
+    arm: Name
+    seed: Seed
     reason: str = Field(max_length=1000)
 
 

@@ -36,7 +36,7 @@ class EvaluationRequest(EvaluationPost):
 
 
 class EvaluatedRow(Wire):
-    """A label or `macro`, of all images or of a `group` (`sex=Female`).
+    """A label or `macro`, of all images or of a `group` (`sex: Female`).
 
     `low` and `high` bound the 95 % interval of `auroc`; `difference` is `file` minus `reference`,
     paired, with its interval and two-sided `p`. `dof` belongs to the difference, without a

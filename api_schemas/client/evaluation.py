@@ -20,6 +20,7 @@ from api_schemas.evaluation import (
     PredictionsPost,
     PredictionsView,
     ResultRow,
+    VersionView,
 )
 from api_schemas.evaluations import EvaluationPost, EvaluationView
 from api_schemas.exports import ExportRequest, ExportView
@@ -37,6 +38,14 @@ class Evaluation(Connection):
 
     def get_plan(self, plan: UUID) -> PlanView:
         return self._get(PlanView, f"/plans/{plan}")
+
+    def recompute_plan(self, plan: UUID) -> PlanView:
+        """Compute the results again; its job is the plan's."""
+        return self._post(PlanView, f"/plans/{plan}/recomputations")
+
+    def plan_versions(self, plan: UUID) -> Iterator[VersionView]:
+        """The versions of its results, newest first."""
+        return self._all(VersionView, f"/plans/{plan}/versions")
 
     def forgo_predictions(self, plan: UUID, what: AbsencePost) -> AbsenceView:
         """Say that predictions will never come."""
@@ -58,7 +67,7 @@ class Evaluation(Connection):
         return PredictionsView.model_validate_json(answer.content)
 
     def results(self, experiment: UUID, **filters: str) -> Iterator[ResultRow]:
-        """Rows of `/results`; `filters` are `arm`, `test`, `label` and `group`.
+        """Rows of `/results`; `filters` are `arm`, `test`, `label`, `group` and `version`.
 
         Without a group they are over all images, with `group="any"` of every group.
         """
@@ -124,6 +133,9 @@ class Evaluation(Connection):
 
     def get_evaluation(self, evaluation: UUID) -> EvaluationView:
         return self._get(EvaluationView, f"/evaluations/{evaluation}")
+
+    def cancel_evaluation(self, evaluation: UUID) -> EvaluationView:
+        return self._post(EvaluationView, f"/evaluations/{evaluation}/cancel")
 
     def evaluation_events(self, evaluation: UUID) -> Iterator[JobEvent]:
         return self._events(f"/evaluations/{evaluation}/events")

@@ -15,7 +15,14 @@ from api_schemas.evaluation import (
     ResultRow,
 )
 from api_schemas.evaluations import EvaluationView
-from services.evaluation.api import DataDesk, evaluation_routes, feature_routes, routes
+from services.evaluation.api import (
+    DataDesk,
+    StudyDesk,
+    data_routes,
+    evaluation_routes,
+    feature_routes,
+    study_routes,
+)
 from services.evaluation.clients import RemoteDatasets, RemoteGenerations
 from services.evaluation.ports import Datasets, Generations
 from services.evaluation.service import (
@@ -32,6 +39,7 @@ from services.evaluation.service import (
     Intake,
     Overlaps,
     Qualities,
+    Recomputations,
     Shifts,
     Stock,
 )
@@ -89,9 +97,11 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
         Qualities(adapters.db, adapters.jobs, stock, generations, given),
         Exports(adapters.db, adapters.jobs, stock),
     )
-    router = routes(
-        intake, Absences(adapters.db, adapters.jobs), Details(adapters.db), answers, data
-    )
+    absences = Absences(adapters.db, adapters.jobs)
+    recomputations = Recomputations(adapters.db, adapters.jobs)
+    details = Details(adapters.db)
+    router = study_routes(StudyDesk(intake, absences, details, recomputations, answers))
+    router.include_router(data_routes(data))
     key = adapters.settings.pseudonym_key.get_secret_value().encode()
     evaluations = Evaluations(adapters.db, adapters.jobs, adapters.store, stock, Pseudonyms(key))
     router.include_router(_evaluations(adapters, evaluations))

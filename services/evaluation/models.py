@@ -148,8 +148,48 @@ def _finite(column: str) -> CheckConstraint:
     )
 
 
-class Result(Base):
-    """A line of `/results`, in the plan's order by `id`."""
+class Found:
+    """What every line of an answer has. Rows come in the plan's order by `id`."""
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
+    experiment: Mapped[UUID]
+    test: Mapped[str]
+    seeds: Mapped[int]
+    difference: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    p: Mapped[float | None]
+    p_holm: Mapped[float | None]
+    dof: Mapped[float | None]
+    flags: Mapped[list[str]]
+
+
+class Measured(Found):
+    """A quantity of an arm and what it rests on; `low` and `high` are the quantity's."""
+
+    arm: Mapped[str]
+    label: Mapped[str]
+    group: Mapped[str | None]
+    images: Mapped[int]
+    positives: Mapped[int | None]
+    patients: Mapped[int]
+    reference: Mapped[str | None]
+    difference_low: Mapped[float | None]
+    difference_high: Mapped[float | None]
+
+
+class Registered(Found):
+    """The answer to a registered question; `low` and `high` are the difference's."""
+
+    reference: Mapped[str]
+    test_sd: Mapped[float | None]
+    seed_sd: Mapped[float | None]
+    verdict: Mapped[str]
+
+
+class Result(Measured, Base):
+    """A line of `/results`."""
 
     __tablename__ = "results"
     __table_args__ = (
@@ -158,95 +198,12 @@ class Result(Base):
         *(_within(c, -1, 1) for c in ("difference", "difference_low", "difference_high")),
     )
 
-    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
-    experiment: Mapped[UUID]
-    arm: Mapped[str]
-    test: Mapped[str]
-    label: Mapped[str]
-    group: Mapped[str | None]
-    images: Mapped[int]
-    positives: Mapped[int | None]
-    patients: Mapped[int]
-    seeds: Mapped[int]
     auroc: Mapped[float | None]
-    low: Mapped[float | None]
-    high: Mapped[float | None]
-    reference: Mapped[str | None]
-    difference: Mapped[float | None]
-    difference_low: Mapped[float | None]
-    difference_high: Mapped[float | None]
-    p: Mapped[float | None]
-    p_holm: Mapped[float | None]
-    dof: Mapped[float | None]
     test_sd: Mapped[float | None]
     seed_sd: Mapped[float | None]
-    flags: Mapped[list[str]]
 
 
-class Comparison(Base):
-    """The answer to the registered question on one test set."""
-
-    __tablename__ = "comparisons"
-    __table_args__ = (
-        Index("comparisons_of_evaluation", "evaluation", "id"),
-        *(_within(c, -1, 1) for c in ("difference", "low", "high")),
-        *(_within(c, 0, 1) for c in ("p", "p_holm")),
-    )
-
-    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
-    experiment: Mapped[UUID]
-    test: Mapped[str]
-    primary: Mapped[str]
-    reference: Mapped[str]
-    difference: Mapped[float | None]
-    low: Mapped[float | None]
-    high: Mapped[float | None]
-    p: Mapped[float | None]
-    p_holm: Mapped[float | None]
-    dof: Mapped[float | None]
-    test_sd: Mapped[float | None]
-    seed_sd: Mapped[float | None]
-    margin: Mapped[float]
-    verdict: Mapped[str]
-    seeds: Mapped[int]
-    flags: Mapped[list[str]]
-
-
-class Answer(Base):
-    """The answer to a further registered question on one test set."""
-
-    __tablename__ = "answers"
-    __table_args__ = (
-        Index("answers_of_evaluation", "evaluation", "id"),
-        *(_within(c, -1, 1) for c in ("difference", "low", "high")),
-        *(_within(c, 0, 1) for c in ("p", "p_holm")),
-    )
-
-    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
-    experiment: Mapped[UUID]
-    test: Mapped[str]
-    arm: Mapped[str]
-    reference: Mapped[str]
-    kind: Mapped[str]
-    margin: Mapped[float | None]
-    difference: Mapped[float | None]
-    low: Mapped[float | None]
-    high: Mapped[float | None]
-    level: Mapped[float]
-    p: Mapped[float | None]
-    p_holm: Mapped[float | None]
-    dof: Mapped[float | None]
-    test_sd: Mapped[float | None]
-    seed_sd: Mapped[float | None]
-    verdict: Mapped[str]
-    seeds: Mapped[int]
-    flags: Mapped[list[str]]
-
-
-class Metric(Base):
+class Metric(Measured, Base):
     """A line of `/metrics`: what else than AUROC was measured."""
 
     __tablename__ = "metrics"
@@ -257,30 +214,39 @@ class Metric(Base):
         *(_finite(c) for c in ("difference", "difference_low", "difference_high")),
     )
 
-    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
-    experiment: Mapped[UUID]
-    arm: Mapped[str]
-    test: Mapped[str]
-    label: Mapped[str]
-    group: Mapped[str | None]
-    against: Mapped[str | None]
     metric: Mapped[str]
-    images: Mapped[int]
-    positives: Mapped[int | None]
-    patients: Mapped[int]
-    seeds: Mapped[int]
+    against: Mapped[str | None]
     value: Mapped[float | None]
-    low: Mapped[float | None]
-    high: Mapped[float | None]
-    reference: Mapped[str | None]
-    difference: Mapped[float | None]
-    difference_low: Mapped[float | None]
-    difference_high: Mapped[float | None]
-    p: Mapped[float | None]
-    p_holm: Mapped[float | None]
-    dof: Mapped[float | None]
-    flags: Mapped[list[str]]
+
+
+class Comparison(Registered, Base):
+    """The answer to the primary question on one test set."""
+
+    __tablename__ = "comparisons"
+    __table_args__ = (
+        Index("comparisons_of_evaluation", "evaluation", "id"),
+        *(_within(c, -1, 1) for c in ("difference", "low", "high")),
+        *(_within(c, 0, 1) for c in ("p", "p_holm")),
+    )
+
+    primary: Mapped[str]
+    margin: Mapped[float]
+
+
+class Answer(Registered, Base):
+    """The answer to a further registered question on one test set."""
+
+    __tablename__ = "answers"
+    __table_args__ = (
+        Index("answers_of_evaluation", "evaluation", "id"),
+        *(_within(c, -1, 1) for c in ("difference", "low", "high")),
+        *(_within(c, 0, 1) for c in ("p", "p_holm")),
+    )
+
+    arm: Mapped[str]
+    kind: Mapped[str]
+    margin: Mapped[float | None]
+    level: Mapped[float]
 
 
 class Ordered:

@@ -10,6 +10,7 @@ from api_schemas.evaluation import (
     PlanView,
     PredictionsView,
     ResultRow,
+    VersionView,
 )
 from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.exports import ExportFile, ExportRequest, ExportView
@@ -34,32 +35,32 @@ def plan_view(
     )
 
 
+def version_view(row: models.Evaluation) -> VersionView:
+    return VersionView.model_validate(row, from_attributes=True)
+
+
 def absence_view(row: models.Absence) -> AbsenceView:
-    return AbsenceView.model_validate(
-        {name: getattr(row, name) for name in AbsenceView.model_fields}
-    )
+    return AbsenceView.model_validate(row, from_attributes=True)
 
 
 def predictions_view(row: models.Prediction) -> PredictionsView:
-    return PredictionsView.model_validate(
-        {name: getattr(row, name) for name in PredictionsView.model_fields}
-    )
+    return PredictionsView.model_validate(row, from_attributes=True)
 
 
 def result_row(row: models.Result) -> ResultRow:
-    return ResultRow.model_validate({name: getattr(row, name) for name in ResultRow.model_fields})
+    return ResultRow.model_validate(row, from_attributes=True)
 
 
 def metric_row(row: models.Metric) -> MetricRow:
-    return MetricRow.model_validate({name: getattr(row, name) for name in MetricRow.model_fields})
+    return MetricRow.model_validate(row, from_attributes=True)
 
 
 def answer(row: models.Answer) -> Answer:
-    return Answer.model_validate({name: getattr(row, name) for name in Answer.model_fields})
+    return Answer.model_validate(row, from_attributes=True)
 
 
 def comparison(row: models.Comparison) -> Comparison:
-    return Comparison.model_validate({name: getattr(row, name) for name in Comparison.model_fields})
+    return Comparison.model_validate(row, from_attributes=True)
 
 
 def overlap_view(row: models.Overlap, job: JobView) -> OverlapView:

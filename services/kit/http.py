@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from services.kit.shielding import Shielding
 
 log = get_logger(__name__)
 
+NUL = "\0"
 PROBLEM_JSON = "application/problem+json"
 POLL_S = 0.5
 ASKED_AGAIN_S = 2.0
@@ -73,6 +75,11 @@ class KeyUsedOtherwise(Unprocessable):
 class StoredBytesDamaged(ProblemError):
     slug = "digest-mismatch"
     title = "The object store returned other bytes than were put there"
+
+
+class CannotBeKept(Unprocessable):
+    slug = "cannot-be-kept"
+    title = "A text or number of the request is none that can be kept"
 
 
 class BadCursor(Unprocessable):
@@ -239,7 +246,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
         max_body_size=BODY_LIMIT,
     )
     app.state.auth = adapters.auth
-    guarded = [Depends(asks), Depends(HTTPBearer(auto_error=False))]
+    guarded = [Depends(asks), Depends(HTTPBearer(auto_error=False)), Depends(_keepable)]
     for router in routers:
         app.include_router(router, dependencies=guarded)
 
@@ -262,6 +269,44 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
     app.add_exception_handler(DigestMismatch, _on_damaged)
     app.add_exception_handler(Exception, _on_bug)
     return app
+
+
+# ---------------------------------------------------------------- what cannot be kept
+
+
+async def _keepable(request: Request) -> None:
+    """Raise `CannotBeKept` (422) for what a query or a JSON body may hold and no database takes,
+    naming its place. A body that the route reads for itself is not looked at.
+    """
+    for name, value in request.query_params.multi_items():
+        _check_kept(value, (name,))
+    if getattr(request.scope.get("route"), "body_field", None) is not None:
+        try:
+            _check_kept(await request.json(), ())
+        except RecursionError as error:
+            raise CannotBeKept("It is nested too deeply", field="body") from error
+
+
+def _check_kept(value: Any, place: tuple[Any, ...]) -> None:
+    if isinstance(value, dict):
+        for name, each in value.items():
+            _check_kept(name, (*place, "name"))
+            _check_kept(each, (*place, name))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            _check_kept(each, (*place, index))
+    elif isinstance(value, str) and (NUL in value or not _is_text(value)):
+        raise CannotBeKept("It holds a NUL character or half a pair", field=_spell(place))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise CannotBeKept("It is not finite", field=_spell(place))
+
+
+def _is_text(value: str) -> bool:
+    return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
+
+
+def _spell(place: tuple[Any, ...]) -> str:
+    return ".".join(map(str, place)) or "body"
 
 
 # ---------------------------------------------------------------- idempotency

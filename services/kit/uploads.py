@@ -154,6 +154,8 @@ class _Form:
 
     def _part_end(self) -> None:
         if self._file is None:
+            if b"\0" in self._text:
+                raise FormUnusable("It holds a NUL character", field=self._name[:100])
             self.fields[self._name] = self._text.decode("utf-8", "replace")
 
     def _end(self) -> None:

@@ -108,7 +108,7 @@ def test_every_form_of_a_file_gives_the_same_numbers(http, judged) -> None:
     assert macro["auroc"] == pytest.approx(mean, abs=1e-12)
     assert macro["low"] < macro["auroc"] < macro["high"]
     assert (result["images"], result["patients"]) == (80, 40)
-    women = line_of(result, "Edema", "sex=Female")
+    women = line_of(result, "Edema", "sex: Female")
     assert women["auroc"] == pytest.approx(
         by_pairs(frame.filter(pl.col("group_sex") == "Female"), "Edema"), abs=1e-12
     )
@@ -194,6 +194,21 @@ BROKEN = {
         None,
     ),
     "a long name": (csv(FRAME.rename({"group_sex": "group_" + "x" * 100})), "file", None, None),
+    "half a truth": (spoil(FRAME, "truth_Edema", "0.5"), "file", "truth_Edema", 6),
+    "a colon": (csv(FRAME.rename({"group_sex": "group_a:b"})), "file", "group_a:b", None),
+    "a group without name": (csv(FRAME.rename({"group_sex": "group_"})), "file", "group_", None),
+    "NUL in a group": (
+        parquet(FRAME.with_columns(group_sex=pl.lit("a\0b"))),
+        "file",
+        "group_sex",
+        None,
+    ),
+    "NUL in a group's name": (
+        parquet(FRAME.rename({"group_sex": "group_a\0"})),
+        "file",
+        "group_a?",
+        None,
+    ),
     "a cell lacks": (csv(long(FRAME)[1:]), "file", "label", None),
     "a cell twice": (csv(pl.concat([long(FRAME), long(FRAME)[:1]])), "file", "sample_id", 162),
     "a label that is none": (csv(long(FRAME)).replace(b"Edema", b"Flu", 1), "file", "label", None),
@@ -258,8 +273,8 @@ def test_data_that_is_here_says_patients_truth_and_groups(desk, judged, of_phant
     assert (line["images"], line["positives"]) == (known.height, (known["Edema"] == 1).sum())
     assert result["patients"] == table["patient_id"].n_unique()
     assert result["data"]["images"] == table.height
-    assert line_of(result, "macro", "sex=Male")["images"] == (table["sex"] == "Male").sum()
-    assert {row["group"].split("=")[0] for row in result["rows"] if row["group"]} >= {"sex", "age"}
+    assert line_of(result, "macro", "sex: Male")["images"] == (table["sex"] == "Male").sum()
+    assert {row["group"].split(":")[0] for row in result["rows"] if row["group"]} >= {"sex", "age"}
     assert all("leakage_waived" in row["flags"] for row in result["rows"])
 
 
@@ -322,6 +337,17 @@ def test_damaged_predictions_fail_the_job(http, adapters, ada, work) -> None:
     assert (job["state"], job["problem"]["field"]) == ("failed", "file")
 
 
+def test_an_evaluation_is_cancelled(http, judged) -> None:
+    place = post(http, csv(FRAME)).headers["Location"]
+    for _ in range(2):
+        assert http.post(f"{place}/cancel").json()["job"]["state"] == "cancelled"
+    done = post(http, csv(FRAME))
+    judged(http, done)
+    late = http.post(f"{done.headers['Location']}/cancel")
+    assert (late.status_code, late.json()["type"].endswith("job-finished")) == (409, True)
+    assert http.get(place).json()["result"] is None
+
+
 def test_an_evaluation_is_deleted_with_its_predictions(http, judged, adapters, ada, work) -> None:
     answer = post(http, csv(FRAME))
     judged(http, answer)
@@ -338,5 +364,6 @@ def test_evaluations_belong_to_their_project(http, part, browse, stranger) -> No
     elsewhere = browse(part.router, member=stranger)
     assert elsewhere.get(place).status_code == 404
     assert elsewhere.get(f"{place}/events").status_code == 404
+    assert elsewhere.post(f"{place}/cancel").status_code == 404
     assert elsewhere.delete(place).status_code == 404
     assert elsewhere.get("/evaluations").json()["items"] == []

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from api_schemas.manifest import PREDICTIONS, to_parquet
-from services.evaluation.api import desk
+from services.evaluation.api import studies
 from services.evaluation.importers import parquet
 from tests.evaluation.study import ARMS, LABELS, SEEDS, TESTS, content, plan, predictions
 
@@ -181,7 +181,7 @@ def test_too_large_a_body_is_refused(registered, send, monkeypatch) -> None:
     made = registered()
     monkeypatch.setattr(parquet, "ROW_LIMIT", 10)
     assert send(made["id"], "site-a", "real", 0).status_code == 413
-    monkeypatch.setattr(desk, "BODY_LIMIT", 100)
+    monkeypatch.setattr(studies, "BODY_LIMIT", 100)
     assert send(made["id"], "site-a", "real", 0).status_code == 413
 
 

@@ -207,3 +207,26 @@ def test_a_bug_tells_the_client_nothing(browse, kitchen, ada) -> None:
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert "Mary" not in answer.text
+
+
+@pytest.mark.parametrize("field", ["name", "more.0.x", "more.name"])
+def test_what_no_database_keeps_is_refused_with_its_place(browse, kitchen, ada, field) -> None:
+    http = browse(kitchen, member=ada)
+    for bad in (r'"a\u0000b"', r'"\ud800"', "NaN", "-Infinity", "1e999"):
+        body = {
+            "name": f'{{"name": {bad}}}',
+            "more.0.x": f'{{"name": "soup", "more": [{{"x": {bad}}}]}}',
+            "more.name": f'{{"name": "soup", "more": {{"a\\u0000": {bad}}}}}',
+        }[field]
+        answer = http.post("/orders", content=body, headers={"Content-Type": "application/json"})
+        problem = answer.json()
+        assert (answer.status_code, problem["field"]) == (422, field), (bad, problem)
+        assert problem["type"].endswith("cannot-be-kept")
+    assert http.get("/orders/x/events?since=a%00").json()["field"] == "since"
+    deep = "[" * 900 + "]" * 900
+    answer = http.post(
+        "/orders",
+        content=f'{{"name": "soup", "more": {deep}}}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 422

@@ -109,6 +109,11 @@ def _outgoing(router: APIRouter, evaluations: Evaluations, db: Database, jobs: J
         """An evaluation, its job and, once that is done, what came out."""
         return evaluations.evaluation(caller, evaluation)
 
+    @router.post("/evaluations/{evaluation}/cancel")
+    def cancel_evaluation(evaluation: UUID, caller: Writer) -> EvaluationView:
+        """Stop it; cancelled already is fine, finished is 409. The predictions stay."""
+        return evaluations.cancel(caller, evaluation)
+
     def visible(evaluation: UUID, caller: Reader) -> EvaluationView:
         return evaluations.evaluation(caller, evaluation)
 

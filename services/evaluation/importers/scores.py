@@ -5,6 +5,7 @@ label, columns `label`, `truth`, `score`. Both with an image's id, its patient's
 `group_<name>`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ GROUPS_LIMIT, GROUP_LENGTH = 20, 60
 """Values of one group column, and characters of one: what has more is no group."""
 
 Truth = NDArray[np.int8]
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BY_WORD = {str(finding).lower(): place for place, finding in enumerate(FINDINGS)}
 
 
@@ -77,7 +79,7 @@ def read_scores(path: Path) -> Sheet:
         name.removeprefix(GROUP): _of_images(table, layout, name, required=False) for name in names
     }
     for name, values in groups.items():
-        _check_group(GROUP + name, values)
+        _check_group(name, values)
     _check_varied(layout, long="label" in table.names)
     return Sheet(
         labels=layout.labels,
@@ -255,7 +257,17 @@ def _check_one_patient(table: Table, samples: pl.Series, patient: str) -> None:
     table.refuse(differs, "The same image had another patient in an earlier line", patient)
 
 
-def _check_group(column: str, values: pl.Series) -> None:
+def _check_group(name: str, values: pl.Series) -> None:
+    """A group is shown as `name: value`, so that a colon in the name would make two of one."""
+    column = GROUP + name
+    if not name.strip() or ":" in name or CONTROL.search(name):
+        raise Faulty(
+            "Its group has no name, or a colon or control character in it",
+            column=CONTROL.sub("?", column),
+            accepted=["group_<name>"],
+        )
+    if values.str.contains(CONTROL.pattern).any():
+        raise Faulty("A value has a control character", column=column)
     if values.n_unique() > GROUPS_LIMIT or (values.str.len_chars() > GROUP_LENGTH).any():
         raise Faulty(
             f"At most {GROUPS_LIMIT} values, and {GROUP_LENGTH} characters in each",

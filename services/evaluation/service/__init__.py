@@ -22,6 +22,7 @@ from services.evaluation.service.measuring import MeasureQuality
 from services.evaluation.service.overlaps import FindOverlap, Overlaps
 from services.evaluation.service.particulars import Details
 from services.evaluation.service.qualities import Qualities
+from services.evaluation.service.recomputations import Recomputations
 from services.evaluation.service.shifts import Shifts
 from services.evaluation.service.stock import Stock
 
@@ -49,6 +50,7 @@ __all__ = [
     "MeasureQuality",
     "Overlaps",
     "Qualities",
+    "Recomputations",
     "Shifts",
     "Stock",
     "Verify",

@@ -17,6 +17,7 @@ from services.evaluation.service import plans
 from services.evaluation.service.completion import submit_if_complete
 from services.evaluation.service.problems import NothingAbsent, NothingToCompare, NotInPlan
 from services.evaluation.statistics.analysis import TestEstimates
+from services.evaluation.statistics.lines import counts_of
 from services.evaluation.views import absence_view
 from services.kit.auth import Caller
 from services.kit.db import Database
@@ -113,9 +114,7 @@ def _empty_line(plan: PlanPost, arm: str, test: str, label: str, of: TestEstimat
             "arm": arm,
             "test": test,
             "label": label,
-            "images": len(of.cases.patient),
-            "positives": None,
-            "patients": of.cases.G,
+            **vars(counts_of(of.cases, label)),
             "seeds": 0,
             "reference": plan.reference,
             **nothing,

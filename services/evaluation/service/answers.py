@@ -1,14 +1,16 @@
-"""Results, comparisons and reports as they are asked for: always of the newest version."""
+"""Results, comparisons and reports as they are asked for: of the newest version, or of another
+that is named.
+"""
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import Select, exists, select
+from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -19,16 +21,17 @@ from services.evaluation.reports.page import without_images
 from services.evaluation.reports.tables import Study, cell
 from services.evaluation.service import plans
 from services.evaluation.service.particulars import detailed
-from services.evaluation.service.problems import ReportUnknown
+from services.evaluation.service.problems import ReportUnknown, VersionOfNothing, VersionUnknown
 from services.evaluation.service.sources import Sources
 from services.evaluation.views import answer, comparison, metric_row, result_row
 from services.kit.auth import Caller
 from services.kit.db import Database
-from services.kit.http import page
+from services.kit.http import decode_cursor, page
 from services.kit.jobs import lineage
 from services.kit.objects import ObjectMissing, ObjectStore, sha256
 
 Line = TypeVar("Line", models.Result, models.Metric)
+Row = TypeVar("Row", models.Result, models.Metric, models.Answer, models.Comparison)
 
 ANY = "any"
 """Of groups: the lines of every one."""
@@ -36,9 +39,12 @@ ANY = "any"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which lines are asked for; None means all, but of groups the lines over all images."""
+    """Which lines are asked for; None means all, but of groups the lines over all images, and of
+    versions the newest.
+    """
 
     experiment: UUID | None = None
+    version: int | None = None
     test: str | None = None
     arm: str | None = None
     label: str | None = None
@@ -58,7 +64,7 @@ class Answers:
         self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
     ) -> Page[ResultRow]:
         with self._db.transaction() as tx:
-            query = _lines(tx.session, caller, models.Result, wanted)
+            query = _lines(tx.session, caller, models.Result, wanted, cursor)
             return page(tx.session, query, models.Result.id, cursor, limit, _result_rows)
 
     def results_csv(self, caller: Caller, wanted: Wanted) -> str:
@@ -71,7 +77,7 @@ class Answers:
         self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
     ) -> Page[MetricRow]:
         with self._db.transaction() as tx:
-            query = _lines(tx.session, caller, models.Metric, wanted)
+            query = _lines(tx.session, caller, models.Metric, wanted, cursor)
             return page(tx.session, query, models.Metric.id, cursor, limit, _metric_rows)
 
     def metrics_csv(self, caller: Caller, wanted: Wanted) -> str:
@@ -80,40 +86,29 @@ class Answers:
             return _csv(MetricRow, _metric_rows(tx.session.scalars(query).all()))
 
     def answers(
-        self, caller: Caller, experiment: UUID | None, cursor: str | None, limit: int
+        self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
     ) -> Page[Answer]:
         with self._db.transaction() as tx:
-            _known(tx.session, caller, experiment)
-            query = select(models.Answer).join(models.Evaluation).where(_newest(caller))
-            if experiment is not None:
-                query = query.where(models.Answer.experiment == experiment)
+            query = _of_version(tx.session, caller, models.Answer, wanted, cursor)
             return page(tx.session, query, models.Answer.id, cursor, limit, _answers)
 
     def comparisons(
-        self, caller: Caller, experiment: UUID | None, cursor: str | None, limit: int
+        self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
     ) -> Page[Comparison]:
         with self._db.transaction() as tx:
-            _known(tx.session, caller, experiment)
-            query = select(models.Comparison).join(models.Evaluation).where(_newest(caller))
-            if experiment is not None:
-                query = query.where(models.Comparison.experiment == experiment)
+            query = _of_version(tx.session, caller, models.Comparison, wanted, cursor)
             return page(tx.session, query, models.Comparison.id, cursor, limit, _comparisons)
 
-    def report(self, caller: Caller, experiment: UUID) -> bytes:
-        """The newest report of an experiment, HTML; raises `ReportUnknown` (404).
+    def report(self, caller: Caller, wanted: Wanted) -> bytes:
+        """The report of an experiment, HTML; raises `ReportUnknown` (404).
 
         Its images are taken out, here and in the store, once a patient has been withdrawn from
         their data or it has been deleted.
         """
         with self._db.transaction() as tx:
-            query = select(models.Evaluation).where(
-                _newest(caller),
-                models.Evaluation.experiment == experiment,
-                lineage.visible(models.Evaluation.plan),
-            )
-            row = tx.session.scalars(query).one_or_none()
-            if row is None:
-                raise ReportUnknown("There is no report of such an experiment (yet)")
+            row = _evaluation(tx.session, caller, wanted)
+            if lineage.is_deleted(tx.session, row.plan):
+                raise ReportUnknown("The report has been deleted")
             plan = tx.session.get_one(models.Plan, row.plan)
             redacted = tx.session.get(models.Redaction, row.id)
         if redacted is not None:
@@ -123,16 +118,11 @@ class Answers:
             return self._redact(plan, row, page)
         return page
 
-    def study(self, caller: Caller, experiment: UUID) -> Study:
+    def study(self, caller: Caller, wanted: Wanted) -> Study:
         """What the tables of a report are made of; raises `ReportUnknown` (404)."""
         with self._db.transaction() as tx:
-            plan = plans.find_of_experiment(tx.session, caller, experiment)
-            newest = select(models.Evaluation).where(
-                _newest(caller), models.Evaluation.plan == plan.id
-            )
-            evaluation = tx.session.scalars(newest).one_or_none()
-            if evaluation is None:
-                raise ReportUnknown("There is no report of such an experiment (yet)")
+            evaluation = _evaluation(tx.session, caller, wanted)
+            plan = tx.session.get_one(models.Plan, evaluation.plan)
             rows = select(models.Result).filter_by(
                 evaluation=evaluation.id, label=MACRO, group=None
             )
@@ -170,30 +160,68 @@ class Answers:
         return left
 
 
-def _lines(session: Session, caller: Caller, line: type[Line], wanted: Wanted) -> Select[Line]:
-    """The lines of the caller's newest evaluations that are wanted."""
-    _known(session, caller, wanted.experiment)
-    asked = {name: value for name, value in vars(wanted).items() if value is not None}
-    group = asked.pop("group", None)
-    query = select(line).filter_by(**asked).join(models.Evaluation).where(_newest(caller))
-    if group == ANY:
+def _lines(
+    session: Session, caller: Caller, line: type[Line], wanted: Wanted, cursor: str | None = None
+) -> Select[Line]:
+    """The lines that are wanted of the caller's evaluations."""
+    query = _of_version(session, caller, line, wanted, cursor)
+    for name in ("test", "arm", "label", "metric"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(getattr(line, name) == value)
+    if wanted.group == ANY:
         return query.where(line.group.is_not(None))
-    return query.where(line.group == group)
+    return query.where(line.group == wanted.group)
 
 
-def _known(session: Session, caller: Caller, experiment: UUID | None) -> None:
-    """An experiment that nobody registered is a mistake, not an empty list."""
-    if experiment is not None:
-        plans.find_of_experiment(session, caller, experiment)
+def _of_version(
+    session: Session, caller: Caller, table: type[Row], wanted: Wanted, cursor: str | None
+) -> Select[Row]:
+    """Rows of the version that is wanted, of one experiment or of all. The pages of an experiment
+    are of the version that the first of them was of, whatever was computed in between.
+    """
+    query = select(table)
+    if wanted.experiment is not None:
+        # one that nobody registered is a mistake, not an empty list
+        plans.find_of_experiment(session, caller, wanted.experiment)
+        query = query.where(table.experiment == wanted.experiment)
+        if cursor is not None and wanted.version is None:
+            wanted = replace(wanted, version=_version_at(session, table, cursor))
+    return query.join(models.Evaluation).where(_version(session, caller, wanted))
 
 
-def _newest(caller: Caller) -> Any:
-    """The caller's evaluations that no later version supersedes."""
-    later = aliased(models.Evaluation)
-    superseded = exists().where(
-        later.plan == models.Evaluation.plan, later.version > models.Evaluation.version
-    )
-    return (models.Evaluation.project == caller.project) & ~superseded
+def _version_at(session: Session, table: type[Row], cursor: str) -> int | None:
+    of_row = select(models.Evaluation.version).join(table)
+    return session.scalar(of_row.where(table.id == decode_cursor(cursor, int)))
+
+
+def _evaluation(session: Session, caller: Caller, wanted: Wanted) -> models.Evaluation:
+    """Raises `ReportUnknown` (404)."""
+    query = select(models.Evaluation).filter_by(experiment=wanted.experiment)
+    row = session.scalars(query.where(_version(session, caller, wanted))).one_or_none()
+    if row is None:
+        raise ReportUnknown("There is no report of such an experiment (yet)")
+    return row
+
+
+def _version(session: Session, caller: Caller, wanted: Wanted) -> ColumnElement[bool]:
+    """The caller's evaluations of a version that is there; unless one is named, those that no
+    later one supersedes. Raises `VersionOfNothing` (422) and `VersionUnknown` (404).
+    """
+    mine = models.Evaluation.project == caller.project
+    if wanted.version is None:
+        later = aliased(models.Evaluation)
+        superseded = exists().where(
+            later.plan == models.Evaluation.plan, later.version > models.Evaluation.version
+        )
+        return mine & ~superseded
+    if wanted.experiment is None:
+        raise VersionOfNothing("Say of which", field="experiment")
+    there = models.Evaluation.version == wanted.version
+    of = select(models.Evaluation.id).filter_by(experiment=wanted.experiment)
+    if session.scalar(of.where(mine, there)) is None:
+        raise VersionUnknown("The experiment has no such version", field="version")
+    return mine & there
 
 
 def _result_rows(rows: Sequence[models.Result]) -> list[ResultRow]:

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import select
 
 from api_schemas.evaluation import PlanPost
 from services.evaluation import models, statistics
 from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
-from services.evaluation.service import plans
+from services.evaluation.service import plans, record
 from services.evaluation.service.absences import lines_of_left_out, what_is_left
 from services.evaluation.service.completion import UNIT, absent
 from services.evaluation.service.particulars import detailed
 from services.evaluation.service.problems import PredictionsDamaged
+from services.evaluation.service.record import Page
 from services.evaluation.service.sources import Sources
 from services.evaluation.service.tables import restore
 from services.evaluation.statistics.analysis import (
@@ -35,7 +36,7 @@ from services.evaluation.statistics.curves import curves
 from services.evaluation.statistics.groups import Group, Grouping, attributes_of, groups_of
 from services.evaluation.statistics.predictions import Predictions
 from services.evaluation.statistics.questions import answers
-from services.kit.db import Database, Tx, new_id
+from services.kit.db import Database
 from services.kit.jobs import Lease
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 
@@ -62,22 +63,16 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Page:
-    """The stored report, and the manifests of the data whose images it shows."""
-
-    key: str
-    sha256: str
-    shown: dict[str, str | None]
-
-
-@dataclass(frozen=True)
 class Evaluate:
-    """Handler of `evaluate`: the plan is the job's resource."""
+    """Handler of `evaluate`: the plan is the job's resource. `method` is what the numbers go on
+    record under.
+    """
 
     db: Database
     store: ObjectStore
     sources: Sources
     render: Callable[[Report], str]
+    method: str = METHOD
 
     def __call__(self, lease: Lease) -> None:
         stored = self._stored(lease)
@@ -90,12 +85,17 @@ class Evaluate:
         # looked at before the images are read: what changes in between shows as changed
         shown = self.sources.shown(lease.caller, stored.plan)
         report = self._report(lease, stored, scored)
+        with self.db.transaction() as tx:
+            known = record.is_known(tx.session, report)
+        if known:
+            with lease.finishing():
+                return
         html = self.render(report).encode()
         digest = sha256(html)
         key = plans.report_key(stored.row, digest)
         self.store.put(key, html, HTML)
         with lease.finishing() as tx:
-            _write(tx, lease, stored, report, Page(key, digest, shown))
+            record.write(tx.session, lease, report, Page(key, digest, shown))
 
     def _stored(self, lease: Lease) -> Stored:
         with self.db.transaction() as tx:
@@ -172,7 +172,7 @@ class Evaluate:
             plan_digest=stored.row.digest,
             registered_at=stored.row.created_at,
             evaluated_at=datetime.now(UTC),
-            method=METHOD,
+            method=self.method,
             versions=_versions(),
             inputs_digest=plans.inputs_digest(
                 stored.row.digest,
@@ -209,34 +209,3 @@ def _code_digest() -> str:
     files = importlib.resources.files(statistics).iterdir()
     sources = sorted((f.name, f.read_bytes()) for f in files if f.name.endswith(".py"))
     return sha256(b"\0".join(name.encode() + content for name, content in sources))[:16]
-
-
-def _write(tx: Tx, lease: Lease, stored: Stored, report: Report, page: Page) -> None:
-    """A further version of the evaluation with its lines, in the plan's order."""
-    plan = stored.row
-    newest = select(func.max(models.Evaluation.version)).filter_by(plan=plan.id)
-    evaluation = models.Evaluation(
-        id=new_id(),
-        plan=plan.id,
-        project=plan.project,
-        experiment=plan.experiment,
-        job=lease.job,
-        version=(tx.session.scalar(newest) or 0) + 1,
-        method=report.method,
-        versions=dict(report.versions),
-        inputs_digest=report.inputs_digest,
-        report_key=page.key,
-        report_sha256=page.sha256,
-        shown=page.shown,
-    )
-    tx.session.add(evaluation)
-    tx.session.flush()
-    for row, lines in (
-        (models.Result, [*report.rows, *report.groups]),
-        (models.Comparison, report.comparisons),
-        (models.Answer, report.answers),
-        (models.Metric, report.metrics),
-    ):
-        values = [{"evaluation": evaluation.id, **line.model_dump()} for line in lines]
-        if values:
-            tx.session.execute(insert(row), values)

@@ -56,11 +56,10 @@ PARQUET = "application/vnd.apache.parquet"
 
 
 class Stored(TypedDict):
-    """An object by key and digest; `content` is the digest of a table, whoever wrote it."""
+    """An object by key and digest."""
 
     key: str
     sha256: str
-    content: str
 
 
 class Evaluations:
@@ -92,6 +91,12 @@ class Evaluations:
     def evaluation(self, caller: Caller, evaluation: UUID) -> EvaluationView:
         with self._db.transaction() as tx:
             return self._view(tx, find(tx.session, caller, evaluation))
+
+    def cancel(self, caller: Caller, evaluation: UUID) -> EvaluationView:
+        """Raises `JobFinished` (409)."""
+        with self._db.transaction() as tx:
+            self._jobs.cancel(tx, find(tx.session, caller, evaluation).job)
+        return self.evaluation(caller, evaluation)
 
     def browse(self, caller: Caller, cursor: str | None, limit: int) -> Page[EvaluationView]:
         """The project's evaluations, newest first."""
@@ -177,17 +182,15 @@ class Evaluations:
         tables = {field: each.predictions.table() for field, each in evaluands.items()}
         groups = evaluands[FILE].groups
         if groups:
-            tables[GROUPS] = pa.table({name: pa.array(values) for name, values in groups.items()})
+            tables[GROUPS] = pa.table(
+                {name: pa.array(values.tolist()) for name, values in groups.items()}
+            )
         return {name: self._put(folder, name, table) for name, table in tables.items()}
 
     def _put(self, folder: str, name: str, table: pa.Table) -> Stored:
         content = to_parquet(table)
         digest = sha256(content)
-        stored = Stored(
-            key=f"{folder}{name}-{digest[:16]}.parquet",
-            sha256=digest,
-            content=content_digest(table),
-        )
+        stored = Stored(key=f"{folder}{name}-{digest[:16]}.parquet", sha256=digest)
         self._store.put(stored["key"], content, PARQUET)
         return stored
 
@@ -245,8 +248,8 @@ class Judge:
                 "patients": len(set(ours.patients.tolist())),
                 "labels": found.labels,
                 "data": row.compared,
-                "digest": row.files[FILE]["content"],
-                "reference_digest": row.files.get(REFERENCE, {}).get("content"),
+                "digest": content_digest(ours.table()),
+                "reference_digest": theirs and content_digest(theirs.table()),
                 "rows": found.rows,
             }
         )

@@ -84,6 +84,25 @@ class NothingToCompare(Conflict):
     title = "Too many runs failed to answer the registered question"
 
 
+class NothingToRecompute(Conflict):
+    slug = "nothing-to-recompute"
+    title = "The plan has not been evaluated yet"
+
+
+class ResultsDiffer(Conflict):
+    slug = "results-differ"
+    title = "The same predictions and method gave other numbers than those on record"
+
+
+class VersionUnknown(NotFound):
+    pass
+
+
+class VersionOfNothing(Unprocessable):
+    slug = "version-of-nothing"
+    title = "A version is that of an experiment"
+
+
 class PlanClosed(Conflict):
     slug = "plan-closed"
     title = "The data behind this plan has been deleted"

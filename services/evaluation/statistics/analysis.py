@@ -39,7 +39,7 @@ from services.evaluation.statistics.lines import (
 )
 from services.evaluation.statistics.measures import Measured, Part, Quantity, measure, over_runs
 
-METHOD = "influence-logit-t/2"
+METHOD = "influence-logit-t/3"
 """Name and version of the method: it changes whenever a number could."""
 
 ALPHA = 0.05
@@ -141,8 +141,8 @@ def comparisons(
             margin=plan.margin,
             verdict=_verdict(D, a, p_holm, plan.margin),
             seeds=len(plan.seeds),
-            flags=circumstances(plan, t, phantom).flags(
-                D and D.fewest, a, "primary", arms=[plan.primary, plan.reference]
+            flags=circumstances(plan, t, phantom).question(
+                D, a, "primary", [plan.primary, plan.reference]
             ),
         )
         for t, D, a, p_holm in zip(tests, questions, answers, adjusted, strict=True)

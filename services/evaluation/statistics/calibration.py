@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 
 from services.evaluation.statistics.cases import Floats, LabelCases
 from services.evaluation.statistics.estimate import Estimate
-from services.evaluation.statistics.influence import by_class, small_sample
+from services.evaluation.statistics.influence import by_class
 
 FURTHEST = 1e-6
 """A score nearer to 0 or 1 counts as this, for its logit would be infinite."""
@@ -28,8 +28,8 @@ def brier(cases: LabelCases, score: Floats) -> Estimate | None:
     if not n:
         return None
     loss = (score[cases.rows] - cases.y) ** 2
-    phi = small_sample(cases.patients) * (loss - loss.mean()) / n
-    Phi = np.bincount(cases.patient, weights=phi, minlength=cases.G).astype(np.float64)
+    phi = np.bincount(cases.patient, weights=(loss - loss.mean()) / n, minlength=cases.G)
+    Phi: Floats = cases.corrected(np.ones(n, np.bool_)) * phi
     return Estimate(np.array([loss.mean()]), Phi, cases.patients, cases.patients)
 
 

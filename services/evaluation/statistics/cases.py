@@ -66,11 +66,13 @@ class LabelCases:
         what leaving the patient out would show (the jackknife). With as many cases each it is
         sqrt(I/(I - 1)), and DeLong's with one case each.
         """
-        ours, others = (self._corrected(self.y == each) for each in (True, False))
+        ours, others = (self.corrected(self.y == each) for each in (True, False))
         return np.where(self.y, ours[self.patient], others[self.patient])
 
-    def _corrected(self, members: Bools) -> Floats:
-        """By patient; 1 where one patient has all of the class, which `Estimate` knows."""
+    def corrected(self, members: Bools) -> Floats:
+        """The same by patient (G,), for `members` (n,) as a class; 1 where one patient has all of
+        it, which `Estimate` knows.
+        """
         n_g = np.bincount(self.patient[members], minlength=self.G)
         n, taking_part = n_g.sum(), np.count_nonzero(n_g)
         if taking_part <= 1:
@@ -81,6 +83,11 @@ class LabelCases:
     def fewest(self) -> int:
         """Patients of the rarer class."""
         return min(self.I1, self.I0)
+
+    @property
+    def bearers(self) -> Bools:  # (G,)
+        """The patients of the rarer class."""
+        return np.bincount(self.patient[self.y == (self.I1 <= self.I0)], minlength=self.G) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +134,9 @@ class Cases:
 
     @cached_property
     def together(self) -> int:
-        """Patients of the rarer class over all labels: with a positive, or a negative, of any."""
-        return min(
-            _distinct(self.patient[(self.truth == value).any(axis=1)], self.G) for value in (0, 1)
-        )
+        """Patients who bear the rarer class of any label that has both."""
+        bearers = [cases.bearers for cases in self.by_label if cases.n1 and cases.n0]
+        return int(np.count_nonzero(np.any(bearers, axis=0)))
 
     @cached_property
     def counts(self) -> Counts:

@@ -4,6 +4,7 @@ patients.
 Knows truth and scores; not which arm they are of, nor how a curve is drawn.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,6 @@ from api_schemas.evaluation import MACRO
 from services.evaluation.statistics.cases import Bools, Cases, Floats, Ints, LabelCases
 from services.evaluation.statistics.estimate import ROUNDING
 from services.evaluation.statistics.inference import LEVEL
-from services.evaluation.statistics.influence import small_sample
 
 RATES: Floats = np.linspace(0, 1, 101) ** 2
 """False positive rates of a ROC curve: denser where it rises steeply."""
@@ -222,7 +222,7 @@ def _bin(y: Bools, s: Floats, patient: Ints, runs: int) -> CalibrationBin:
     images = round(n / runs)
     if I < 2:  # noqa: PLR2004 - nothing varies with one
         return CalibrationBin(float(s.mean()), o, None, None, images)
-    Phi = small_sample(I) * np.bincount(codes, weights=(y - o) / n)
+    Phi = math.sqrt(I / (I - 1)) * np.bincount(codes, weights=(y - o) / n)
     low, high = share_interval(
         np.array(o), np.array(float(Phi @ Phi)), np.array(I - 1.0), patients=I
     )

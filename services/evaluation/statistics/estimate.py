@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,13 +20,15 @@ class Estimate:
     `values` holds it for each seed, `Phi` the influence of each patient on their mean. `fewest`
     counts the patients of the rarer class of the rarest label that took part, `together` those
     of the rarer class over all its labels (the same for a single label). Sums, differences and
-    means combine them all, so every linear target has its variance at hand.
+    means combine them all, so every linear target has its variance at hand. `exact`: every pair was
+    ranked right (or wrong), or in what is subtracted; the variance of that is not zero as it seems.
     """
 
     values: Floats  # (R,)
     Phi: Floats  # (G,)
     fewest: int
     together: int
+    exact: bool = False
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The paired difference: same patients, and seed r of one beside seed r of the other."""
@@ -95,18 +97,23 @@ def combine(weights: Sequence[float], estimates: Sequence[Estimate]) -> Estimate
     """The weighted sum of estimates on the same patients with the same seeds in the same order."""
     values = sum(w * e.values for w, e in zip(weights, estimates, strict=True))
     Phi = sum(w * e.Phi for w, e in zip(weights, estimates, strict=True))
-    return Estimate(np.asarray(values), np.asarray(Phi), *_patients(estimates))
+    exact = any(e.exact for e in estimates)
+    return Estimate(np.asarray(values), np.asarray(Phi), *_patients(estimates), exact)
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    return combine([1.0 / len(estimates)] * len(estimates), estimates)
+    """Summed before it is divided, so that the mean of ones is exactly one."""
+    count = len(estimates)
+    whole = combine([1.0] * count, estimates)
+    exact = all(e.exact for e in estimates)
+    return replace(whole, values=whole.values / count, Phi=whole.Phi / count, exact=exact)
 
 
 def over_seeds(runs: Sequence[Estimate]) -> Estimate:
     """One estimate of R runs that differ in the training seed: phi = mean phi_r."""
     values = np.concatenate([run.values for run in runs])
     Phi = np.mean([run.Phi for run in runs], axis=0)
-    return Estimate(values, Phi, *_patients(runs))
+    return Estimate(values, Phi, *_patients(runs), all(run.exact for run in runs))
 
 
 def _patients(estimates: Sequence[Estimate]) -> tuple[int, int]:

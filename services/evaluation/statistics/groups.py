@@ -76,11 +76,12 @@ def groups_of(tests: Mapping[str, Grouping]) -> dict[str, list[Group]]:
 
 
 def _group(attribute: str, value: str, largest: str, words: Names) -> Group:
-    against = None if value == largest else _named(attribute, largest)
-    return Group(_named(attribute, value), against, words == value)
+    against = None if value == largest else named(attribute, largest)
+    return Group(named(attribute, value), against, words == value)
 
 
-def _named(attribute: str, value: str) -> str:
+def named(attribute: str, value: str) -> str:
+    """What a group is called, wherever results have groups."""
     return f"{attribute}: {value}"
 
 

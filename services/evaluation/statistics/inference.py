@@ -54,7 +54,8 @@ def logit_inference(A: Estimate) -> Inference:
 
 
 def difference_inference(D: Estimate, reach: float = 1.0) -> Inference:
-    """D +- t(nu) sqrt(V) within +-`reach`, and the two-sided p of no difference.
+    """D +- t(nu) sqrt(V) within +-`reach`, and the two-sided p of no difference; no p where one
+    side is exact, whose part of V is missing.
 
     A label with two positive patients rejects a true null in 10 % of tests; a mean over labels
     stays below 6 % although single labels are that rare, so what counts is how many patients
@@ -62,11 +63,11 @@ def difference_inference(D: Estimate, reach: float = 1.0) -> Inference:
     """
     V, nu = D.V, D.nu
     if V is None or nu is None:
-        return Inference(D.value)
+        return Inference(D.value, exact=D.exact)
     low, high = difference_interval(D.value, V, nu, LEVEL, reach)
-    enough = D.together >= FEWEST_FOR_P
+    enough = D.together >= FEWEST_FOR_P and not D.exact
     p = 2 * float(stdtr(nu, -abs(D.value) / math.sqrt(V))) if enough else None
-    return Inference(D.value, low, high, p, nu, test_sd=D.test_sd, seed_sd=D.seed_sd)
+    return Inference(D.value, low, high, p, nu, D.exact, D.test_sd, D.seed_sd)
 
 
 def margin_inference(D: Estimate, margin: float, *, two_sided: bool) -> Inference:
@@ -77,12 +78,12 @@ def margin_inference(D: Estimate, margin: float, *, two_sided: bool) -> Inferenc
     """
     V, nu = D.V, D.nu
     if V is None or nu is None:
-        return Inference(D.value)
+        return Inference(D.value, exact=D.exact)
     low, high = difference_interval(D.value, V, nu, MARGIN_LEVEL)
     inside = min(margin + D.value, margin - D.value) if two_sided else margin + D.value
-    enough = D.together >= FEWEST_FOR_P
+    enough = D.together >= FEWEST_FOR_P and not D.exact
     p = float(stdtr(nu, -inside / math.sqrt(V))) if enough else None
-    return Inference(D.value, low, high, p, nu, test_sd=D.test_sd, seed_sd=D.seed_sd)
+    return Inference(D.value, low, high, p, nu, D.exact, D.test_sd, D.seed_sd)
 
 
 def difference_interval(

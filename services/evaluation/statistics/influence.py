@@ -1,6 +1,5 @@
 """AUROC of one label and the influence of each patient on it."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -43,7 +42,8 @@ def auroc(cases: LabelCases, score: Floats) -> Estimate | None:
         return None
     A, V = placements(cases.y, score[cases.rows])
     phi = np.where(cases.y, 1 / n1, 1 / n0) * (V - A)
-    return Estimate(np.array([A]), by_class(cases, phi), cases.fewest, cases.fewest)
+    Phi = by_class(cases, phi)
+    return Estimate(np.array([A]), Phi, cases.fewest, cases.fewest, A in {0.0, 1.0})
 
 
 def by_class(cases: LabelCases, phi: Floats) -> Floats:
@@ -73,8 +73,3 @@ def macro_of_all(cases: Cases, aurocs: list[Estimate | None]) -> Estimate | None
     could not be held against it.
     """
     return None if None in aurocs else macro(cases, aurocs)
-
-
-def small_sample(I: int) -> float:  # noqa: E741 - the formula's symbol
-    """The small-sample factor sqrt(I / (I - 1)); `Estimate` knows that one patient is too few."""
-    return math.sqrt(I / (I - 1)) if I > 1 else 1.0

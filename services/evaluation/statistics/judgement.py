@@ -12,6 +12,7 @@ from api_schemas.evaluation import MACRO, Flag
 from api_schemas.evaluations import EvaluatedRow
 from services.evaluation.statistics.cases import UNKNOWN, Bools, Cases, Floats
 from services.evaluation.statistics.estimate import Estimate
+from services.evaluation.statistics.groups import named
 from services.evaluation.statistics.inference import auroc_inference, difference_inference
 from services.evaluation.statistics.influence import label_aurocs, macro_of_all
 from services.evaluation.statistics.lines import flags_of
@@ -45,7 +46,7 @@ def judge(
         for value in np.unique(values[values != ""]):
             inside = values == value
             of_group = cases.within(inside)
-            rows += _rows(of_group, known, scores, inside, f"{name}={value}", leakage=leakage)
+            rows += _rows(of_group, known, scores, inside, named(name, value), leakage=leakage)
     labels = tuple(label for label, has in zip(cases.labels, known, strict=True) if has)
     return Judged(labels, rows)
 
@@ -105,7 +106,10 @@ def _row(
         difference_high=d and d.high,
         p=d and d.p,
         dof=d.nu if d else a and a.nu,
-        flags=[*flags_of(A and A.fewest, d or a, exact=bool(a and a.exact)), *waived],
+        flags=[
+            *flags_of(A and A.fewest, d or a, exact=any(each and each.exact for each in (a, d))),
+            *waived,
+        ],
     )
 
 

@@ -211,7 +211,7 @@ class Circumstances:
         )
 
     def _flags(self, line: Line, kind: Flag | None) -> list[Flag]:
-        exact = line.level is not None and line.level.exact
+        exact = any(each is not None and each.exact for each in (line.level, line.difference))
         of_labels = line.quantity.label == MACRO
         return self.flags(
             line.fewest, line.said, kind, arms=[line.arm], exact=exact, of_labels=of_labels
@@ -219,6 +219,13 @@ class Circumstances:
 
     def _reference(self, line: Line) -> str | None:
         return None if line.arm == self.plan.reference else self.plan.reference
+
+    def question(
+        self, D: Estimate | None, said: Inference | None, kind: Flag, arms: Sequence[str]
+    ) -> list[Flag]:
+        """The flags of a registered question about `arms`."""
+        exact = D is not None and D.exact
+        return self.flags(D and D.fewest, said, kind, arms=arms, exact=exact)
 
     def flags(
         self,
@@ -262,7 +269,7 @@ def flags_of(fewest: int | None, said: Inference | None, *, exact: bool) -> list
     there are none; without degrees of freedom there are few of them.
     """
     nu = said.nu if said else None
-    few_nu = fewest is not None and not exact and (nu is None or nu < FEW_DEGREES_OF_FREEDOM)
+    few_nu = fewest is not None and (not exact if nu is None else nu < FEW_DEGREES_OF_FREEDOM)
     facts: list[tuple[Flag, bool]] = [
         ("not_estimable", fewest is None),
         ("exact", exact),

@@ -6,7 +6,7 @@ those of the positives, at the break-even point all of them.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def _has_thresholds(cases: LabelCases, s: Floats) -> bool:
 def missed(cases: LabelCases, score: Floats, cut: Cut, members: Bools) -> Estimate | None:
     """The share of the positives among `members` (images of the test set) not above the cut."""
     found = _rate(cases, score[cases.rows], cases.y & members[cases.rows], cut)
-    return found and Estimate(1 - found.values, -found.Phi, found.fewest, found.together)
+    return found and replace(found, values=1 - found.values, Phi=-found.Phi)
 
 
 def false_alarms(cases: LabelCases, score: Floats, cut: Cut, members: Bools) -> Estimate | None:
@@ -111,4 +111,5 @@ def _rate(cases: LabelCases, s: Floats, D: Bools, cut: Cut) -> Estimate | None:
     kappa = np.count_nonzero(near & D) / np.count_nonzero(near & cut.E)
     phi = (D * (above - R) - kappa * cut.h) / n
     bearers = min(cases.fewest, int(np.count_nonzero(np.bincount(cases.patient[D]))))
-    return Estimate(np.array([R]), by_class(cases, phi), bearers, bearers)
+    Phi = by_class(cases, phi)
+    return Estimate(np.array([R]), Phi, bearers, bearers, R in {0.0, 1.0})

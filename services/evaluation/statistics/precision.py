@@ -28,7 +28,8 @@ def average_precision(cases: LabelCases, score: Floats) -> Estimate | None:
     step = np.repeat(np.arange(len(starts)), size)
     phi = np.empty(len(s))
     phi[order] = (y * ((T / N)[step] - AP + gain[step]) - loss[step]) / cases.n1
-    return Estimate(np.array([AP]), by_class(cases, phi), cases.fewest, cases.fewest)
+    Phi = by_class(cases, phi)
+    return Estimate(np.array([AP]), Phi, cases.fewest, cases.fewest, AP == 1)
 
 
 def _from_here_on(steps: Floats) -> Floats:

@@ -4,6 +4,7 @@ Knows the table's schema; does not know which plan it belongs to.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from api_schemas.manifest import PREDICTIONS
 from services.evaluation.statistics.cases import UNKNOWN, Cases, Floats, Ints
 
 Names = NDArray[np.str_]
+LONGEST = 500
+"""Characters of a sample's or patient's name: all of a table take as much memory as the longest."""
+NAME = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST}}}")
 
 
 class Inconsistent(ValueError):
@@ -43,13 +47,13 @@ class Predictions:
         if table.num_rows == 0:
             raise Inconsistent("no rows")
         labels, label = _labels(table["label"])
-        samples, sample = _sorted_codes(table["sample_id"])
+        samples, sample = _sorted_codes(table, "sample_id")
         shape = (len(samples), len(labels))
         cell = sample * len(labels) + label
         if len(cell) != len(samples) * len(labels) or len(np.unique(cell)) != len(cell):
             raise Inconsistent("each sample must have each label exactly once")
         order = np.argsort(cell)
-        patients, patient = _sorted_codes(table["patient_id"])
+        patients, patient = _sorted_codes(table, "patient_id")
         by_sample = patient[order].reshape(shape)
         if (by_sample != by_sample[:, :1]).any():
             raise Inconsistent("a sample has more than one patient_id")
@@ -61,12 +65,12 @@ class Predictions:
     def table(self) -> pa.Table:
         """The canonical table: the same content gives the same rows in the same order."""
         N, L = self.truth.shape
-        truth = self.truth.ravel()
+        truth, image = self.truth.ravel(), np.repeat(np.arange(N), L)
         return pa.table(
             {
-                "sample_id": np.repeat(self.samples, L),
-                "patient_id": np.repeat(self.patients, L),
-                "label": np.tile(np.array(self.labels), N),
+                "sample_id": pa.array(self.samples.tolist(), pa.string()).take(image),
+                "patient_id": pa.array(self.patients.tolist(), pa.string()).take(image),
+                "label": pa.array(self.labels, pa.string()).take(np.tile(np.arange(L), N)),
                 "truth": pa.array(truth, pa.int8(), mask=truth == UNKNOWN),
                 "score": self.scores.ravel(),
             },
@@ -97,10 +101,14 @@ def _labels(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Ints]:
     return labels, position[encoded.indices.to_numpy()]
 
 
-def _sorted_codes(column: pa.ChunkedArray) -> tuple[Names, Ints]:
-    """The distinct values, sorted, and each row's position among them."""
-    encoded = _encoded(column)
-    values = np.array(encoded.dictionary.to_pylist())
+def _sorted_codes(table: pa.Table, name: str) -> tuple[Names, Ints]:
+    """The distinct names of a column, sorted, and each row's position among them."""
+    encoded = _encoded(table[name])
+    names = encoded.dictionary.to_pylist()
+    if not all(NAME.fullmatch(each) for each in names):
+        msg = f"{name}: 1 to {LONGEST} characters, no control character"
+        raise Inconsistent(msg)
+    values = np.array(names)
     order = np.argsort(values)
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))

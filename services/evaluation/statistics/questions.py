@@ -39,8 +39,8 @@ def answers(
             seed_sd=a and a.seed_sd,
             verdict=_verdict(question, D, p_holm),
             seeds=len(plan.seeds),
-            flags=circumstances(plan, of, phantom).flags(
-                D and D.fewest, a, "registered", arms=[question.arm, question.reference]
+            flags=circumstances(plan, of, phantom).question(
+                D, a, "registered", [question.arm, question.reference]
             ),
         )
         for (question, of), D, a, p_holm in zip(asked, differences, said, adjusted, strict=True)

@@ -13,6 +13,7 @@ from services.evaluation.statistics.inference import (
     difference_inference,
     holm,
     is_equivalent,
+    margin_inference,
 )
 from services.evaluation.statistics.influence import auroc, label_aurocs, macro
 
@@ -160,3 +161,15 @@ def test_without_an_effect_the_seed_aware_test_rarely_rejects() -> None:
         blind += difference_inference(patients_only).p < 0.05
     assert aware / experiments <= 0.075
     assert blind / experiments >= 0.12
+
+
+def test_a_difference_to_a_perfect_ranking_has_no_p() -> None:
+    rng, n = np.random.default_rng(1), 60
+    y = (np.arange(n) % 3 == 0).astype(np.int8)
+    cases = Cases.of(["x"], y[:, None], [f"p{i}" for i in range(n)])
+    perfect, other = (auroc(cases.by_label[0], s) for s in (y.astype(float), rng.normal(size=n)))
+    for D in (perfect - other, other - perfect):
+        said = difference_inference(D)
+        assert (said.p, said.exact) == (None, True)
+        assert margin_inference(D, 0.9, two_sided=True).p is None
+    assert difference_inference(other - other).exact is False

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from services.evaluation.statistics.cases import UNKNOWN, Cases
 from services.evaluation.statistics.estimate import over_seeds
-from services.evaluation.statistics.inference import difference_inference
+from services.evaluation.statistics.inference import auroc_inference, difference_inference
 from services.evaluation.statistics.influence import auroc, label_aurocs, macro, placements
 
 
@@ -307,3 +307,26 @@ def test_a_class_that_is_missing_or_in_one_patient() -> None:
     assert one_patient.value == pytest.approx(2 / 3)
     assert one_patient.V is None
     assert one_patient.nu is None
+
+
+@pytest.mark.parametrize("labels", range(1, 15))
+def test_the_macro_of_perfect_rankings_is_exactly_one(labels: int) -> None:
+    y = np.tile([0, 1], 12).astype(np.int8)
+    cases = Cases.of(
+        [f"l{k}" for k in range(labels)],
+        np.repeat(y[:, None], labels, axis=1),
+        [f"p{i // 2}" for i in range(len(y))],
+    )
+    perfect = np.repeat(y[:, None].astype(float), labels, axis=1)
+    A = over_seeds([macro(cases, label_aurocs(cases, perfect)) for _ in range(3)])
+    said = auroc_inference(A)
+    assert (said.value, said.high, said.exact) == (1.0, 1.0, True)
+
+
+def test_who_bears_a_macro_is_counted_by_each_labels_rarer_class() -> None:
+    """Two patients lack one finding and three have another; a third finding everybody has."""
+    patient = np.arange(40)
+    truth = np.stack([patient >= 2, patient >= 37, patient >= 0], axis=1).astype(np.int8)
+    cases = Cases.of(["a", "b", "c"], truth, [f"p{i}" for i in patient])
+    assert [label.fewest for label in cases.by_label] == [2, 3, 0]
+    assert cases.together == 5

@@ -1,0 +1,369 @@
+"""A whole study by the plain reckoning of `reference`: every line that its answers should hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tests.evaluation.statistics.reference import (
+    MACRO,
+    METRICS,
+    NO_FINDING,
+    PROBABILISTIC,
+    Found,
+    Row,
+    Said,
+    Scored,
+    against_margin,
+    auroc,
+    difference_of,
+    holm,
+    macro_of,
+    mean,
+    minus,
+    not_recognised,
+    over_seeds,
+    said_of,
+)
+from tests.evaluation.statistics.reference_groups import Groups, groups_of
+
+Key = tuple[str, str, str | None]
+"""A metric, a label and a group."""
+COEFFICIENTS = ("calibration_intercept", "calibration_slope")
+SCALES = {"average_precision": "logit", "brier": "logit"} | dict.fromkeys(
+    COEFFICIENTS, "coefficient"
+)
+NUMBERS = ("value", "low", "high")
+
+
+@dataclass
+class Line:
+    """One line of an answer before its family of tests is known."""
+
+    key: Key
+    arm: str
+    row: Row
+    family: Any
+    said: Said | None
+
+
+@dataclass
+class Study:
+    """`sets` holds the rows that were sent by test set, arm and seed; `people` what the data says
+    of each sample. `phantom`: drawn ones.
+    """
+
+    plan: Row
+    sets: Mapping[tuple[str, str, int], list[Row]]
+    people: Mapping[str, Row] = field(default_factory=dict)
+    phantom: bool = False
+
+    @property
+    def tests(self) -> list[str]:
+        return [t["name"] for t in self.plan["tests"]]
+
+    @property
+    def arms(self) -> list[str]:
+        return [a["name"] for a in self.plan["arms"]]
+
+    @cached_property
+    def groups(self) -> dict[str, Groups]:
+        return groups_of(self.people, {t: self.whose(t) for t in self.tests})
+
+    def whose(self, test: str) -> dict[str, str]:
+        rows = self.sets[test, self.arms[0], self.plan["seeds"][0]]
+        return {r["sample_id"]: r["patient_id"] for r in rows}
+
+    # ------------------------------------------------------------ what is measured
+
+    def samples(self, test: str) -> set[str]:
+        return set(self.whose(test))
+
+    def labels(self, test: str) -> list[str]:
+        rows = self.sets[test, self.arms[0], self.plan["seeds"][0]]
+        return sorted({r["label"] for r in rows})
+
+    def rows_of(self, test: str, arm: str, seed: int, label: str) -> list[Row]:
+        rows = self.sets[test, arm, seed]
+        return [r for r in rows if r["label"] == label and r["truth"] is not None]
+
+    def scored(
+        self, test: str, arm: str, seed: int, label: str, members: set[str] | None = None
+    ) -> Scored:
+        rows = self.rows_of(test, arm, seed, label)
+        rows = [r for r in rows if members is None or r["sample_id"] in members]
+        return Scored(
+            np.array([r["truth"] for r in rows]),
+            np.array([r["score"] for r in rows]),
+            [r["patient_id"] for r in rows],
+        )
+
+    def estimable(self, test: str) -> list[str]:
+        first = (test, self.arms[0], self.plan["seeds"][0])
+        return [lb for lb in self.labels(test) if len(set(self.scored(*first, lb).y)) > 1]
+
+    def probabilities(self, test: str, arm: str) -> bool:
+        sets = [self.sets[test, arm, seed] for seed in self.plan["seeds"]]
+        return all(0 <= r["score"] <= 1 for rows in sets for r in rows)
+
+    def measured(self, test: str, arm: str) -> dict[Key, Found | None]:
+        """All of an arm on a test set."""
+        found: dict[Key, Found | None] = {}
+        known, groups = self.estimable(test), self.groups[test]
+        sane = self.probabilities(test, arm)
+        for label in self.labels(test):
+            of = [self.scored(test, arm, seed, label) for seed in self.plan["seeds"]]
+            found["auroc", label, None] = over_seeds([auroc(x) for x in of])
+            for name, metric in METRICS.items():
+                wanted = sane or name not in PROBABILISTIC
+                usable = wanted and (label in known or (name == "brier" and len(of[0].y)))
+                found[name, label, None] = over_seeds([metric(x) for x in of]) if usable else None
+            kind = "underdiagnosis" if label == NO_FINDING else "missed"
+            ids = [r["sample_id"] for r in self.rows_of(test, arm, self.plan["seeds"][0], label)]
+            for group, (_, members) in {None: (None, self.samples(test)), **groups}.items():
+                inside = np.array([i in members for i in ids], bool)
+                found[kind, label, group] = (
+                    over_seeds([not_recognised(label, x, inside) for x in of])
+                    if label in known
+                    else None
+                )
+        for group, (_, members) in groups.items():
+            for label in self.labels(test):
+                of = [self.scored(test, arm, s, label, members) for s in self.plan["seeds"]]
+                found["auroc", label, group] = over_seeds([auroc(x) for x in of])
+            found["auroc", MACRO, group] = macro_of([found["auroc", lb, group] for lb in known])
+            for label in self.labels(test):
+                A = found["auroc", label, group]
+                if A is None or A.fewest < 5:
+                    del found["auroc", label, group]
+        found["auroc", MACRO, None] = macro_of([found["auroc", lb, None] for lb in known])
+        ill = [label for label in known if label != NO_FINDING]
+        for name in METRICS:
+            found[name, MACRO, None] = mean([found[name, lb, None] for lb in known])
+        for group in (None, *groups):
+            found["missed", MACRO, group] = mean([found["missed", lb, group] for lb in ill])
+        return found | self.gaps(test, found)
+
+    def gaps(self, test: str, found: Mapping[Key, Found | None]) -> dict[Key, Found | None]:
+        groups, gaps = self.groups[test], {}
+        for group, (against, _) in groups.items():
+            for name, label in (
+                ("auroc", MACRO),
+                ("underdiagnosis", NO_FINDING),
+                ("missed", MACRO),
+            ):
+                if against in groups and (name, label, group) in found:
+                    gap = minus(found[name, label, group], found[name, label, against])
+                    gaps[f"{name}_gap", label, group] = gap
+        return gaps
+
+    # ------------------------------------------------------------ lines
+
+    def flags(
+        self,
+        of: Found | None,
+        said: Said | None,
+        *,
+        kind: str | None,
+        label: str,
+        test: str,
+        exact: bool = False,
+        sane: bool = True,
+    ) -> set[str]:
+        waived = self.plan.get("waived", [])
+        if kind and any(word.startswith("extended") for word in waived):
+            kind = "exploratory"
+        nu = said.nu if said else None
+        few = of is not None and (not exact if nu is None else nu < 10)
+        holds = {
+            "not_estimable": of is None,
+            "exact": exact,
+            "few_degrees_of_freedom": few,
+            "no_variation": few and nu is None and of is not None and of.fewest != 1,
+            "few_patients": of is not None and of.fewest < 5,
+            "fewer_labels": label == MACRO and len(self.estimable(test)) < len(self.labels(test)),
+            "few_seeds": len(self.plan["seeds"]) < 5,
+            "leakage_waived": any(word.startswith("leakage") for word in waived),
+            "phantom": self.phantom,
+            "not_probabilities": not sane,
+        }
+        return {flag for flag, true in holds.items() if true} | ({kind} if kind else set())
+
+    def counts(self, test: str, label: str, group: str | None) -> Row:
+        rows = self.sets[test, self.arms[0], self.plan["seeds"][0]]
+        members = self.samples(test) if group is None else self.groups[test][group][1]
+        rows = [r for r in rows if r["truth"] is not None and r["sample_id"] in members]
+        rows = [r for r in rows if label in {MACRO, r["label"]}]
+        return {
+            "images": len({r["sample_id"] for r in rows}),
+            "positives": None if label == MACRO else sum(r["truth"] for r in rows),
+            "patients": len({r["patient_id"] for r in rows}),
+            "seeds": len(self.plan["seeds"]),
+        }
+
+    def line(self, test: str, arm: str, key: Key, A: Found | None, R: Found | None) -> Line:
+        metric, label, group = key
+        scale = "gap" if metric.endswith("_gap") else SCALES.get(metric, "share")
+        level = A and said_of(A, scale=scale)
+        D = None if arm == self.plan["reference"] else minus(A, R)
+        d = D and difference_of(D, scale="coefficient" if metric in COEFFICIENTS else "gap")
+        said = d or level
+        sane = metric not in PROBABILISTIC or self.probabilities(test, arm)
+        whole_macro = (metric, label, group) == ("auroc", MACRO, None)
+        kind = "primary" if whole_macro and arm == self.plan["primary"] else "exploratory"
+        if whole_macro and arm == self.plan["reference"]:
+            kind = None
+        exact = any(
+            (level and level.exact, D and D.exact, scale == "gap" and A is not None and A.exact)
+        )
+        row = {
+            "arm": arm,
+            "test": test,
+            "label": label,
+            "group": group,
+            **self.counts(test, label, group),
+            **dict(
+                zip(
+                    NUMBERS,
+                    (level.value, level.low, level.high) if level else (None,) * 3,
+                    strict=True,
+                )
+            ),
+            "reference": None if arm == self.plan["reference"] else self.plan["reference"],
+            "difference": d and d.value,
+            "difference_low": d and d.low,
+            "difference_high": d and d.high,
+            "p": d and d.p,
+            "p_holm": None,
+            "dof": said and said.nu,
+            "flags": self.flags(A, said, kind=kind, label=label, test=test, exact=exact, sane=sane),
+        }
+        if metric == "auroc":
+            row["auroc"] = row.pop("value")
+            row |= {"test_sd": said and said.test_sd, "seed_sd": said and said.seed_sd}
+        else:
+            against = self.groups[test][group][0] if metric.endswith("_gap") else None
+            row |= {"metric": metric, "against": against}
+        family = None
+        if not (label == MACRO and group is None):
+            family = (arm, metric, group is None, label == MACRO)
+        return Line(key, arm, row, family if d else None, said)
+
+    @cached_property
+    def found(self) -> dict[tuple[str, str], dict[Key, Found | None]]:
+        return {(test, arm): self.measured(test, arm) for test in self.tests for arm in self.arms}
+
+    @cached_property
+    def lines(self) -> dict[tuple[str, str, str, str, str | None], Row]:
+        """By test set, arm, metric, label and group."""
+        by_key: dict[Any, Row] = {}
+        primary = {c["test"]: c["p_holm"] for c in self.comparisons}
+        for test in self.tests:
+            reference = self.found[test, self.plan["reference"]]
+            made = [
+                self.line(test, arm, key, A, reference[key])
+                for arm in self.arms
+                for key, A in self.found[test, arm].items()
+                if not (key[0] == "missed" and key[2] is not None and key[1] != MACRO)
+            ]
+            for family in {line.family for line in made} - {None}:
+                members = [line for line in made if line.family == family]
+                adjusted = holm([line.row["p"] for line in members])
+                for line, p in zip(members, adjusted, strict=True):
+                    line.row["p_holm"] = p
+            for line in made:
+                if "primary" in line.row["flags"] or (
+                    line.arm == self.plan["primary"] and line.key == ("auroc", MACRO, None)
+                ):
+                    line.row["p_holm"] = primary[test]
+                by_key[test, line.arm, *line.key] = line.row
+        return by_key
+
+    def _asked(self, test: str, arm: str, reference: str) -> Found | None:
+        key = ("auroc", MACRO, None)
+        return minus(self.found[test, arm][key], self.found[test, reference][key])
+
+    @cached_property
+    def comparisons(self) -> list[Row]:
+        plan, margin = self.plan, self.plan["margin"]
+        asked = [self._asked(t, plan["primary"], plan["reference"]) for t in self.tests]
+        said = [D and difference_of(D) for D in asked]
+        rows = []
+        for test, D, d, p in zip(
+            self.tests, asked, said, holm([d and d.p for d in said]), strict=True
+        ):
+            verdict = "inconclusive"
+            if d is None:
+                verdict = "not_estimable"
+            elif p is not None and len(plan["seeds"]) > 1:
+                inside = against_margin(D, margin, "equivalence")
+                if -margin < inside.low and inside.high < margin:
+                    verdict = "equivalent"
+                elif p < 0.05:
+                    verdict = "better" if d.value > 0 else "worse"
+            rows.append(
+                {
+                    "test": test,
+                    "primary": plan["primary"],
+                    "reference": plan["reference"],
+                    **_numbers(d),
+                    "p_holm": p,
+                    "margin": margin,
+                    "verdict": verdict,
+                    "seeds": len(plan["seeds"]),
+                    "flags": self.flags(
+                        D, d, kind="primary", label=MACRO, test=test, exact=bool(D and D.exact)
+                    ),
+                }
+            )
+        return rows
+
+    @cached_property
+    def answers(self) -> list[Row]:
+        asked = [(q, t) for q in self.plan.get("questions", []) for t in self.tests]
+        found = [self._asked(t, q["arm"], q["reference"]) for q, t in asked]
+        said = [
+            None
+            if D is None
+            else difference_of(D)
+            if q["kind"] == "superiority"
+            else against_margin(D, q["margin"], q["kind"])
+            for (q, _), D in zip(asked, found, strict=True)
+        ]
+        rows = []
+        for (q, test), D, d, p in zip(
+            asked, found, said, holm([d and d.p for d in said]), strict=True
+        ):
+            shown = p is not None and p < 0.05 and len(self.plan["seeds"]) > 1
+            shown = shown and (q["kind"] != "superiority" or d.value > 0)
+            word = "not_estimable" if d is None else "shown" if shown else "not_shown"
+            rows.append(
+                {
+                    "test": test,
+                    "margin": None,
+                    **q,
+                    **_numbers(d),
+                    "level": 0.95 if q["kind"] == "superiority" else 0.9,
+                    "p_holm": p,
+                    "verdict": word,
+                    "seeds": len(self.plan["seeds"]),
+                    "flags": self.flags(
+                        D, d, kind="registered", label=MACRO, test=test, exact=bool(D and D.exact)
+                    ),
+                }
+            )
+        return rows
+
+
+def _numbers(d: Said | None) -> Row:
+    return {
+        "difference": d and d.value,
+        "low": d and d.low,
+        "high": d and d.high,
+        "p": d and d.p,
+        "dof": d and d.nu,
+        "test_sd": d and d.test_sd,
+        "seed_sd": d and d.seed_sd,
+    }
