@@ -5,7 +5,7 @@ slice is appended in the transaction that finishes the last shard. Nothing of th
 images and the columns of the manifest outlives the job.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from services.datasets.importers.source import (
 from services.datasets.importers.splits import bucket
 from services.datasets.models import Dataset, Duplicate, Manifest, Rejection, Sample
 from services.datasets.service import samples
+from services.datasets.service.ahead import Pictures, ReadAhead, Shard
 from services.datasets.service.keys import folder, image_key, manifest_key
 from services.datasets.service.problems import NoUsableRow, UploadGone, as_problem
 from services.datasets.service.standing import lock_manifests, withdrawn
@@ -78,6 +79,7 @@ class Ingest:
         self._roots = roots
         self._uploads = uploads
         self._decoders = decoders
+        self._ahead = ReadAhead()
 
     def __call__(self, lease: Lease) -> None:
         steps = {"plan": self._plan, "images": self._images, "manifest": self._manifest}
@@ -163,7 +165,17 @@ class Ingest:
             rows = samples.shard(tx.session, lease.resource, first, SHARD)
             done = samples.stored(tx.session, lease.resource)
         source = self._source(lease, request)
-        stored, rejected = self._store_pictures(lease, source, rows, done, total)
+        pictures = self._ahead.take(*self._asked(lease, source, first, rows))
+
+        def go_on() -> None:
+            following = self._ahead.next_first()
+            if following is not None and following < total:
+                with self._db.transaction() as tx:
+                    rows = samples.shard(tx.session, lease.resource, following, SHARD)
+                shard, begin = self._asked(lease, source, following, rows)
+                self._ahead.begin(shard, begin())
+
+        stored, rejected = self._store_pictures(lease, pictures, rows, done, total, go_on)
         with lease.finishing(last=[MANIFEST]) as tx:
             lease.progress(done + len(stored), total, UNIT, "preparing the images")
             if stored:
@@ -171,23 +183,42 @@ class Ingest:
             _insert(tx.session, Rejection, rejected)
             samples.drop_lines(tx.session, lease.resource, [r["line"] for r in rejected])
 
+    def _asked(
+        self, lease: Lease, source: Source, first: int, rows: Sequence[Sample]
+    ) -> tuple[Shard, Callable[[], Pictures]]:
+        """A shard, and what begins to prepare its pictures."""
+        places = [row.place or "" for row in rows]
+        shard = Shard(lease.resource, first, places)
+        return shard, lambda: source.pictures(places, self._decoders)
+
     def _store_pictures(
-        self, lease: Lease, source: Source, rows: Sequence[Sample], done: int, total: int
+        self,
+        lease: Lease,
+        pictures: Pictures,
+        rows: Sequence[Sample],
+        done: int,
+        total: int,
+        go_on: Callable[[], None],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """New column values of the samples whose picture is stored, and rows of rejections."""
+        """New column values of the samples whose picture is stored, and rows of rejections.
+
+        Calls `go_on` while the last pictures are being prepared.
+        """
         stored: list[dict[str, Any]] = []
         unreadable: list[Rejected] = []
-        pictures = source.pictures([row.place or "" for row in rows], self._decoders)
         with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
             puts: list[Future[None]] = []
             waiting: list[tuple[str, bytes]] = []
+            countdown = range(len(rows), 0, -1)
 
             def put_waiting() -> None:
                 puts.extend(pool.submit(self._store.put, *each, "image/png") for each in waiting)
                 waiting.clear()
 
-            for row, picture in zip(rows, pictures, strict=True):
+            for left, row, picture in zip(countdown, rows, pictures, strict=True):
                 lease.stop_now()
+                if left == BURST:
+                    go_on()
                 if isinstance(picture, Unreadable):
                     unreadable.append(Rejected(row.line, picture.reason, picture.code))
                     continue
