@@ -455,7 +455,11 @@ def test_one_admission_as_hispanic_says_so_and_leaves_the_race(tmp_path: Path) -
     assert not any("not in a.csv" in remark for remark in source.remarks())
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8b\x08garbage", gzip.compress(b"a,b\n" * 999)[:30]])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x1f\x8b\x08garbage", gzip.compress(b"a,b\n" * 999)[:30]],
+    ids=["no gzip", "cut off"],
+)
 def test_a_damaged_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = trees.mimic(tmp_path)
     (folder / "mimic-cxr-2.0.0-split.csv.gz").write_bytes(content)
