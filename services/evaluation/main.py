@@ -8,6 +8,8 @@ from fastapi import APIRouter, FastAPI
 
 from api_schemas.evaluation import (
     MACRO,
+    ParticularsPost,
+    ParticularsView,
     PlanPost,
     PlanView,
     PredictionsPost,
@@ -62,6 +64,7 @@ class Provider:
     """What training asks of evaluation."""
 
     intake: Intake
+    details: Details
     answers: Answers
     evaluations: Evaluations
 
@@ -70,6 +73,9 @@ class Provider:
 
     def accept(self, caller: Caller, what: PredictionsPost, content: bytes) -> PredictionsView:
         return self.intake.accept(caller, what, content)
+
+    def detail(self, caller: Caller, plan: UUID, what: ParticularsPost) -> ParticularsView:
+        return self.details.add(caller, plan, what)
 
     def results(self, caller: Caller, experiment: UUID, arm: str) -> list[ResultRow]:
         wanted = Wanted(experiment=experiment, arm=arm, label=MACRO)
@@ -106,7 +112,7 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
     evaluations = Evaluations(adapters.db, adapters.jobs, adapters.store, stock, Pseudonyms(key))
     router.include_router(_evaluations(adapters, evaluations))
     router.include_router(_features(adapters, stock))
-    return Part(router, Provider(intake, answers, evaluations))
+    return Part(router, Provider(intake, details, answers, evaluations))
 
 
 def _evaluations(adapters: Adapters, evaluations: Evaluations) -> APIRouter:
