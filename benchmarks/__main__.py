@@ -15,7 +15,8 @@ from statistics import median, quantiles
 from uuid import UUID
 
 from api_schemas.client import Client, wait
-from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorRequest, Sampler
+from api_schemas.generation import ConditionRequest, GenerateRequest, Sampler
+from api_schemas.generators import GeneratorRequest
 from api_schemas.imports import PhantomImport, PhantomSite
 from benchmarks.processor import used_s
 from services.local.installation import TORCH

@@ -20,7 +20,8 @@ import torch
 from api_schemas.arms import Arm, Source, Stage
 from api_schemas.base import DatasetRef, GenerationRef
 from api_schemas.client import Client, wait
-from api_schemas.generation import ConditionRequest, GenerateRequest, GeneratorRequest, Sampler
+from api_schemas.generation import ConditionRequest, GenerateRequest, Sampler
+from api_schemas.generators import GeneratorRequest
 from api_schemas.imports import PhantomImport, PhantomSite
 from api_schemas.training import (
     ClassifierSettings,

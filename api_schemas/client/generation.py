@@ -8,12 +8,10 @@ import pyarrow as pa
 
 from api_schemas.base import DeletionView, JobEvent
 from api_schemas.client.connection import UPLOAD_TIMEOUT, Connection
-from api_schemas.generation import (
-    GenerateRequest,
-    GenerationView,
+from api_schemas.generation import GenerateRequest, GenerationView, ImageView
+from api_schemas.generators import (
     GeneratorRequest,
     GeneratorView,
-    ImageView,
     Seen,
     TrainingSetRequest,
     WeightsKind,

@@ -6,7 +6,8 @@ from uuid import UUID
 import pyarrow as pa
 
 from api_schemas.datasets import DatasetView
-from api_schemas.generation import GenerationView, GeneratorView
+from api_schemas.generation import GenerationView
+from api_schemas.generators import GeneratorView
 from api_schemas.screening import Neighbour
 from services.kit.auth import Caller
 

@@ -11,12 +11,10 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import ValidationError
 
 from api_schemas.base import DeletionView, Page
-from api_schemas.generation import (
-    GenerateRequest,
-    GenerationView,
+from api_schemas.generation import GenerateRequest, GenerationView, ImageView
+from api_schemas.generators import (
     GeneratorRequest,
     GeneratorView,
-    ImageView,
     ImportRequest,
     Seen,
     TrainingSetRequest,

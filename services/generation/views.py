@@ -13,11 +13,13 @@ from api_schemas.generation import (
     Environment,
     GenerateRequest,
     GenerationView,
+    ImageView,
+    Recipe,
+)
+from api_schemas.generators import (
     GeneratorOrigin,
     GeneratorTraining,
     GeneratorView,
-    ImageView,
-    Recipe,
     TrainingSettings,
 )
 from api_schemas.manifest import MANIFEST

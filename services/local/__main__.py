@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api_schemas.client import Client, JobDidNotSucceed, ProblemRaised, wait
-from api_schemas.generation import WeightsKind
+from api_schemas.generators import WeightsKind
 from services.local import importing, studies
 from services.local.demo import phantom_study, real_study
 from services.local.launcher import Access, Launcher, NotUp

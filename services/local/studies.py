@@ -12,7 +12,8 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from api_schemas.base import Name, Wire
-from api_schemas.generation import GenerateRequest, GeneratorRequest
+from api_schemas.generation import GenerateRequest
+from api_schemas.generators import GeneratorRequest
 from api_schemas.imports import DatasetRequest, FilesRequest, PhantomImport
 from api_schemas.training import ExperimentRequest
 

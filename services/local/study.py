@@ -30,7 +30,8 @@ from api_schemas.base import JobState, JobView, Wire
 from api_schemas.client import Client, ProblemRaised, wait
 from api_schemas.datasets import DatasetView
 from api_schemas.evaluation import MACRO, Comparison, ResultRow
-from api_schemas.generation import GenerationView, GeneratorView
+from api_schemas.generation import GenerationView
+from api_schemas.generators import GeneratorView
 from api_schemas.planning import ExperimentPlan
 from api_schemas.training import ExperimentRequest, ExperimentView
 from services.local.studies import Existing, Study

@@ -24,7 +24,8 @@ from api_schemas.evaluation import (
     ResultRow,
 )
 from api_schemas.evaluations import EvaluationPost, EvaluationView
-from api_schemas.generation import GenerationView, GeneratorView, Seen
+from api_schemas.generation import GenerationView
+from api_schemas.generators import GeneratorView, Seen
 from services.kit.auth import Caller
 from services.kit.logging import get_logger
 from services.kit.remote import Remote

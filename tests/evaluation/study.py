@@ -14,7 +14,8 @@ from PIL import Image
 from api_schemas.base import JobState, JobView
 from api_schemas.datasets import DatasetKind, DatasetView, ManifestView
 from api_schemas.findings import FINDINGS
-from api_schemas.generation import CohortManifest, GenerationView, GeneratorView, Sampler
+from api_schemas.generation import CohortManifest, GenerationView, Sampler
+from api_schemas.generators import GeneratorView
 from api_schemas.manifest import MANIFEST, PREDICTIONS, to_parquet
 from api_schemas.screening import Neighbour
 from services.kit.auth import Caller

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from api_schemas.base import JobState
-from api_schemas.generation import GeneratorView
+from api_schemas.generators import GeneratorView
 from api_schemas.manifest import MANIFEST
 from api_schemas.screening import Neighbour, Screening
 from services.datasets.main import compose as compose_datasets

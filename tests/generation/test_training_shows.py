@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from api_schemas.generation import TrainingSettings
+from api_schemas.generators import TrainingSettings
 from services.generation.diffusion.losses import LOSSES
 from services.generation.diffusion.presets import PRESETS, Recipe
 from services.generation.reports import contact_sheet, loss_curve

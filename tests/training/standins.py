@@ -25,14 +25,8 @@ from api_schemas.evaluation import (
     ResultRow,
 )
 from api_schemas.evaluations import EvaluationView
-from api_schemas.generation import (
-    TRAINING_SET_UNKNOWN,
-    CohortManifest,
-    GenerationView,
-    GeneratorView,
-    Sampler,
-    Seen,
-)
+from api_schemas.generation import CohortManifest, GenerationView, Sampler
+from api_schemas.generators import TRAINING_SET_UNKNOWN, GeneratorView, Seen
 from api_schemas.manifest import content_digest
 from api_schemas.screening import Screening
 from services.kit.adapters import Adapters

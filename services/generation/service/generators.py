@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api_schemas.base import JobState, Page
 from api_schemas.datasets import DatasetView
-from api_schemas.generation import STEPS_LIMIT, GeneratorRequest, GeneratorView, Seen
+from api_schemas.generators import STEPS_LIMIT, GeneratorRequest, GeneratorView, Seen
 from api_schemas.manifest import from_parquet
 from services.generation.models import Generator, Loss, Preview
 from services.generation.ports.engine import PRESET_FACTS

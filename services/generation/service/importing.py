@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from api_schemas.generation import GeneratorOrigin, ImportRequest
+from api_schemas.generators import GeneratorOrigin, ImportRequest
 from services.generation.models import Generator
 from services.generation.ports import engine as refusals
 from services.generation.ports.engine import CheckpointRefused, Engine, Imported

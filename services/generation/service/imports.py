@@ -6,7 +6,7 @@ from uuid import UUID
 import pyarrow.compute as pc
 
 from api_schemas.base import JobState
-from api_schemas.generation import GeneratorView, ImportRequest, TrainingSetRequest
+from api_schemas.generators import GeneratorView, ImportRequest, TrainingSetRequest
 from services.generation.models import Generator
 from services.generation.ports.providers import Datasets
 from services.generation.service.generators import Generators, find_generator, usable_dataset

@@ -6,7 +6,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from api_schemas.datasets import DatasetView
-from api_schemas.generation import GenerationView, GeneratorView
+from api_schemas.generation import GenerationView
+from api_schemas.generators import GeneratorView
 from api_schemas.terms import UNCHECKED, WITHDRAWN, Licence, strictest
 from services.generation.ports.providers import Datasets
 from services.generation.service.problems import NOT_FOUND

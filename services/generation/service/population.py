@@ -22,7 +22,8 @@ from api_schemas.findings import (
     Sex,
     contradictions,
 )
-from api_schemas.generation import Condition, ConditionRequest, Seen
+from api_schemas.generation import Condition, ConditionRequest
+from api_schemas.generators import Seen
 from api_schemas.manifest import LABEL_COLUMNS
 from services.generation.ports.engine import NEEDS_ALL
 from services.generation.service.problems import ConditionIncomplete, NobodyMatches

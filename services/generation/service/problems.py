@@ -1,6 +1,6 @@
 """What can be wrong with an order, named for the fact."""
 
-from api_schemas.generation import TRAINING_SET_UNKNOWN
+from api_schemas.generators import TRAINING_SET_UNKNOWN
 from services.kit.errors import Conflict, Forbidden, NotFound, ProblemError, Unprocessable
 
 NOT_FOUND = 404

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
-from api_schemas.generation import TRAINING_SET_UNKNOWN, GenerationView, Seen
+from api_schemas.generation import GenerationView
+from api_schemas.generators import TRAINING_SET_UNKNOWN, Seen
 from api_schemas.terms import Licence
 from api_schemas.training import ExperimentRequest
 from services.kit.auth import Caller

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from api_schemas.base import DataRef
 from api_schemas.findings import FINDINGS, Finding
-from api_schemas.generation import Seen
+from api_schemas.generators import Seen
 from api_schemas.screening import UNSCREENED
 from api_schemas.training import ClassifierSettings, ExperimentRequest
 from services.kit.errors import Conflict, Unprocessable

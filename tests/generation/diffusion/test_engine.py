@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from api_schemas.findings import FINDINGS, Finding, Race, Sex
-from api_schemas.generation import Condition, GeneratorRequest, Sampler
+from api_schemas.generation import Condition, Sampler
+from api_schemas.generators import GeneratorRequest
 from services.generation.diffusion import checkpoints, training
 from services.generation.diffusion.checkpoints import (
     PARTS,
