@@ -6,6 +6,7 @@ from api_schemas.evaluation import Answer, Answered, Comparison, Flag
 from api_schemas.screening import Screening
 from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Report
+from services.evaluation.statistics.analysis import ALPHA
 from services.evaluation.statistics.inference import FEWEST_FOR_P
 from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
 
@@ -123,6 +124,8 @@ def _why_not(c: Comparison) -> str:
         return " One training seed says something about these weights, not about the method."
     if c.p is None:
         return " Too few patients for a p-value."
+    if c.p < ALPHA:
+        return " This test set alone would say more; all that were registered together do not."
     return ""
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from api_schemas.evaluation import MACRO, Question
 from api_schemas.screening import Screening
 from services.evaluation.reports import words
+from services.evaluation.reports.facts import Report
 from services.evaluation.reports.page import data_uri, render
 from services.evaluation.reports.policy import CONTENT_SECURITY_POLICY
 from services.evaluation.statistics.analysis import METHOD
@@ -152,6 +153,19 @@ def test_a_missing_contact_sheet_is_said() -> None:
 
 def test_one_seed_concludes_nothing() -> None:
     assert "Inconclusive" in text_of(page_of(seeds=(0,)))
+
+
+def test_an_answer_that_holm_took_back_says_so() -> None:
+    told = "This test set alone would say more"
+    report = report_of()
+    alone = replace_first(report, verdict="inconclusive", p=0.03, p_holm=0.06)
+    assert told in text_of(render(alone))
+    assert told not in text_of(render(replace_first(report, verdict="inconclusive", p=0.3)))
+
+
+def replace_first(report: Report, **changed: Any) -> Report:
+    first, *others = report.comparisons
+    return replace(report, comparisons=[first.model_copy(update=changed), *others])
 
 
 def test_what_cannot_be_estimated_is_blank_and_said() -> None:
