@@ -240,6 +240,8 @@ def _run(cases: Cases, x: Floats, weights: Floats) -> Estimate:
 
 def verdict(count: Count) -> str:
     """A cell holds if its intervals cover as they should; if they do not, a flag must say so."""
+    if not count.given:
+        return "none given"
     share = count.covered / count.given
     if ASKED[0] <= share <= ASKED[1]:
         return "holds"

@@ -93,6 +93,7 @@ def everything(cases: Cases, scores: list[Floats]) -> int:
             "sex": [("Female", "Male")[g % 2] for g in cases.patient],
             "age": [20 + int(g) % 70 for g in cases.patient],
             "race": [("White", "Asian", "African American")[g % 3] for g in cases.patient],
+            "ethnicity": [("Hispanic or Latino", None)[g % 2] for g in cases.patient],
             "view": [("AP", "PA")[i % 2] for i in images],
             "site": ["a"] * len(images),
         }
