@@ -109,6 +109,15 @@ def test_the_plan_says_that_nobody_looked_for_copies(http, shelf, body, verdicts
     assert verdicts.plans[-1].waived == made["waived"]
 
 
+def test_the_plan_says_that_synthetic_images_were_made_elsewhere(
+    http, shelf, body, adapters
+) -> None:
+    theirs = [f"theirs-{i}" for i in range(TRAIN)]
+    table = image_table(adapters, "theirs", theirs, ["train"] * TRAIN)
+    (said,) = ask(http, body, shelf.add_dataset(table, size_px=SIZE_PX)).json()["waived"]
+    assert said.startswith("origin: preset.synthetic was made elsewhere.")
+
+
 def test_copies_withheld_after_planning_are_told(http, shelf, body) -> None:
     cohort = cohort_of(shelf, TRAIN)
     made = ask(http, body, cohort).json()

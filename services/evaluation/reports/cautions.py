@@ -24,12 +24,13 @@ class Caution:
 WAIVED = {
     "leakage": "The evaluation may have leaked",
     "screening": "Not searched for copies",
+    "origin": "Synthetic images of unknown origin",
     "extended": "Extended after results were seen",
     "runs": "Runs failed",
 }
 """Titles of guards, by the word that the plan's line begins with."""
 
-FOLLOWS = ("extended", "runs")
+FOLLOWS = ("origin", "extended", "runs")
 """Of these nobody asked to be spared: they follow from what happened."""
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.base import DataRef
+from api_schemas.base import DataRef, DatasetRef
 from api_schemas.findings import FINDINGS, Finding
 from api_schemas.generators import Seen
 from api_schemas.screening import UNSCREENED
@@ -262,6 +262,16 @@ def unscreened(listed: Iterable[Listed]) -> Iterator[str]:
     for each in listed:
         if UNSCREENED in each.flags:
             yield f"screening: {each.field} was not searched for copies of training images"
+
+
+def made_elsewhere(request: ExperimentRequest, listed: Mapping[DataRef, Listed]) -> Iterator[str]:
+    """Words for a report on synthetic images that came as a dataset: we made none of them."""
+    for ref in dict.fromkeys(each.synthetic for each in request.preset or ()):
+        if isinstance(ref, DatasetRef):
+            yield (
+                f"origin: {listed[ref].field} was made elsewhere. Nobody knows whose images its"
+                " generator saw, or whether it holds copies of them"
+            )
 
 
 def _patients(samples: Mapping[DataRef, Samples], ref: DataRef, rows: Rows) -> frozenset[str]:

@@ -55,6 +55,7 @@ class Planner:
             *checks.extension(request),
             *self._leakage(caller, request, samples, training, held, listed),
             *checks.unscreened(listed.values()),
+            *checks.made_elsewhere(request, listed),
         ]
         size_px = _known_size(listed)
         checks.large_enough(request.classifier, size_px)

@@ -53,6 +53,7 @@ def test_a_clean_study_has_no_box() -> None:
     [
         ("leakage: of tests.0.data, 3 patients were seen", "The evaluation may have leaked"),
         ("screening: preset.synthetic was not searched", "Not searched for copies"),
+        ("origin: preset.synthetic was made elsewhere.", "Synthetic images of unknown origin"),
         ("extended: seeds were added after results were seen", "Extended after results were seen"),
         ("runs: real, seed 3 failed for good (the loss became infinite)", "Runs failed"),
         ("something new: nobody thought of", "A guard was waived"),
@@ -63,7 +64,7 @@ def test_every_waived_guard_has_a_box_with_its_words(reason: str, title: str) ->
     (box,) = cautions.grave(replace(clean(), plan=waived))
     assert box.title == title
     assert reason.partition(": ")[2] in box.text
-    assert ("by request" in box.text) == (not reason.startswith(("extended", "runs")))
+    assert ("by request" in box.text) == (not reason.startswith(("origin", "extended", "runs")))
 
 
 def test_each_of_several_has_its_own() -> None:
