@@ -200,12 +200,18 @@ class ParticularsView(ParticularsPost):
 
 
 class PredictionsPost(Wire):
-    """What the Parquet body of `POST /predictions` belongs to (sent as query parameters)."""
+    """What the Parquet body of `POST /predictions` belongs to (sent as query parameters).
+
+    `steps` were taken in training, and the weights of `best_step` made the predictions; null where
+    the sender does not say it.
+    """
 
     plan: UUID
     arm: Name
     seed: Seed
     test: Name
+    steps: int | None = Field(default=None, ge=1)
+    best_step: int | None = Field(default=None, ge=1)
 
 
 class PredictionsView(PredictionsPost):

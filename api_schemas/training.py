@@ -45,13 +45,19 @@ class Pretrained(Wire):
         return self
 
 
+Keep = Literal["last", "best"]
+Monitor = Literal["auroc", "loss"]
+
+
 class _Defaults(TypedDict):
     epochs: float
     batch_size: int
     learning_rate: float
     weight_decay: float
     early_stopping: int | None
-    monitor: Literal["auroc", "loss"]
+    keep: Keep
+    keep_from: float
+    monitor: Monitor
     precision: Literal["float32", "bfloat16"]
 
 
@@ -62,7 +68,9 @@ _DEFAULTS: Mapping[str, _Defaults] = {
         "learning_rate": 1e-3,
         "weight_decay": 0.05,
         "early_stopping": None,
-        "monitor": "auroc",
+        "keep": "best",
+        "keep_from": 0.25,
+        "monitor": "loss",
         "precision": "float32",
     },
     "paper": {
@@ -71,6 +79,8 @@ _DEFAULTS: Mapping[str, _Defaults] = {
         "learning_rate": 1e-5,
         "weight_decay": 3e-4,
         "early_stopping": 5,
+        "keep": "best",
+        "keep_from": 0.0,
         "monitor": "loss",
         "precision": "bfloat16",
     },
@@ -87,6 +97,16 @@ def _of_preset(name: str, **limits: Any) -> Any:
     )
 
 
+def _keep_from(said: dict[str, Any]) -> float | None:
+    return _DEFAULTS[said["preset"]]["keep_from"] if said["keep"] == "best" else None
+
+
+def _monitor(said: dict[str, Any]) -> Monitor | None:
+    if said["keep"] == "last" and said["early_stopping"] is None:
+        return None
+    return _DEFAULTS[said["preset"]]["monitor"]
+
+
 class ClassifierSettings(Wire):
     """The classifier and its schedule; what is left out is the preset's, and what is kept of a
     request says it all.
@@ -94,10 +114,13 @@ class ClassifierSettings(Wire):
     `fast` is a small ConvNeXt for CPUs, `paper` the published one: ConvNeXt-Base, Lion, mixup and
     cutmix, label smoothing, bfloat16 where the paper had float16. `epochs` are epochs of the arm
     that runs its own schedule (`real`: over real images; the primary arm: over its real and
-    synthetic images). The checkpoint that is best by `monitor` is kept: validation macro AUROC,
-    or the loss of validation. `early_stopping` null: after all steps, else the patience in
-    validations. `class_weights` `balanced`: a label's positives weigh as much as its negatives,
-    as they are known in training.
+    synthetic images). `keep` says which weights become the classifier: the averaged weights after
+    the last step, or those of the best validation by `monitor` (macro AUROC, or loss) after the
+    share `keep_from` of the steps. Of an arm with several stages only the last one is asked:
+    weights from before the fine-tuning are not the fine-tuned classifier. `early_stopping` null:
+    all steps are taken, else the patience in validations, counted where one may be kept.
+    `class_weights` `balanced`: a label's positives weigh as much as its negatives, as they are
+    known in training.
     """
 
     model_config = ConfigDict(
@@ -128,10 +151,40 @@ class ClassifierSettings(Wire):
         "arm with its own schedule",
     )
     early_stopping: int | None = _of_preset("early_stopping", ge=1, le=1000)
-    monitor: Literal["auroc", "loss"] = _of_preset("monitor")
+    keep: Keep = _of_preset("keep")
+    keep_from: float | None = Field(
+        default_factory=_keep_from,
+        ge=0,
+        lt=1,
+        description='a share of the last stage\'s steps; with "keep": "best" only (left out, '
+        "the preset's: fast 0.25, paper 0)",
+    )
+    monitor: Monitor | None = Field(
+        default_factory=_monitor,
+        description='with "keep": "best" or early_stopping only (left out, the preset\'s: loss)',
+    )
     precision: Literal["float32", "bfloat16"] = _of_preset("precision")
     class_weights: Literal["none", "balanced"] = "none"
     pretrained: Pretrained | None = None
+
+    @model_validator(mode="after")
+    def _acts(self) -> "ClassifierSettings":
+        """Every option that is given acts, and none that is needed is null."""
+        best = self.keep == "best"
+        for field, value, needed, when in (
+            ("keep_from", self.keep_from, best, '"keep": "best"'),
+            (
+                "monitor",
+                self.monitor,
+                best or self.early_stopping is not None,
+                '"keep": "best" or early_stopping',
+            ),
+        ):
+            if needed != (value is not None):
+                how = "needs a value with" if needed else "acts only with"
+                msg = f"{field}: {how} {when}"
+                raise ValueError(msg)
+        return self
 
 
 class EvaluationSet(Wire):
@@ -140,7 +193,7 @@ class EvaluationSet(Wire):
 
 
 class TestSet(Wire):
-    """A named set that is scored once, with the best checkpoint."""
+    """A named set that is scored once, with the weights that were kept."""
 
     name: TestName
     data: DataRef
@@ -259,12 +312,14 @@ class CurvePoint(Wire):
 
 class RunView(Wire):
     """`problem` says why it failed for good. `reused`: a run with the same inputs had been trained
-    before, and its classifier was copied. `curve` holds the validations so far.
+    before, and its classifier was copied. `steps` were taken so far, `best_step` is the one whose
+    weights were kept. `curve` holds the validations so far.
     """
 
     seed: int
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     validation_auroc: float | None = None
+    steps: int = 0
     best_step: int | None = None
     classifier: UUID | None = None
     reused: bool = False

@@ -5,7 +5,6 @@ by chance. Its distribution depends on the pictures and on how many there are, s
 has its own. Knows arrays.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -52,7 +51,8 @@ def null(like: Floats, patients: Sequence[str]) -> Null | None:
     """Of the likenesses of real pictures and whose they are; None where there are too few."""
     if len(like) < LEAST:
         return None
-    fold = np.array([_lot(patient) % FOLDS for patient in patients])
+    number = {patient: place for place, patient in enumerate(dict.fromkeys(patients))}
+    fold = np.array([number[patient] % FOLDS for patient in patients])
     wrong = 0
     for each in range(FOLDS):
         mine, others = like[fold == each], like[fold != each]
@@ -68,10 +68,6 @@ def above(like: Floats, limit: float) -> NDArray[np.bool_]:
 
 def rounded(value: np.floating) -> float:
     return round(float(value), 4)
-
-
-def _lot(word: str) -> int:
-    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
 
 
 # ---------------------------------------------------------------- injected copies

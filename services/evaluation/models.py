@@ -73,6 +73,8 @@ class Prediction(Base):
     fingerprints: Mapped[dict[str, Any]]
     images: Mapped[int]
     patients: Mapped[int]
+    steps: Mapped[int | None]
+    best_step: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 

@@ -88,6 +88,7 @@ def _run_view(seed: int, run: Run | None, state: RunState) -> RunView:
         seed=seed,
         state="done" if run.finished_at else "failed" if run.problem else state,
         validation_auroc=run.validation_auroc,
+        steps=run.step,
         best_step=run.best_step,
         classifier=run.classifier,
         reused=run.reused,

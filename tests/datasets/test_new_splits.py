@@ -1,5 +1,7 @@
 """New splits keep patients whole and are alike in what was asked."""
 
+from hashlib import sha256
+
 import numpy as np
 import polars as pl
 import pytest
@@ -37,6 +39,21 @@ def hospital() -> pl.DataFrame:
             for _ in range(rng.integers(1, 9))
         ]
     return manifest(rows)
+
+
+@pytest.mark.parametrize(
+    "how", [NewSplits(kind="new", seed=4), NewSplits(kind="new", seed=4, folds=5, stratify=["sex"])]
+)
+def test_names_decide_nothing(hospital: pl.DataFrame, how: NewSplits) -> None:
+    """Another installation has the same pixels in the same order under other names."""
+    pixels = pl.Series([sha256(str(i).encode()).hexdigest() for i in range(hospital.height)])
+    here = hospital.with_columns(pixels.alias("pixel_sha256"))
+    names = {p: sha256(p.encode()).hexdigest() for p in hospital["patient_id"].unique()}
+    there = here.with_columns(pl.col("patient_id").replace_strict(names))
+    dealt, elsewhere = split(here, how), split(there, how)
+    assert dealt["split"].to_list() == elsewhere["split"].to_list()
+    assert dealt["fold"].to_list() == elsewhere["fold"].to_list()
+    assert set(dealt["split"]) == {"train", "validation", "test"}
 
 
 def shares(frame: pl.DataFrame, of: pl.Expr) -> dict[str, float]:

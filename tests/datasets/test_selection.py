@@ -1,5 +1,6 @@
 """What a filter chooses, against the same said in plain Python."""
 
+from hashlib import sha256
 from typing import Any
 
 import polars as pl
@@ -89,11 +90,19 @@ def test_one_image_of_each_patient_in_the_order_they_were(patients: list[int], s
     assert places == sorted(places)
 
 
-def test_which_image_depends_on_the_seed_alone() -> None:
-    table = manifest([{"patient_id": f"p{i % 20}"} for i in range(200)])
+def test_which_image_depends_on_the_seed_and_the_pixels_alone() -> None:
+    pixels = [sha256(str(i).encode()).hexdigest() for i in range(200)]
+    table = manifest(
+        [{"patient_id": f"p{i % 20}", "pixel_sha256": pixel} for i, pixel in enumerate(pixels)]
+    )
     backwards = table.sort("sample_id", descending=True)
     first, again = one_a_patient(table, 1), one_a_patient(backwards, 1)
     assert sorted(first["sample_id"]) == sorted(again["sample_id"])
+    elsewhere = table.with_columns(
+        pl.col("sample_id").reverse(), pl.concat_str(pl.lit("z"), "patient_id").alias("patient_id")
+    )
+    renamed = one_a_patient(elsewhere, 1)
+    assert renamed["pixel_sha256"].to_list() == first["pixel_sha256"].to_list()
     other = one_a_patient(table, 2)
     assert first.join(other, on="sample_id").height < first.height
     assert first.select(pl.len()).item() == 20

@@ -25,7 +25,11 @@ def test_a_preset_fills_what_is_left_out() -> None:
     assert (paper.monitor, paper.precision) == ("loss", "bfloat16")
     assert (paper.batch_size, paper.early_stopping) == (32, None)
     fast = ClassifierSettings()
-    assert (fast.batch_size, fast.early_stopping, fast.monitor) == (32, None, "auroc")
+    assert (fast.batch_size, fast.early_stopping, fast.monitor) == (32, None, "loss")
+    assert (fast.keep, paper.keep, paper.keep_from) == ("best", "best", 0.0)
+    last = ClassifierSettings(keep="last")
+    assert (last.keep_from, last.monitor) == (None, None)
+    assert ClassifierSettings(keep="last", early_stopping=3).monitor == "loss"
 
 
 def test_what_is_kept_of_a_request_says_it_all(http, body) -> None:
@@ -38,7 +42,9 @@ def test_what_is_kept_of_a_request_says_it_all(http, body) -> None:
         "weight_decay": 0.05,
         "validate_every": None,
         "early_stopping": None,
-        "monitor": "auroc",
+        "keep": "best",
+        "keep_from": ClassifierSettings().keep_from,
+        "monitor": "loss",
         "precision": "float32",
         "class_weights": "none",
         "pretrained": None,
@@ -51,6 +57,10 @@ def test_what_is_kept_of_a_request_says_it_all(http, body) -> None:
         ({"preset": "huge"}, "classifier.preset", "'fast' or 'paper'"),
         ({"epochs": 0}, "classifier.epochs", None),
         ({"monitor": "f1"}, "classifier.monitor", "'auroc' or 'loss'"),
+        ({"keep": "last", "monitor": "loss"}, "classifier.monitor", None),
+        ({"keep": "last", "keep_from": 0.5}, "classifier.keep_from", None),
+        ({"monitor": None}, "classifier.monitor", None),
+        ({"keep_from": 1}, "classifier.keep_from", None),
         ({"pretrained": {"path": "w", "hub": "a/b", "sha256": "0" * 64}}, None, None),
         ({"pretrained": {"path": "w", "sha256": "0"}}, "classifier.pretrained.sha256", None),
         ({"preset": "paper"}, "classifier.preset", ["fast"]),  # images of 16 px

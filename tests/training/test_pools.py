@@ -1,5 +1,7 @@
 """Which images a source may take."""
 
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -99,6 +101,27 @@ def test_a_fraction_takes_whole_patients() -> None:
     patients = {PATIENTS[i] for i in tenth}
     assert len(patients) == 4  # of forty
     assert tenth == {i for i in range(IMAGES) if i % 6 != 5 and PATIENTS[i] in patients}
+
+
+@pytest.mark.parametrize("more", [{}, {"fraction": 0.3}])
+def test_names_decide_nothing(more) -> None:
+    """Another installation gives the same patients and images other names, in another order."""
+    names = {patient: sha256(patient.encode()).hexdigest() for patient in PATIENTS}
+    renamed = replace(
+        SAMPLES,
+        ids=np.array([f"{len(PATIENTS) - i:04d}" for i in range(IMAGES)], dtype=object),
+        patients=np.array([names[p] for p in SAMPLES.patients], dtype=object),
+    )
+    source = Source(data=REAL, **more)
+    np.testing.assert_array_equal(pool(renamed, source), pool(SAMPLES, source))
+
+
+def test_one_picture_listed_twice_keeps_its_order() -> None:
+    pixels = SAMPLES.pixels.copy()
+    pixels[:] = pixels[0]
+    order = in_order_of_use(replace(SAMPLES, pixels=pixels), np.arange(IMAGES))
+    assert sorted(order) == list(range(IMAGES))
+    assert list(order) != list(range(IMAGES))
 
 
 def test_a_fraction_is_of_those_who_are_selected() -> None:

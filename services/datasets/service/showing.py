@@ -14,7 +14,7 @@ from api_schemas.findings import ABSENT, FINDINGS, PRESENT, UNCERTAIN
 from api_schemas.manifest import LABEL_COLUMNS
 from services.datasets.reports.sheet import Pixels, sheet
 from services.datasets.service.problems import NothingChosen
-from services.datasets.statistics.selection import lot, meets
+from services.datasets.statistics.selection import lots_of, meets
 from services.kit.objects import ObjectStore
 
 READERS = 8
@@ -34,12 +34,12 @@ def contact_sheet(
 
     Raises `NothingChosen` (422).
     """
-    columns = ("sample_id", "image_key", "image_sha256", "split", "age", "sex", "view")
+    columns = ("pixel_sha256", "image_key", "image_sha256", "split", "age", "sex", "view")
     shown = meets(query) & pl.col("image_key").is_not_null()
     chosen = manifest.filter(shown).select(*columns, *LABEL_COLUMNS).collect()
     if not chosen.height:
         raise NothingChosen("No sample with an image meets all of the query; ask for less")
-    lots = pl.Series("lot", [lot(query.seed, sample) for sample in chosen["sample_id"]])
+    lots = pl.Series("lot", lots_of(chosen, query.seed))
     rows = chosen.with_columns(lots).sort("lot").head(query.images).to_dicts()
     with ThreadPoolExecutor(READERS) as pool:
         pictures = list(pool.map(lambda row: _pixels(store, row), rows))

@@ -1,10 +1,10 @@
 """Which rows of a manifest a filter means."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from api_schemas.content_order import content_names, lot
 from api_schemas.findings import ABSENT, PRESENT, UNCERTAIN, Finding
 from api_schemas.selection import Filter
 
@@ -40,12 +40,12 @@ def _labels(findings: Sequence[Finding], value: int) -> Iterator[pl.Expr]:
 
 
 def one_a_patient(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """One row of each patient, drawn by `seed` and the sample's name, in the frame's order."""
-    lots = pl.Series("lot", [lot(seed, name) for name in frame["sample_id"]])
+    """One row of each patient, drawn by `seed` and the pixels, in the frame's order."""
+    lots = pl.Series("lot", lots_of(frame, seed))
     first = pl.col("lot") == pl.col("lot").min().over("patient_id")
     return frame.with_columns(lots).filter(first).drop("lot")
 
 
-def lot(seed: int, name: str) -> bytes:
-    """What a drawing sorts by: the same for a name wherever and whenever it is drawn."""
-    return hashlib.sha256(f"{seed}\x00{name}".encode()).digest()
+def lots_of(frame: pl.DataFrame, seed: int) -> list[bytes]:
+    """What a drawing of the rows sorts by: the same for the same pixels wherever it is made."""
+    return [lot(seed, name) for name in content_names(frame["pixel_sha256"].to_list())]

@@ -6,10 +6,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from api_schemas.content_order import content_names, lot, patient_names
 from api_schemas.findings import PRESENT
 from api_schemas.manifest import LABEL_COLUMNS
 from api_schemas.selection import FoldSplits, NewSplits, Splits
-from services.datasets.statistics.selection import UNKNOWN, lot
+from services.datasets.statistics.selection import UNKNOWN
 from services.datasets.statistics.stratify import Counts, deal
 
 
@@ -29,8 +30,9 @@ def _by_fold(how: FoldSplits) -> pl.Expr:
 
 
 def _anew(frame: pl.DataFrame, how: NewSplits) -> pl.DataFrame:
-    patients = frame["patient_id"].unique().to_list()
-    patients.sort(key=lambda patient: lot(how.seed, patient))
+    contents = content_names(frame["pixel_sha256"].to_list())
+    names = patient_names(frame["patient_id"], contents)
+    patients = sorted(names, key=lambda patient: lot(how.seed, names[patient]))
     counts = _attributes(frame, how.stratify)
     by_patient = pl.DataFrame({"patient_id": patients}).join(
         counts, on="patient_id", how="left", maintain_order="left"

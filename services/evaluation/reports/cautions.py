@@ -40,6 +40,7 @@ def grave(report: Report) -> list[Caution]:
         *_phantoms(report),
         *_waived(report.plan),
         *_unscreened(report),
+        *_same_predictions(report),
         *_gone(report),
         *_few_seeds(report.plan),
     ]
@@ -86,6 +87,23 @@ def _unscreened(report: Report) -> Iterator[Caution]:
             "Nobody knows whether the synthetic images are copies of training images: the search"
             " for near copies was not made, or lacked the real images to set its threshold by.",
         )
+
+
+def _same_predictions(report: Report) -> Iterator[Caution]:
+    """Arms whose predictions are equal on every test set and with every seed are one classifier."""
+    digests: dict[str, list[str]] = {arm.name: [] for arm in report.plan.arms}
+    for each in sorted(report.predictions, key=lambda p: (p.test, p.seed)):
+        digests[each.arm].append(each.digest)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for arm, of_arm in digests.items():
+        alike.setdefault(tuple(of_arm), []).append(arm)
+    for arms in alike.values():
+        if len(arms) > 1:
+            yield Caution(
+                "Arms with equal predictions",
+                f"{listed(arms)} made the same predictions on every test set and with every seed:"
+                " they are the same classifiers, and comparing them says nothing.",
+            )
 
 
 def _gone(report: Report) -> Iterator[Caution]:

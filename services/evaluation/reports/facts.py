@@ -59,10 +59,16 @@ class Contact:
 
 @dataclass(frozen=True)
 class PredictionFacts:
+    """One set of predictions; `steps` were taken in training and `best_step` is the one whose
+    weights were kept, None where nobody said it.
+    """
+
     test: str
     arm: str
     seed: int
     digest: str
+    steps: int | None = None
+    best_step: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from api_schemas.evaluation import MACRO, MetricRow, PlannedArm, PlanPost, ResultRow
+from api_schemas.evaluation import (
+    MACRO,
+    MetricRow,
+    PlannedArm,
+    PlanPost,
+    ResultRow,
+    TrainedArm,
+)
+from services.evaluation.reports.facts import PredictionFacts
 
 METRICS = {
     "average_precision": "Average precision",
@@ -50,6 +58,38 @@ class MetricLine:
     name: str
     beside: str
     pairs: Sequence[tuple[MetricRow, MetricRow] | None]
+
+
+@dataclass(frozen=True)
+class TrainingLine:
+    """How the runs of an arm were trained. `planned` is None where the plan does not say it;
+    `taken` and `kept` are the fewest and the most steps over its seeds, None where unknown.
+    """
+
+    arm: PlannedArm
+    planned: TrainedArm | None
+    taken: tuple[int, int] | None
+    kept: tuple[int, int] | None
+
+
+def training_lines(plan: PlanPost, predictions: Sequence[PredictionFacts]) -> list[TrainingLine]:
+    """The arms of which anything is known."""
+    planned = {} if plan.training is None else plan.training.arms
+    lines = [
+        TrainingLine(
+            arm,
+            planned.get(arm.name),
+            _range(p.steps for p in predictions if p.arm == arm.name),
+            _range(p.best_step for p in predictions if p.arm == arm.name),
+        )
+        for arm in plan.arms
+    ]
+    return [line for line in lines if line.planned or line.taken or line.kept]
+
+
+def _range(steps: Iterable[int | None]) -> tuple[int, int] | None:
+    known = [step for step in steps if step is not None]
+    return (min(known), max(known)) if known else None
 
 
 def arm_lines(plan: PlanPost, rows: Sequence[ResultRow]) -> list[ArmLine]:

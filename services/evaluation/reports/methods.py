@@ -30,15 +30,23 @@ def _training(note: TrainingNote | None) -> Iterator[str]:
         yield "How the classifiers were trained was not said when the plan was registered."
         return
     settings = ", ".join(_settings(note.classifier))
-    monitor = str(note.classifier.get("monitor", "auroc"))
     yield (
         f"Every arm and seed trained one classifier: {settings}. In training, uncertain labels were"
         f" {_POLICY[note.uncertain]} and blank ones {_POLICY[note.blank]}; evaluation ignores"
-        f" both. {_steps(note)} The weights with {_KEPT[monitor]} were kept."
+        f" both. {_steps(note)} {_kept(note.classifier)}"
     )
 
 
-_KEPT = {"auroc": "the best validation macro AUROC", "loss": "the least validation loss"}
+def _kept(classifier: Mapping[str, object]) -> str:
+    if classifier.get("keep") == "last":
+        return "The averaged weights after the last step were kept."
+    best = _BEST[str(classifier.get("monitor", "auroc"))]
+    share = classifier.get("keep_from")
+    after = f" after {share:.0%} of the steps" if isinstance(share, float) and share else ""
+    return f"The weights with {best}{after} were kept; of several stages, of the last one."
+
+
+_BEST = {"auroc": "the best validation macro AUROC", "loss": "the least validation loss"}
 _POLICY = {"ignore": "ignored", "0": "taken as negative", "1": "taken as positive"}
 
 

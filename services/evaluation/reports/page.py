@@ -17,6 +17,7 @@ from services.evaluation.reports.lines import (
     label_lines,
     metric_lines,
     too_small,
+    training_lines,
 )
 from services.evaluation.reports.methods import methods
 from services.evaluation.reports.policy import STYLE, TEMPLATES
@@ -83,6 +84,7 @@ def render(report: Report) -> str:
                 slice(i, i + TESTS_A_TABLE) for i in range(0, len(report.tests), TESTS_A_TABLE)
             ],
             arms=arm_lines(plan, report.rows),
+            training=training_lines(plan, report.predictions),
             labels=label_lines(plan, report.rows),
             metrics=metric_lines(plan, report.metrics),
             gaps=gap_lines(plan, report.metrics),

@@ -69,6 +69,14 @@ def signed(value: float | None) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
+def steps(taken: tuple[int, int] | None) -> str:
+    """The fewest and the most steps over the seeds of an arm."""
+    if taken is None:
+        return NOTHING
+    fewest, most = taken
+    return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+
+
 def measured(value: float) -> str:
     """A distance, to four digits, with a real minus."""
     return f"{value:.4g}".replace("-", MINUS)

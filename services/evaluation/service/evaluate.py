@@ -31,7 +31,7 @@ from services.evaluation.statistics.analysis import (
     result_rows,
     trends,
 )
-from services.evaluation.statistics.cases import Cases, Floats
+from services.evaluation.statistics.cases import Cases, Floats, Ints
 from services.evaluation.statistics.curves import curves
 from services.evaluation.statistics.groups import Group, Grouping, attributes_of, groups_of
 from services.evaluation.statistics.predictions import Predictions
@@ -77,10 +77,14 @@ class Evaluate:
     def __call__(self, lease: Lease) -> None:
         stored = self._stored(lease)
         firsts = {test.name: self._first(stored, test.name) for test in stored.plan.tests}
+        orders = {test: first.by_content() for test, first in firsts.items()}
+        firsts = {test: first.take(orders[test]) for test, first in firsts.items()}
         groups = self._groups(lease, stored.left, firsts)
         scored = [
-            self._scored(lease, stored, index, firsts[test.name].cases(), groups[test.name])
-            for index, test in enumerate(stored.plan.tests)
+            self._scored(
+                lease, stored, test.name, firsts[test.name].cases(), orders[test.name], groups
+            )
+            for test in stored.plan.tests
         ]
         # looked at before the images are read: what changes in between shows as changed
         shown = self.sources.shown(lease.caller, stored.plan)
@@ -127,11 +131,17 @@ class Evaluate:
         return {test.name: [] for test in plan.tests} | groups_of(groupings)
 
     def _scored(
-        self, lease: Lease, stored: Stored, index: int, cases: Cases, groups: list[Group]
+        self,
+        lease: Lease,
+        stored: Stored,
+        test: str,
+        cases: Cases,
+        order: Ints,
+        groups: Mapping[str, list[Group]],
     ) -> Scored:
-        plan, sets, test = stored.left, stored.predictions, stored.plan.tests[index].name
+        plan, sets = stored.left, stored.predictions
         per_test = len(plan.arms) * len(plan.seeds)
-        done = index * per_test
+        done = [each.name for each in plan.tests].index(test) * per_test
         compared: dict[str, list[Floats]] = {plan.primary: [], plan.reference: []}
 
         def scores(arm: str, seed: int) -> Floats:
@@ -139,12 +149,12 @@ class Evaluate:
             lease.stop_now()
             done += 1
             lease.progress(done, per_test * len(plan.tests), UNIT, f"{test}: {arm}, seed {seed}")
-            found = self._read(sets[test, arm, seed]).scores
+            found = self._read(sets[test, arm, seed]).scores[order]
             if arm in compared:
                 compared[arm].append(found)
             return found
 
-        estimates = estimate(plan, test, cases, scores, groups)
+        estimates = estimate(plan, test, cases, scores, groups[test])
         return Scored(
             estimates, [ArmCurves(test, arm, curves(cases, runs)) for arm, runs in compared.items()]
         )
@@ -187,7 +197,8 @@ class Evaluate:
             trends=trends(plan, estimates),
             tests=tests,
             predictions=[
-                PredictionFacts(*key, predictions[key].digest) for key in sorted(predictions)
+                PredictionFacts(*key, row.digest, row.steps, row.best_step)
+                for key, row in sorted(predictions.items())
             ],
             contact=self.sources.contact(lease.caller, plan),
             curves=[each for test in scored for each in test.curves],

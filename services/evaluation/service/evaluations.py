@@ -240,7 +240,13 @@ class Judge:
         theirs = self._predictions(row, REFERENCE) if REFERENCE in row.files else None
         lease.stop_now()
         leakage = row.request["leakage"] is not None
-        found = judge(ours, theirs, self._groups(row), leakage=leakage)
+        order = ours.by_content()
+        found = judge(
+            ours.take(order),
+            theirs and theirs.take(order),
+            {name: values[order] for name, values in self._groups(row).items()},
+            leakage=leakage,
+        )
         result = Evaluated.model_validate(
             {
                 "method": METHOD,

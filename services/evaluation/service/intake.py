@@ -157,7 +157,9 @@ def _earlier(session: Session, what: PredictionsPost, received: Received) -> Pre
     """The same predictions, if they came before. Raises `PredictionsReceived` and
     `PredictionsDisagree` (409) for what does not fit what is there.
     """
-    same_place = select(Prediction).filter_by(**what.model_dump())
+    same_place = select(Prediction).filter_by(
+        plan=what.plan, arm=what.arm, seed=what.seed, test=what.test
+    )
     earlier = session.scalars(same_place).one_or_none()
     if earlier is None:
         _check_agreement(session, what, received)

@@ -13,7 +13,7 @@ from services.evaluation import models
 from services.evaluation.service import agreement
 from services.evaluation.service.features import GivenTables
 from services.evaluation.service.stock import Stock, pixels
-from services.evaluation.statistics.cases import Floats, Ints
+from services.evaluation.statistics.cases import Floats, Ints, numbered
 from services.evaluation.statistics.features import OFFERED, Features, Pixels
 from services.evaluation.statistics.quality import (
     Drawn,
@@ -175,7 +175,7 @@ def _some(rows: pl.DataFrame, unit: str, most: int, seed: int) -> pl.DataFrame:
 
 
 def _patients(rows: pl.DataFrame) -> Ints:
-    return rows["patient_id"].rank("dense").to_numpy().astype(np.int64)
+    return numbered(rows["patient_id"].to_numpy())[0]
 
 
 def _resized(px: Pixels, shape: tuple[int, ...]) -> Pixels:

@@ -1,6 +1,5 @@
 """What a report says of its data: which test sets, and a contact sheet of images."""
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pyarrow as pa
 from PIL import Image
 
 from api_schemas.base import DataRef, DatasetRef, GenerationRef
+from api_schemas.content_order import lot
 from api_schemas.evaluation import PlannedTest, PlanPost
 from api_schemas.findings import FINDINGS, PRESENT
 from api_schemas.screening import Screening
@@ -131,7 +131,8 @@ class Sources:
 
     def _rows(self, caller: Caller, ref: DataRef) -> list[Row]:
         table = self._manifest(caller, ref)
-        wanted = ["sample_id", "image_key", "image_sha256", "split", "age", "sex", "view"]
+        wanted = ["sample_id", "pixel_sha256", "image_key", "image_sha256"]
+        wanted += ["split", "age", "sex", "view"]
         columns = [*wanted, "parent_sample_id", *(str(f) for f in FINDINGS)]
         return [row for row in table.select(columns).to_pylist() if row["split"] == "train"]
 
@@ -158,8 +159,8 @@ def _shown(plan: PlanPost) -> list[DataRef]:
 def pairs_of(real: Sequence[Row], synthetic: Sequence[Row]) -> list[tuple[Row, Row | None]]:
     """Up to `PAIRS` samples with their synthetic twins: one for each finding, then others.
 
-    Chosen by a hash of the sample's id, so that nobody's eye has a say and the same data
-    gives the same sheet. Without a mirror any synthetic image stands beside.
+    Chosen by a hash of the pixels, so that nobody's eye has a say and the same data gives the
+    same sheet. Without a mirror any synthetic image stands beside.
     """
     twins: dict[str, Row] = {}
     for row in sorted(synthetic, key=_lot):
@@ -189,8 +190,8 @@ def _varied(rows: Sequence[Row]) -> list[Row]:
     return list(chosen.values())[:PAIRS]
 
 
-def _lot(row: Row) -> str:
-    return hashlib.sha256(row["sample_id"].encode()).hexdigest()
+def _lot(row: Row) -> bytes:
+    return lot("contact sheet", row["pixel_sha256"])
 
 
 def _caption(real: Row, synthetic: Row | None) -> str:

@@ -106,12 +106,11 @@ class Cases:
         truth: NDArray[np.int8],
         patient_ids: Sequence[str] | NDArray[np.str_],
     ) -> "Cases":
-        """Cases from patient identifiers in any form and order."""
+        """Cases from patient identifiers in any form."""
         if truth.shape != (len(patient_ids), len(labels)):
             msg = f"truth is {truth.shape}, not ({len(patient_ids)}, {len(labels)})"
             raise ValueError(msg)
-        distinct, codes = np.unique(np.asarray(patient_ids), return_inverse=True)
-        return cls(tuple(labels), truth, codes.astype(np.int64), len(distinct))
+        return cls(tuple(labels), truth, *numbered(patient_ids))
 
     def within(self, group: Bools) -> "Cases":
         """The same patients with only the images of `group` known.
@@ -152,6 +151,20 @@ class Cases:
         truth = self.truth[:, column]
         rows = np.flatnonzero(truth != UNKNOWN)
         return LabelCases(rows, truth[rows] == 1, self.patient[rows], self.G)
+
+
+def numbered(patient_ids: Sequence[str] | NDArray[np.str_]) -> tuple[Ints, int]:
+    """A code 0..G-1 for each image's patient, by first appearance, and G.
+
+    Not by name: pseudonyms differ between installations, and sums in another order differ in
+    their last bits.
+    """
+    distinct, first, codes = np.unique(
+        np.asarray(patient_ids), return_index=True, return_inverse=True
+    )
+    number = np.empty(len(distinct), np.int64)
+    number[np.argsort(first)] = np.arange(len(distinct))
+    return number[codes], len(distinct)
 
 
 def _distinct(codes: Ints, G: int) -> int:

@@ -29,7 +29,9 @@ class Inconsistent(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Scores of one classifier on one test set: samples sorted, labels in CheXpert's order."""
+    """Scores of one classifier on one test set: labels in CheXpert's order, samples sorted by name
+    until they are taken in another order.
+    """
 
     labels: tuple[str, ...]
     samples: Names  # (N,)
@@ -75,6 +77,23 @@ class Predictions:
                 "score": self.scores.ravel(),
             },
             schema=PREDICTIONS,
+        )
+
+    def by_content(self) -> Ints:
+        """(N,): the samples in an order that scores and truth alone give.
+
+        Names differ between installations, and sums in another order differ in their last bits.
+        """
+        return np.lexsort((*self.truth.T, *self.scores.T))
+
+    def take(self, order: Ints) -> "Predictions":
+        """The same predictions with their samples in another order."""
+        return Predictions(
+            self.labels,
+            self.samples[order],
+            self.patients[order],
+            self.truth[order],
+            self.scores[order],
         )
 
     def cases(self) -> Cases:

@@ -8,7 +8,7 @@ import polars as pl
 
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, Ethnicity, Race, Sex, View
 from api_schemas.shifts import Measured, ShiftRow
-from services.evaluation.statistics.cases import Bools
+from services.evaluation.statistics.cases import Bools, numbered
 from services.evaluation.statistics.shares import Mean, Sample, difference, mean_of, share_of
 
 COLUMNS = (
@@ -36,8 +36,7 @@ class _Sides:
     def __init__(self, first: pl.DataFrame, second: pl.DataFrame) -> None:
         self.frames = (first, second)
         patients = pl.concat([first["patient_id"], second["patient_id"]])
-        codes = patients.rank("dense").to_numpy().astype(np.int64) - 1
-        G = int(codes.max(initial=-1)) + 1
+        codes, G = numbered(patients.to_numpy())
         of = np.split(codes, [first.height])
         self.samples = (Sample(of[0], G), Sample(of[1], G))
 

@@ -4,7 +4,6 @@ Steps of the job that renders a cohort, before its manifest is written, and of a
 own. Knows pictures and rows; `services.copies` knows how like two pictures are.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as Yields
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from PIL import Image as Pillow
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from api_schemas.content_order import lot
 from api_schemas.manifest import content_digest, from_parquet
 from api_schemas.screening import Calibration
 from services.copies.calibration import ALTERATIONS, FALSE_FLAGS, LEAST, above, altered, null
@@ -268,8 +268,8 @@ def _uncalibrated(asked: Asked, real: Real) -> Calibration:
 
 
 def _some(rows: Sequence[Row], most: int) -> list[Row]:
-    """A fair sample that is the same each time: by a hash of the sample's id."""
-    return sorted(rows, key=lambda row: hashlib.sha256(row["sample_id"].encode()).digest())[:most]
+    """A fair sample, the same in every installation: by a hash of the pixels."""
+    return sorted(rows, key=lambda row: lot("screening", row["pixel_sha256"]))[:most]
 
 
 def _equal(rows: Sequence[Row], others: Sequence[Row], column: str) -> NDArray[np.bool_]:

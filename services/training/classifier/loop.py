@@ -268,12 +268,17 @@ class Run:
         return loss
 
     def _judge(self, point: CurvePoint) -> None:
-        """Keep the weights if they are the best so far.
+        """Keep the weights if they are the best so far, or the last.
 
-        Of equals the later ones are kept: their loss is lower. So are the last ones where nothing
-        can be compared (no label with both classes, or none that is known).
+        Before `kept_after` nothing is kept and patience is not counted: weights from before the
+        fine-tuning are not the fine-tuned classifier, and a small validation set likes a lucky
+        early one. Of equals the later ones are kept: their loss
+        is lower. So are the last ones where nothing can be compared (no label with both classes, or
+        none that is known).
         """
         tally = self.tally
+        if tally.step <= self.spec.kept_after and tally.step < self.spec.steps:
+            return
         loss = None if point.validation_loss is None else -point.validation_loss
         merit = point.auroc if self.spec.monitor == "auroc" else loss
         before = tally.best
@@ -282,8 +287,10 @@ class Run:
         else:
             better, equal = merit > before, merit == before
         tally.stale = 0 if better else tally.stale + 1
-        if better or equal:
-            tally.best_step, tally.best, tally.best_auroc = point.step, merit, point.auroc
+        if better:
+            tally.best = merit
+        if better or equal or self.spec.keep == "last":
+            tally.best_step, tally.best_auroc = point.step, point.auroc
             for name, tensor in self.averaged.state_dict().items():
                 self.best[name].copy_(tensor)
 

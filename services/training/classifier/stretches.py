@@ -105,6 +105,8 @@ def _record(run: Run, kernels: Kernels) -> dict[str, Any]:
         "precision": spec.precision,
         "positive_weights": spec.positive_weights,
         "pretrained_sha256": spec.pretrained and spec.pretrained.sha256,
+        "keep": spec.keep,
+        "keep_from": spec.keep_from,
         "monitor": spec.monitor,
         "early_stopping": spec.early_stopping,
         "best_step": run.tally.best_step,

@@ -47,8 +47,9 @@ class Weights:
 class RunSpec:
     """One arm with one seed, completely: two equal specs train the same classifier on a CPU.
 
-    `positive_weights` (one a label) multiply the loss of positives. `monitor` says by what of a
-    validation the best weights are kept and patience is counted.
+    `positive_weights` (one a label) multiply the loss of positives. `keep` says which weights
+    become the classifier: those after the last step, or the best by what `monitor` says after the
+    share `keep_from` of the last stage's steps, where patience is counted too.
     """
 
     labels: tuple[str, ...]
@@ -62,6 +63,8 @@ class RunSpec:
     weight_decay: float
     validate_every: int
     early_stopping: int | None = None
+    keep: Literal["last", "best"] = "best"
+    keep_from: float = 0.0
     monitor: Literal["auroc", "loss"] = "auroc"
     precision: Literal["float32", "bfloat16"] = "float32"
     positive_weights: tuple[float, ...] | None = None
@@ -70,6 +73,11 @@ class RunSpec:
     @property
     def steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def kept_after(self) -> float:
+        """The steps before whose end no weights are kept."""
+        return self.steps - (1 - self.keep_from) * self.stages[-1].steps
 
 
 @dataclass(frozen=True)
@@ -93,8 +101,8 @@ class Outcome:
     """Where a stretch of training ended.
 
     Paused: `checkpoint` is the folder to resume from. Finished: `classifier` is the folder with
-    the weights that were best by what the run monitors, and nothing is left to resume.
-    `best_auroc` is of that validation.
+    the weights that the run keeps, and nothing is left to resume. `best_step` is the step whose
+    weights these are, `best_auroc` what its validation gave.
     """
 
     step: int

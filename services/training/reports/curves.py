@@ -1,10 +1,12 @@
 """The learning curves of an experiment: loss in training and validation, and validation AUROC.
 
-One line a run, with a dot at its end; an arm has a colour and a dash, so that arms are told apart
-without colours. Of many arms a few stand in a row of panels, on the axes of all.
+One line a run, with a dot at the step whose weights were kept; an arm has a colour and a dash, so
+that arms are told apart without colours. Of many arms a few stand in a row of panels, on the axes
+of all.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -31,8 +33,17 @@ PANELS = (
     ("auroc", "validation macro AUROC"),
 )
 
-Curves = Mapping[tuple[str, int], Sequence[CurvePoint]]
-"""Points by arm and seed."""
+
+@dataclass(frozen=True)
+class Curve:
+    """The validations of a run, and the step whose weights are kept so far."""
+
+    points: Sequence[CurvePoint]
+    best_step: int | None
+
+
+Curves = Mapping[tuple[str, int], Curve]
+"""By arm and seed."""
 
 
 def learning_curves(title: str, curves: Curves) -> str:
@@ -47,9 +58,9 @@ def learning_curves_png(title: str, curves: Curves) -> bytes:
 def _chart(title: str, curves: Curves) -> dict[str, Any]:
     values = [
         {"run": f"{arm}, seed {seed}", "arm": arm, "step": point.step, **_shown(point)}
-        | {"last": point is points[-1]}
-        for (arm, seed), points in curves.items()
-        for point in points
+        | {"kept": point.step == curve.best_step}
+        for (arm, seed), curve in curves.items()
+        for point in curve.points
     ]
     arms = list(dict.fromkeys(arm for arm, _ in curves))
     measured = [p for p in PANELS if any(p[0] in value for value in values)] or [PANELS[0]]
@@ -98,8 +109,8 @@ def _panel(
         )
     )
     dash = alt.StrokeDash("arm:N", sort=arms, scale=of_arm(DASHES), legend=LEGEND)
-    ends = lines.transform_filter("datum.last").mark_point(size=24, filled=True, opacity=1)
-    return alt.layer(lines.mark_line(strokeWidth=1.2).encode(dash), ends)
+    kept = lines.transform_filter("datum.kept").mark_point(size=24, filled=True, opacity=1)
+    return alt.layer(lines.mark_line(strokeWidth=1.2).encode(dash), kept)
 
 
 def _over(values: Sequence[dict[str, Any]], name: str) -> alt.Scale:

@@ -32,7 +32,7 @@ from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 from services.training.models import Classifier, Experiment, Run
 from services.training.ports.providers import Desk
-from services.training.reports import Curves
+from services.training.reports import Curve, Curves
 from services.training.service import checks
 from services.training.service.arms import (
     expand,
@@ -121,12 +121,9 @@ class Experiments:
         with self._db.transaction() as tx:
             row = _mine(tx.session, caller, experiment)
             runs = tx.session.scalars(select(Run).where(Run.experiment == row.id)).all()
-            points = {
-                (r.arm, r.seed): [CurvePoint.model_validate(p) for p in r.curve] for r in runs
-            }
             order = [arm["name"] for arm in row.arms]
-        in_order = sorted(points, key=lambda key: (order.index(key[0]), key[1]))
-        return row.name, {key: points[key] for key in in_order}
+        in_order = sorted(runs, key=lambda run: (order.index(run.arm), run.seed))
+        return row.name, {(run.arm, run.seed): _curve(run) for run in in_order}
 
     def cancel(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
@@ -306,6 +303,10 @@ def _failed_runs(session: Session, experiments: Sequence[UUID]) -> dict[UUID, in
     )
     rows = session.execute(failed.group_by(Run.experiment))
     return {experiment: count for experiment, count in rows}  # noqa: C416 - rows are no pairs
+
+
+def _curve(run: Run) -> Curve:
+    return Curve([CurvePoint.model_validate(point) for point in run.curve], run.best_step)
 
 
 def find_classifier(

@@ -19,7 +19,7 @@ from services.training.models import Experiment, Run
 from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import ref_key
 
-METHOD = "classifier/2"
+METHOD = "classifier/3"
 """Changes whenever the same inputs would train another classifier."""
 
 

@@ -1,6 +1,5 @@
 """Which images of a source an arm may take, and in which order. Knows samples; no images."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from api_schemas.arms import Source
 from api_schemas.base import DatasetRef
+from api_schemas.content_order import content_names, lot, patient_names
 from api_schemas.findings import ABSENT, PRESENT, UNCERTAIN, Finding
 from api_schemas.selection import Filter
 from services.training.service.samples import BLANK, Rows, Samples, columns, in_order_of_use
@@ -35,7 +35,7 @@ def held(samples: Samples, source: Source) -> int:
 def _chosen(samples: Samples, rows: Rows, source: Source) -> Mask:
     chosen = meets(samples, source.where or Filter())[rows]
     if isinstance(source.data, DatasetRef) and source.fraction < 1:
-        chosen &= _of_some_patients(samples.patients[rows], chosen, source.fraction)
+        chosen &= _of_some_patients(samples, rows, chosen, source.fraction)
     return chosen
 
 
@@ -49,19 +49,17 @@ def unit(samples: Samples, source: Source) -> int:
     return there if isinstance(source.data, DatasetRef) else round(source.fraction * there)
 
 
-def _of_some_patients(patients: NDArray[np.object_], chosen: Mask, fraction: float) -> Mask:
+def _of_some_patients(samples: Samples, rows: Rows, chosen: Mask, fraction: float) -> Mask:
     """The images of a share of the patients that have any image chosen.
 
-    By a hash of the patient, so that it is the same share in every run and experiment, and
-    part of every larger share.
+    By a hash of the patient's pixels, so that it is the same share in every run, experiment and
+    installation, and part of every larger share.
     """
-    by_lot = sorted(set(patients[chosen].tolist()), key=_lot)
+    patients = samples.patients[rows]
+    names = patient_names(patients.tolist(), content_names(samples.pixels[rows].tolist()))
+    by_lot = sorted(set(patients[chosen].tolist()), key=lambda one: lot("fraction", names[one]))
     kept = by_lot[: math.ceil(fraction * len(by_lot) - 1e-9)]
     return np.isin(patients.astype(str), np.array(kept, dtype=str))
-
-
-def _lot(patient: str) -> bytes:
-    return hashlib.sha256(f"fraction\x00{patient}".encode()).digest()
 
 
 def meets(samples: Samples, where: Filter) -> Mask:

@@ -84,13 +84,21 @@ class Results:
             done_with, row.checkpoints = row.checkpoints, []
         forget(self._store, done_with)
         task.run.predictions = cast("list[dict[str, Any]]", scored)
+        task.run.step, task.run.best_step = facts["step"], facts["best_step"]
 
     def hand_on(self, task: Task) -> None:
         """Push the stored predictions to evaluation; what is there already does no harm."""
         files = cast("list[Stored]", task.run.predictions)
         for test, file in zip(task.request.tests, files, strict=True):
             task.lease.stop_now()
-            what = PredictionsPost(plan=task.plan, arm=task.arm, seed=task.seed, test=test.name)
+            what = PredictionsPost(
+                plan=task.plan,
+                arm=task.arm,
+                seed=task.seed,
+                test=test.name,
+                steps=task.run.step,
+                best_step=task.run.best_step,
+            )
             content = self._store.get(file["key"], file["sha256"])
             self._evaluation.accept(task.lease.caller, what, content)
 

@@ -1,6 +1,5 @@
 """A manifest as arrays, and which of its images and labels a run uses."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from api_schemas.base import EvaluationSplit
+from api_schemas.content_order import content_names, lot
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, Finding
 from api_schemas.findings import UNCERTAIN as SAID_UNCERTAIN
 from api_schemas.manifest import LABEL_COLUMNS
@@ -101,11 +101,11 @@ def both_classes(known: Labels) -> NDArray[np.bool_]:
 def in_order_of_use(samples: Samples, rows: Rows) -> Rows:
     """Places in `rows` in the order in which a source gives its images.
 
-    Whole replicas first; within one, by a hash of the sample's id, so that a part of a source
-    is a fair sample of it and the same one in every arm and run.
+    Whole replicas first; within one, by a hash of the pixels, so that a part of a source is a fair
+    sample of it and the same one in every arm, run and installation.
     """
-    hashes = [hashlib.sha256(name.encode()).digest() for name in samples.ids[rows]]
-    order = sorted(range(len(rows)), key=lambda i: (samples.replicas[rows[i]], hashes[i]))
+    lots = [lot("use", name) for name in content_names(samples.pixels[rows].tolist())]
+    order = sorted(range(len(rows)), key=lambda i: (samples.replicas[rows[i]], lots[i]))
     return np.array(order, dtype=np.int64)
 
 

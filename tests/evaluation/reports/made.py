@@ -31,6 +31,7 @@ from services.evaluation.statistics.cases import UNKNOWN, Cases
 from services.evaluation.statistics.curves import curves
 from services.evaluation.statistics.groups import Group
 from services.evaluation.statistics.questions import answers
+from services.kit.objects import sha256
 
 EFFECT = {"real": 0.9, "real_equal_steps": 1.0, "real+100%": 1.2, "real+300%": 1.5, "shuffled": 0.4}
 DOSES = {"real": 0.0, "real+100%": 1.0, "real+300%": 3.0}
@@ -110,7 +111,10 @@ def report_of(
             for t in tests
         ],
         predictions=[
-            PredictionFacts(t, arm, s, "d" * 64) for t in tests for arm in EFFECT for s in seeds
+            PredictionFacts(t, arm, s, sha256(f"{t} {arm} {s}".encode()), 1200, 900 + s)
+            for t in tests
+            for arm in EFFECT
+            for s in seeds
         ],
         contact=Contact(
             [Pair("Male, 50 years: Edema", image, 255 - image)],

@@ -158,5 +158,25 @@ def test_the_methods_say_which_weights_were_kept_and_what_ended_a_run() -> None:
     settings = {"preset": "paper", "monitor": "loss", "early_stopping": 5}
     paper = report_of(training=NOTE.model_copy(update={"classifier": settings}))
     said = methods(paper)[0]
-    assert "The weights with the least validation loss were kept." in said
+    assert "The weights with the least validation loss were kept;" in said
     assert "or fewer: a run stopped after 5 validations without a better one." in said
+    settings |= {"keep": "best", "keep_from": 0.5}
+    fast = report_of(training=NOTE.model_copy(update={"classifier": settings}))
+    assert "least validation loss after 50% of the steps were kept" in methods(fast)[0]
+    last = report_of(training=NOTE.model_copy(update={"classifier": {"keep": "last"}}))
+    assert "The averaged weights after the last step were kept." in methods(last)[0]
+
+
+def test_arms_with_equal_predictions_are_pointed_out() -> None:
+    def told(arm: str) -> str:
+        return "real" if arm == "real_equal_steps" else arm
+
+    alike = [
+        replace(each, digest=f"{each.test} {told(each.arm)} {each.seed}")
+        for each in clean().predictions
+    ]
+    (caution,) = cautions.grave(replace(clean(), predictions=alike))
+    assert caution.title == "Arms with equal predictions"
+    assert caution.text.startswith("real and real_equal_steps made the same predictions")
+    other = [replace(alike[0], digest="another"), *alike[1:]]
+    assert cautions.grave(replace(clean(), predictions=other)) == []

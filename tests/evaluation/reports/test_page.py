@@ -117,7 +117,9 @@ def test_an_arm_that_was_not_evaluated_is_said_to_be() -> None:
 def test_the_scope_and_the_digests_are_always_there() -> None:
     text = text_of(page_of())
     assert words.SCOPE in text
-    for digest in ("a" * 64, "b" * 64, "c" * 64, "d" * 64):
+    predictions = report_of().predictions
+    assert len({each.digest for each in predictions}) == len(predictions)
+    for digest in ("a" * 64, "b" * 64, "c" * 64, *(each.digest for each in predictions)):
         assert digest in text
     assert METHOD in text
     assert "exploratory" in text

@@ -1,13 +1,17 @@
 """Predictions in any order of rows are the same predictions; anything doubtful is refused."""
 
+from hashlib import sha256
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from api_schemas.manifest import PREDICTIONS, content_digest
 from services.evaluation.statistics.cases import UNKNOWN
+from services.evaluation.statistics.judgement import judge
 from services.evaluation.statistics.predictions import Inconsistent, Predictions
 
+LABELS = ("Fracture", "Edema")
 ROWS = [
     ("s2", "p1", "Edema", 1, 0.9),
     ("s2", "p1", "Fracture", None, 0.2),
@@ -44,6 +48,30 @@ def test_the_canonical_table_is_read_back_as_itself() -> None:
     np.testing.assert_array_equal(first.scores, again.scores)
     np.testing.assert_array_equal(first.truth, again.truth)
     assert first.table().schema == PREDICTIONS
+
+
+def test_names_change_no_bit_of_a_result() -> None:
+    """Another installation gives samples and patients other names, and so sorts them otherwise."""
+    rng = np.random.default_rng(5)
+    images = [(f"s{i}", f"p{rng.integers(40)}") for i in range(200)]
+    truth = {(s, label): int(rng.integers(2)) for s, _ in images for label in LABELS}
+    rows = [
+        (s, p, label, truth[s, label], 0.3 * truth[s, label] + float(rng.random()))
+        for s, p in images
+        for label in LABELS
+    ]
+    other = [
+        (sha256(s.encode()).hexdigest(), sha256(p.encode()).hexdigest(), *rest)
+        for s, p, *rest in rows
+    ]
+
+    def judged(told: list[tuple]) -> list[dict]:
+        found = Predictions.of(table(told))
+        theirs = Predictions.of(table([(*row[:4], 1 - row[4]) for row in told]))
+        order = found.by_content()
+        return [row.model_dump() for row in judge(found.take(order), theirs.take(order), {}).rows]
+
+    assert judged(rows) == judged(other)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,48 @@ def test_the_best_weights_are_kept(engine, tmp_path) -> None:
     assert macro_auroc(held.targets, scores) == best
 
 
+def test_weights_from_before_the_last_stage_are_never_kept(engine, tmp_path) -> None:
+    """The first stage is the whole problem; the second one teaches the opposite, so that its every
+    validation is worse than those of the first.
+    """
+    opposite = squares(48, 2)
+    opposite.targets[:] = np.where(opposite.targets == UNKNOWN, UNKNOWN, 1 - opposite.targets)
+    stages = (StageSpec((squares(48, 1),), 60), StageSpec((opposite,), 20))
+    spec = run_spec(80, stages=stages, early_stopping=2, validate_every=5)
+    outcome = train(engine, spec, tmp_path)
+    aurocs = {point.step: point.auroc for point in outcome.curve}
+    assert max(aurocs, key=aurocs.get) <= 60
+    assert outcome.best_step > 60
+    assert outcome.best_auroc == aurocs[outcome.best_step]
+    held = spec.validation
+    scores = engine.score(outcome.classifier, held.images, held.rows)
+    assert macro_auroc(held.targets, scores) == outcome.best_auroc
+
+
+def test_patience_does_not_skip_a_stage(engine, tmp_path) -> None:
+    stages = (StageSpec((squares(48, 1),), 100), StageSpec((squares(24, 2),), 20))
+    spec = run_spec(120, stages=stages, early_stopping=1, validate_every=5)
+    assert train(engine, spec, tmp_path).step > 100
+
+
+def test_nothing_is_kept_before_the_share_that_was_asked(engine, tmp_path) -> None:
+    spec = run_spec(60, keep_from=0.75, validate_every=5)
+    outcome = train(engine, spec, tmp_path)
+    later = {point.step: point.auroc for point in outcome.curve if point.step > 45}
+    assert outcome.best_auroc == max(later.values())
+    assert outcome.best_step in later
+
+
+def test_the_last_weights_are_kept_where_asked(engine, tmp_path) -> None:
+    spec = run_spec(60, keep="last", stages=(StageSpec((squares(24, 1, contrast=5),), 60),))
+    outcome = train(engine, spec, tmp_path)
+    assert outcome.best_step == outcome.step == 60
+    assert outcome.best_auroc == outcome.curve[-1].auroc
+    held = spec.validation
+    scores = engine.score(outcome.classifier, held.images, held.rows)
+    assert macro_auroc(held.targets, scores) == outcome.best_auroc
+
+
 def test_validations_fall_where_asked_and_at_the_end(engine, tmp_path) -> None:
     outcome = train(engine, run_spec(25), tmp_path)
     assert [point.step for point in outcome.curve] == [10, 20, 25]

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from api_schemas.training import CurvePoint
-from services.training.reports import learning_curves, learning_curves_png
+from services.training.reports import Curve, learning_curves, learning_curves_png
 from services.training.reports.curves import A_ROW
 
 
-def points(**more: float) -> list[CurvePoint]:
-    return [CurvePoint(step=n, loss=1 / n, **more) for n in (10, 20, 30)]
+def points(best_step: int = 20, **more: float) -> Curve:
+    return Curve([CurvePoint(step=n, loss=1 / n, **more) for n in (10, 20, 30)], best_step)
 
 
 CURVES = {
@@ -48,7 +48,19 @@ def test_what_nobody_measured_has_no_panel() -> None:
     assert "AUROC" not in svg
 
 
-@pytest.mark.parametrize("curves", [{}, {("a", 0): []}])
+def dots(svg: str) -> list[str]:
+    marks = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")  # noqa: S314 - our own
+    drawn = [m for m in marks if m.get("aria-roledescription") == "point"]
+    return [mark.get("aria-label", "") for mark in drawn]
+
+
+def test_a_dot_marks_the_step_whose_weights_were_kept() -> None:
+    told = dots(learning_curves("t", {("a", 0): points(10), ("b", 0): points(30)}))
+    steps = sorted(label.split(";")[0] for label in told)
+    assert steps == ["step: 10", "step: 30"]
+
+
+@pytest.mark.parametrize("curves", [{}, {("a", 0): Curve([], None)}])
 def test_before_the_first_validation_it_is_an_empty_figure(curves) -> None:
     assert lines(learning_curves("t", curves)) == 0
 
