@@ -80,6 +80,10 @@ class PlanPost(Wire):
     `primary` minus `reference`, in macro AUROC, is the registered question; `margin` bounds the
     differences that do not matter. `questions` are further ones, a family of their own. `waived`
     repeats, in words, every guard that was waived.
+
+    The macro AUROC of every arm is the mean over the same labels on every test set: of `averaged`
+    (null: all) those that have at least `fewest_patients` patients with and as many without the
+    finding on each of them. Who these are follows from the truth alone.
     """
 
     model_config = ConfigDict(
@@ -133,6 +137,8 @@ class PlanPost(Wire):
     margin: float
     questions: list[Question] = []
     labels: list[Finding] | None = None
+    averaged: list[Finding] | None = None
+    fewest_patients: int = Field(default=2, ge=2, le=1000)
     waived: list[str] = []
     contact_sheet: ContactSheet | None = None
     training: TrainingNote | None = None
@@ -357,8 +363,9 @@ Verdict = Literal["better", "worse", "equivalent", "inconclusive", "not_estimabl
 class Comparison(Wire):
     """The registered primary question on one test set, and its answer.
 
-    `test_sd` and `seed_sd` are the standard deviations of the difference that another test set
-    and another training seed would bring.
+    `averaged` are the labels that the macro AUROC is the mean over, `left_out` says why other
+    labels are not among them. `test_sd` and `seed_sd` are the standard deviations of the difference
+    that another test set and another training seed would bring.
     """
 
     experiment: UUID
@@ -376,6 +383,8 @@ class Comparison(Wire):
     margin: float
     verdict: Verdict
     seeds: int
+    averaged: list[str] = []
+    left_out: dict[str, str] = {}
     flags: list[Flag] = []
 
 

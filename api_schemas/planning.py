@@ -57,8 +57,9 @@ class TestPlan(Wire):
     """A test set, and the smallest difference in macro AUROC that it can show.
 
     `smallest_difference` has two ends, for the two ends of the correlation assumed between arms,
-    the stronger one first; null where there will be no verdict: nothing can be estimated, one
-    seed, or fewer than five patients in the rarer class of every label.
+    the stronger one first; null where there will be no verdict, and `no_verdict` says why.
+    `complements` are pairs of averaged labels of which each is present just where the other is
+    absent: the mean counts one fact twice.
     """
 
     name: str
@@ -66,6 +67,8 @@ class TestPlan(Wire):
     patients: int
     labels: list[LabelCounts]
     smallest_difference: tuple[float, float] | None
+    no_verdict: str | None = None
+    complements: list[tuple[Finding, Finding]] = []
 
 
 class Estimate(Wire):
@@ -84,7 +87,8 @@ class ExperimentPlan(Wire):
     known. `reused_runs` of `runs` have been trained before and are not trained again. `estimate`
     is of the others; it is null until speed is known for such a classifier, and `calibration` is
     then the job that measures it: ask again once it has ended. `left_out` says why a label is not
-    among `labels`; `not_estimable` names labels that lack a class by test set.
+    among `labels`; `not_estimable` names labels that lack a class by test set. `averaged` are the
+    labels that the macro AUROC is the mean over, `not_averaged` says why others are not.
     """
 
     arms: list[PlannedTraining]
@@ -97,6 +101,8 @@ class ExperimentPlan(Wire):
     labels: list[Finding] | None = None
     left_out: dict[Finding, str] = {}
     not_estimable: dict[str, list[Finding]] = {}
+    averaged: list[Finding] | None = None
+    not_averaged: dict[Finding, str] = {}
     tests: list[TestPlan] = []
     power: PowerAssumptions = PowerAssumptions()
     waived: list[str] = []

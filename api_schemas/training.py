@@ -205,11 +205,17 @@ class PlanRequest(Wire):
 
     `reference` null: `real_equal_steps`, of the first preset. `primary` null: the arm of that
     preset's largest ratio; arms given one by one must name it.
+
+    What is compared is the macro AUROC, the mean over the same labels on every test set: of
+    `averaged` (null: all that are trained) those that have `fewest_patients` patients or more with,
+    and as many without the finding on each of them.
     """
 
     reference: ArmName | None = None
     primary: ArmName | None = None
     margin: float = Field(default=0.005, gt=0, lt=0.5)
+    averaged: list[Finding] | None = Field(default=None, min_length=1)
+    fewest_patients: int = Field(default=2, ge=2, le=1000)
 
 
 class ExperimentRequest(Wire):
@@ -250,7 +256,8 @@ class ExperimentRequest(Wire):
     labels: list[Finding] | None = Field(
         default=None,
         min_length=1,
-        description="null: every label with both classes in training and in some test set",
+        description="that are trained; null: every label with both classes in training and in "
+        "some test set",
     )
     label_policy: LabelPolicy = LabelPolicy()
     plan: PlanRequest = PlanRequest()
@@ -277,6 +284,7 @@ class ExperimentRequest(Wire):
             ("tests", [(t.data, t.split) for t in self.tests]),
             ("seeds", self.seeds),
             ("labels", self.labels or []),
+            ("plan", self.plan.averaged or []),
         ):
             again = [place for place, name in enumerate(names) if name in names[:place]]
             if again:

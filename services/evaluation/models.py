@@ -233,6 +233,8 @@ class Comparison(Registered, Base):
 
     primary: Mapped[str]
     margin: Mapped[float]
+    averaged: Mapped[list[str]]
+    left_out: Mapped[dict[str, Any]]
 
 
 class Answer(Registered, Base):

@@ -50,6 +50,8 @@ def minor(report: Report) -> list[str]:
     """What limits single numbers."""
     return [
         *_withheld(report.plan),
+        *_left_out(report.comparisons),
+        *_complements(report),
         *_not_estimable(report.rows),
         *_wide(report.comparisons),
         *_rare(report.rows),
@@ -132,10 +134,27 @@ def _few_seeds(plan: PlanPost) -> Iterator[Caution]:
         )
 
 
+def _left_out(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """The same labels on every test set: said once."""
+    for c in comparisons[:1]:
+        if c.left_out:
+            why = "; ".join(f"{label} ({reason})" for label, reason in c.left_out.items())
+            yield f"The mean is over {listed(c.averaged) or 'no label'}. It leaves out {why}."
+
+
+def _complements(report: Report) -> Iterator[str]:
+    for test, pairs in report.complements.items():
+        for first, second in pairs:
+            yield (
+                f"{test}: {first} is present just where {second} is absent. The mean counts this"
+                " one fact twice."
+            )
+
+
 def _not_estimable(rows: Sequence[ResultRow]) -> list[str]:
     missing = _labels_by_test(rows, "not_estimable")
     return [
-        f"{test}: only one class of {listed(labels)}; the mean is over the other labels."
+        f"{test}: only one class of {listed(labels)}; nothing can be estimated of that."
         for test, labels in missing.items()
     ]
 

@@ -1,7 +1,7 @@
 """What a report is made of: results, and what is known about where they come from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -84,6 +84,7 @@ class ArmCurves:
 class Report:
     """Everything the page says. `contact` is a sentence where there are no images to show,
     `licence` the strictest of all data. `rows` are over all images, `groups` inside groups.
+    `complements` are pairs of averaged labels, by test set, of which each says what the other does.
     """
 
     plan: PlanPost
@@ -105,3 +106,6 @@ class Report:
     groups: Sequence[ResultRow] = ()
     metrics: Sequence[MetricRow] = ()
     answers: Sequence[Answer] = ()
+    complements: Mapping[str, Sequence[tuple[str, str]]] = field(
+        default_factory=dict[str, Sequence[tuple[str, str]]]
+    )

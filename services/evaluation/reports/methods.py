@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from api_schemas.evaluation import MACRO, TrainingNote
+from api_schemas.evaluation import TrainingNote
 from services.evaluation.reports.facts import Report
 from services.evaluation.reports.words import counted, listed
 from services.evaluation.statistics.inference import FEWEST_FOR_P
@@ -81,7 +81,11 @@ def _steps(note: TrainingNote) -> str:
 
 def _question(report: Report) -> str:
     plan = report.plan
-    labels = list(dict.fromkeys(r.label for r in report.rows if r.label != MACRO))
+    labels = report.comparisons[0].averaged
+    which = (
+        f"{listed(labels) or 'none'}: those with {plan.fewest_patients} patients or more with and"
+        " without the finding on every test set"
+    )
     tests = listed(
         [
             f"{t.name} ({counted(t.images, 'image')} of {counted(t.patients, 'patient')},"
@@ -94,7 +98,7 @@ def _question(report: Report) -> str:
         f" each were scored once on {tests}. The analysis plan was registered on"
         f" {report.registered_at:%d %B %Y, %H:%M} UTC, before any prediction was received: the"
         f" primary question is the mean AUROC over {counted(len(labels), 'label')}"
-        f" ({listed(labels)}) of {plan.primary} minus {plan.reference} on every test set,"
+        f" ({which}) of {plan.primary} minus {plan.reference} on every test set,"
         f" with an equivalence margin of {plan.margin:g}."
     )
 

@@ -37,7 +37,7 @@ FLAGS: dict[Flag, str] = {
         f"fewer than {FEW_DEGREES_OF_FREEDOM} degrees of freedom: a handful of patients or seeds"
         " carry the uncertainty"
     ),
-    "fewer_labels": "the mean is over fewer labels: the test set lacks a class of the others",
+    "fewer_labels": "the mean leaves out labels of which a test set has too few patients",
     "few_patients": f"fewer than {FEWEST_FOR_P} patients in the rarer class of a label",
     "few_seeds": f"fewer than {FEW_SEEDS} training seeds",
     "no_variation": "nothing varies: constant scores, or two arms that rank alike",

@@ -4,7 +4,7 @@ import importlib.metadata
 import importlib.resources
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -31,6 +31,7 @@ from services.evaluation.statistics.analysis import (
     result_rows,
     trends,
 )
+from services.evaluation.statistics.averaged import Averaged, averaged_over, complements
 from services.evaluation.statistics.cases import Cases, Floats, Ints
 from services.evaluation.statistics.curves import curves
 from services.evaluation.statistics.groups import Group, Grouping, attributes_of, groups_of
@@ -79,16 +80,27 @@ class Evaluate:
         firsts = {test.name: self._first(stored, test.name) for test in stored.plan.tests}
         orders = {test: first.by_content() for test, first in firsts.items()}
         firsts = {test: first.take(orders[test]) for test, first in firsts.items()}
+        plan = stored.left
+        averaged = averaged_over(
+            {test: first.cases() for test, first in firsts.items()},
+            plan.averaged,
+            plan.fewest_patients,
+        )
         groups = self._groups(lease, stored.left, firsts)
         scored = [
             self._scored(
-                lease, stored, test.name, firsts[test.name].cases(), orders[test.name], groups
+                lease,
+                stored,
+                test.name,
+                replace(firsts[test.name].cases(), mean_over=averaged.labels),
+                orders[test.name],
+                groups,
             )
             for test in stored.plan.tests
         ]
         # looked at before the images are read: what changes in between shows as changed
         shown = self.sources.shown(lease.caller, stored.plan)
-        report = self._report(lease, stored, scored)
+        report = self._report(lease, stored, scored, averaged)
         with self.db.transaction() as tx:
             known = record.is_known(tx.session, report)
         if known:
@@ -166,7 +178,9 @@ class Evaluate:
             detail = f"Test set {row.test}, arm {row.arm}, seed {row.seed}"
             raise PredictionsDamaged(detail) from error
 
-    def _report(self, lease: Lease, stored: Stored, scored: list[Scored]) -> Report:
+    def _report(
+        self, lease: Lease, stored: Stored, scored: list[Scored], averaged: Averaged
+    ) -> Report:
         plan, predictions = stored.left, stored.predictions
         estimates = [each.estimates for each in scored]
         tests: list[TestFacts] = []
@@ -193,7 +207,7 @@ class Evaluate:
                 *result_rows(plan, estimates, phantom),
                 *lines_of_left_out(stored.plan, plan, estimates),
             ],
-            comparisons=comparisons(plan, estimates, phantom),
+            comparisons=comparisons(plan, estimates, phantom, averaged.left_out),
             trends=trends(plan, estimates),
             tests=tests,
             predictions=[
@@ -206,6 +220,7 @@ class Evaluate:
             groups=group_rows(plan, estimates, phantom),
             metrics=metric_rows(plan, estimates, phantom),
             answers=answers(plan, estimates, phantom),
+            complements={of.test: complements(of.cases, of.cases.averaged) for of in estimates},
         )
 
 

@@ -32,8 +32,7 @@ def check(plan: PlanPost) -> None:
             raise PlanInconsistent("It must be one of the arms", field=field, accepted=arms)
     if plan.primary == plan.reference:
         raise PlanInconsistent("It must differ from the reference", field="primary")
-    if plan.labels is not None and not plan.labels:
-        raise PlanInconsistent("Name at least one, or leave it out for all", field="labels")
+    _check_labels(plan)
     if not 0 < plan.margin < 1:
         raise PlanInconsistent("A difference in AUROC above 0 and below 1", field="margin")
     if any(a.dose is not None and not 0 <= a.dose < math.inf for a in plan.arms):
@@ -44,12 +43,21 @@ def check(plan: PlanPost) -> None:
         _check_question(question, arms, f"questions.{index}")
 
 
+def _check_labels(plan: PlanPost) -> None:
+    for field, labels in (("labels", plan.labels), ("averaged", plan.averaged)):
+        if labels is not None and not labels:
+            raise PlanInconsistent("Name at least one, or leave it out for all", field=field)
+    if plan.labels is not None and not set(plan.averaged or []) <= set(plan.labels):
+        raise PlanInconsistent("They must be among the labels", field="averaged")
+
+
 def _check_once(plan: PlanPost) -> None:
     for field, values in (
         ("arms", [a.name for a in plan.arms]),
         ("seeds", plan.seeds),
         ("tests", [t.name for t in plan.tests]),
         ("labels", plan.labels or []),
+        ("averaged", plan.averaged or []),
         ("questions", [(q.arm, q.reference, q.kind) for q in plan.questions]),
     ):
         if len(set(values)) < len(values):

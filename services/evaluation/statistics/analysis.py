@@ -4,8 +4,9 @@ Knows the plan's vocabulary; does not know where predictions come from.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -73,7 +74,8 @@ class Trend:
 
 
 def circumstances(plan: PlanPost, of: TestEstimates, phantom: Collection[str]) -> Circumstances:
-    fewer = len(of.cases.estimable) < len(of.cases.labels)
+    wanted = of.cases.labels if plan.averaged is None else plan.averaged
+    fewer = not set(wanted) <= set(of.cases.averaged)
     return Circumstances(plan, of.test, of.test in phantom, fewer)
 
 
@@ -115,11 +117,15 @@ def difference(of: TestEstimates, arm: str, reference: str, label: str) -> Estim
 
 
 def comparisons(
-    plan: PlanPost, tests: list[TestEstimates], phantom: Collection[str] = ()
+    plan: PlanPost,
+    tests: list[TestEstimates],
+    phantom: Collection[str] = (),
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Comparison]:
     """The primary question on every test set, with Holm's p over them.
 
-    `phantom` names the test sets that hold drawn phantoms.
+    `phantom` names the test sets that hold drawn phantoms; `left_out` the labels that no mean is
+    over, with the reason.
     """
     questions = [difference(t, plan.primary, plan.reference, MACRO) for t in tests]
     answers = [None if D is None else difference_inference(D) for D in questions]
@@ -141,6 +147,8 @@ def comparisons(
             margin=plan.margin,
             verdict=_verdict(D, a, p_holm, plan.margin),
             seeds=len(plan.seeds),
+            averaged=list(t.cases.averaged),
+            left_out=dict(left_out),
             flags=circumstances(plan, t, phantom).question(
                 D, a, "primary", [plan.primary, plan.reference]
             ),

@@ -12,6 +12,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+FEWEST_IN_MEAN = 2
+"""Patients of either class of a label that a mean over labels needs: of one patient alone nothing
+says how much another one would differ, and the whole mean would have no interval."""
+
 UNKNOWN = -1
 """The truth of an image whose label is missing or uncertain."""
 
@@ -92,12 +96,16 @@ class LabelCases:
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """N images of G patients with L labels. `truth` is 1, 0 or `UNKNOWN`."""
+    """N images of G patients with L labels. `truth` is 1, 0 or `UNKNOWN`. `mean_over` names the
+    labels that a mean over labels takes; None: all that have `FEWEST_IN_MEAN` patients of each
+    class.
+    """
 
     labels: tuple[str, ...]
     truth: NDArray[np.int8]  # (N, L)
     patient: Ints  # (N,) codes 0..G-1
     G: int
+    mean_over: tuple[str, ...] | None = None
 
     @classmethod
     def of(
@@ -119,23 +127,26 @@ class Cases:
         that estimates of two groups can be subtracted.
         """
         truth = np.where(group[:, None], self.truth, np.int8(UNKNOWN))
-        return Cases(self.labels, truth, self.patient, self.G)
+        return Cases(self.labels, truth, self.patient, self.G, self.averaged)
 
     @cached_property
     def by_label(self) -> tuple[LabelCases, ...]:
         return tuple(self._label(column) for column in range(len(self.labels)))
 
     @cached_property
-    def estimable(self) -> tuple[str, ...]:
-        """The labels that have both classes."""
+    def averaged(self) -> tuple[str, ...]:
+        """The labels that a mean over labels takes, in the order of `labels`."""
+        if self.mean_over is not None:
+            return tuple(label for label in self.labels if label in self.mean_over)
         each = zip(self.labels, self.by_label, strict=True)
-        return tuple(label for label, cases in each if cases.n1 and cases.n0)
+        return tuple(label for label, cases in each if cases.fewest >= FEWEST_IN_MEAN)
 
     @cached_property
     def together(self) -> int:
-        """Patients who bear the rarer class of any label that has both."""
-        bearers = [cases.bearers for cases in self.by_label if cases.n1 and cases.n0]
-        return int(np.count_nonzero(np.any(bearers, axis=0)))
+        """Patients who bear the rarer class of any label of the mean."""
+        each = zip(self.labels, self.by_label, strict=True)
+        bearers = [cases.bearers for label, cases in each if label in self.averaged]
+        return int(np.count_nonzero(np.any(bearers, axis=0))) if bearers else 0
 
     @cached_property
     def counts(self) -> Counts:

@@ -47,8 +47,8 @@ class CalibrationBin:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """By label and `macro`, which is the mean of the labels' ROC curves and the calibration over
-    all images and labels together. A label without both classes is left out, `macro` then too.
+    """By label and `macro`, which is the mean ROC curve of the labels that are averaged, and the
+    calibration over all their images together. A label without both classes is left out.
     """
 
     roc: Mapping[str, Roc]
@@ -60,13 +60,11 @@ def curves(cases: Cases, runs: Sequence[Floats]) -> Curves:
     """The curves of an arm; `runs` holds the scores (N, L) of each training seed."""
     columns = list(zip(cases.labels, cases.by_label, range(len(cases.labels)), strict=True))
     estimable = [each for each in columns if each[1].n1 and each[1].n0]
-    whole = len(estimable) == len(columns)
     rocs = {name: _pieces(label, [s[:, j] for s in runs]) for name, label, j in estimable}
-    if whole:
-        rocs = {MACRO: _mean(cases, list(rocs.values())), **rocs}
-    return Curves(
-        {name: _roc(pieces) for name, pieces in rocs.items()}, _calibrations(cases, runs, whole)
-    )
+    averaged = [rocs[name] for name in cases.averaged if name in rocs]
+    if averaged:
+        rocs = {MACRO: _mean(cases, averaged), **rocs}
+    return Curves({name: _roc(pieces) for name, pieces in rocs.items()}, _calibrations(cases, runs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +91,8 @@ def _pieces(label: LabelCases, runs: Sequence[Floats]) -> _Pieces:
 
 def _mean(cases: Cases, labels: Sequence[_Pieces]) -> _Pieces:
     """The mean of the labels' curves at equal false positive rates."""
-    bearing = len(np.unique(cases.patient[(cases.truth == 1).any(axis=1)]))
+    columns = [cases.labels.index(label) for label in cases.averaged]
+    bearing = len(np.unique(cases.patient[(cases.truth[:, columns] == 1).any(axis=1)]))
     R = np.mean([each.R for each in labels], axis=0)
     Phi = np.mean([each.Phi for each in labels], axis=0)
     return _Pieces(R, Phi, bearing, min(each.fewest for each in labels))
@@ -178,9 +177,7 @@ def share_interval(p: Floats, V: Floats, nu: Floats, patients: int) -> tuple[Flo
     return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 
-def _calibrations(
-    cases: Cases, runs: Sequence[Floats], whole: bool
-) -> dict[str, list[CalibrationBin]]:
+def _calibrations(cases: Cases, runs: Sequence[Floats]) -> dict[str, list[CalibrationBin]]:
     """The images of all training seeds side by side, clustered by patient all the same."""
     if any(s.min() < 0 or s.max() > 1 for s in runs):
         return {}
@@ -194,8 +191,9 @@ def _calibrations(
         for j, (name, label) in enumerate(zip(cases.labels, cases.by_label, strict=True))
         if label.n1 and label.n0
     }
-    if whole:
-        y, s, patient = (np.concatenate(each) for each in zip(*parts.values(), strict=True))
+    averaged = [parts[name] for name in cases.averaged if name in parts]
+    if averaged:
+        y, s, patient = (np.concatenate(each) for each in zip(*averaged, strict=True))
         parts = {MACRO: (y, s, patient), **parts}
     return {name: calibration(*part, runs=R) for name, part in parts.items()}
 

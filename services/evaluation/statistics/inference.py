@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from scipy.special import expit, logit, stdtr, stdtrit
+from scipy.special import betaincinv, expit, logit, stdtr, stdtrit
 
 from services.evaluation.statistics.estimate import Estimate
 
 LEVEL = 0.95
 MARGIN_LEVEL = 0.90
 """Of an interval that is held against a margin: two one-sided tests at 5 %."""
+FEWEST_DEGREES = 2.0
+"""With fewer degrees of freedom t is above 4.3: limits from it may be 0 and 1 in all but name."""
 FEWEST_FOR_P = 5
 """Fewer patients in the rarer class, over all labels together, and there is no p-value."""
 
@@ -34,13 +36,31 @@ class Inference:
 
 
 def auroc_inference(A: Estimate) -> Inference:
-    """An AUROC, a share, or a mean of such: of 0 or 1 one limit is exact."""
+    """An AUROC, a share, or a mean of such: of 0 or 1 one limit is exact, and below
+    `FEWEST_DEGREES` both are bounded.
+
+    A variance is at most A (1 - A) / m for m patients in the rarer class (van Dantzig 1951), that
+    of a share of m: so the limits are at most Clopper and Pearson's for A m of m. The seeds' part
+    is not bounded so: where it is the larger one, the limits stay.
+    """
     value = A.value
     if value in (0.0, 1.0):
         limit = exact_limit(A.fewest)
         low, high = (limit, 1.0) if value == 1.0 else (0.0, 1.0 - limit)
         return Inference(value, low, high, exact=True)
-    return logit_inference(A)
+    found = logit_inference(A)
+    if found.low is None or found.high is None or found.nu is None:
+        return found
+    if found.nu >= FEWEST_DEGREES or A.V_seeds > A.V_patients:
+        return found
+    low, high = clopper_pearson(value * A.fewest, A.fewest)
+    return replace(found, low=max(low, found.low), high=min(high, found.high))
+
+
+def clopper_pearson(x: float, n: float) -> tuple[float, float]:
+    """The exact limits of `x` of `n`, which need not be whole numbers; 0 < x < n."""
+    tail = (1 - LEVEL) / 2
+    return float(betaincinv(x, n - x + 1, tail)), float(betaincinv(x + 1, n - x, 1 - tail))
 
 
 def logit_inference(A: Estimate) -> Inference:
@@ -65,6 +85,8 @@ def difference_inference(D: Estimate, reach: float = 1.0) -> Inference:
     if V is None or nu is None:
         return Inference(D.value, exact=D.exact)
     low, high = difference_interval(D.value, V, nu, LEVEL, reach)
+    if nu < FEWEST_DEGREES and (low, high) == (-reach, reach):  # whatever the difference is
+        return Inference(D.value, nu=nu, exact=D.exact, test_sd=D.test_sd, seed_sd=D.seed_sd)
     enough = D.together >= FEWEST_FOR_P and not D.exact
     p = 2 * float(stdtr(nu, -abs(D.value) / math.sqrt(V))) if enough else None
     return Inference(D.value, low, high, p, nu, D.exact, D.test_sd, D.seed_sd)

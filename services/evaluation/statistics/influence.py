@@ -58,18 +58,14 @@ def label_aurocs(cases: Cases, scores: Floats) -> list[Estimate | None]:
 
 
 def macro(cases: Cases, aurocs: list[Estimate | None]) -> Estimate | None:
-    """The unweighted mean over the labels of `cases` that have both classes; None without any.
+    """The unweighted mean over `cases.averaged`; None without any, or where one of them lacks a
+    class: inside a group, whose mean over fewer labels than another's could not be held against it.
 
-    Which these are follows from the truth alone: they are the same for every arm and seed.
+    Which labels these are follows from the truth alone: they are the same for every arm and seed.
     """
-    known = [a for a in aurocs if a is not None]
-    if not known:
+    each = zip(cases.labels, aurocs, strict=True)
+    wanted = [A for label, A in each if label in cases.averaged]
+    known = [A for A in wanted if A is not None]
+    if not known or len(known) < len(wanted):
         return None
     return replace(mean(known), together=cases.together)
-
-
-def macro_of_all(cases: Cases, aurocs: list[Estimate | None]) -> Estimate | None:
-    """The same of all labels or none: inside a group, whose mean over fewer labels than another's
-    could not be held against it.
-    """
-    return None if None in aurocs else macro(cases, aurocs)

@@ -14,14 +14,16 @@ from services.evaluation.statistics.cases import UNKNOWN, Bools, Cases, Floats
 from services.evaluation.statistics.estimate import Estimate
 from services.evaluation.statistics.groups import named
 from services.evaluation.statistics.inference import auroc_inference, difference_inference
-from services.evaluation.statistics.influence import label_aurocs, macro_of_all
+from services.evaluation.statistics.influence import label_aurocs, macro
 from services.evaluation.statistics.lines import flags_of
 from services.evaluation.statistics.predictions import Names, Predictions
 
 
 @dataclass(frozen=True)
 class Judged:
-    """`labels` are those that `macro` is the mean over, in all rows the same."""
+    """`labels` are those that `macro` is the mean over, in all rows the same: those with
+    `FEWEST_IN_MEAN` patients of each class.
+    """
 
     labels: tuple[str, ...]
     rows: list[EvaluatedRow]
@@ -47,8 +49,7 @@ def judge(
             inside = values == value
             of_group = cases.within(inside)
             rows += _rows(of_group, known, scores, inside, named(name, value), leakage=leakage)
-    labels = tuple(label for label, has in zip(cases.labels, known, strict=True) if has)
-    return Judged(labels, rows)
+    return Judged(cases.averaged, rows)
 
 
 def _rows(
@@ -68,11 +69,10 @@ def _rows(
 
 
 def _estimates(cases: Cases, known: Bools, scores: Floats) -> dict[str, Estimate | None]:
-    """By label and `macro`, of the labels that all images together have both classes of."""
-    labels = [label for label, has in zip(cases.labels, known, strict=True) if has]
-    some = Cases(tuple(labels), cases.truth[:, known], cases.patient, cases.G)
-    aurocs = label_aurocs(some, scores[:, known])
-    return {MACRO: macro_of_all(some, aurocs), **dict(zip(labels, aurocs, strict=True))}
+    """By label and `macro`; a label that all images together lack a class of has none."""
+    aurocs = label_aurocs(cases, scores)
+    by_label = zip(cases.labels, aurocs, known, strict=True)
+    return {MACRO: macro(cases, aurocs), **{label: A for label, A, has in by_label if has}}
 
 
 def _row(

@@ -156,7 +156,9 @@ def family_of(line: Line) -> Hashable | None:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What every line of a test set shares; `fewer`: it lacks a class of some label."""
+    """What every line of a test set shares; `fewer`: its mean leaves out labels that were to be
+    averaged.
+    """
 
     plan: PlanPost
     test: str

@@ -21,7 +21,7 @@ from services.evaluation.statistics.cases import Bools, Cases, Floats, LabelCase
 from services.evaluation.statistics.estimate import Estimate, mean, over_seeds
 from services.evaluation.statistics.groups import Group
 from services.evaluation.statistics.inference import FEWEST_FOR_P
-from services.evaluation.statistics.influence import label_aurocs, macro_of_all
+from services.evaluation.statistics.influence import label_aurocs, macro
 from services.evaluation.statistics.operating import (
     break_even,
     false_alarms,
@@ -104,21 +104,16 @@ def _over_seeds(runs: Sequence[Estimate | None]) -> Estimate | None:
 
 
 def _aurocs(part: Part, scores: Floats) -> dict[Quantity, Estimate | None]:
-    """The macro of a group, over the labels that the whole test set has both classes of; and its
-    labels that enough patients have and have not.
+    """The macro of a group, over the labels of the whole test set's mean; and its labels that
+    enough patients have and have not.
     """
     aurocs = label_aurocs(part.cases, scores)
-    asked = [
-        A
-        for label, A in zip(part.cases.labels, aurocs, strict=True)
-        if label in part.whole.estimable
-    ]
     labels = {
         Quantity("auroc", label, part.group.name): A
         for label, A in zip(part.cases.labels, aurocs, strict=True)
         if A is not None and A.fewest >= FEWEST_FOR_P
     }
-    return {Quantity("auroc", MACRO, part.group.name): macro_of_all(part.cases, asked), **labels}
+    return {Quantity("auroc", MACRO, part.group.name): macro(part.cases, aurocs), **labels}
 
 
 def _of_label(
@@ -146,14 +141,14 @@ def _errors(
 def _macros(
     cases: Cases, parts: Sequence[Part], found: Measured
 ) -> dict[Quantity, Estimate | None]:
-    """The plain mean over the labels that have both classes; None if one of them has no value."""
+    """The plain mean over the labels of the mean; None if one of them has no value."""
     whole: list[Metric] = [*OF_A_LABEL, *OF_PROBABILITIES, "missed"]
     wanted: list[tuple[Metric, str | None]] = []
     wanted.extend((metric, None) for metric in whole)
     wanted.extend(("missed", part.group.name) for part in parts)
     macros: dict[Quantity, Estimate | None] = {}
     for metric, group in wanted:
-        labels = [label for label in cases.estimable if metric != "missed" or label != NO_FINDING]
+        labels = [label for label in cases.averaged if metric != "missed" or label != NO_FINDING]
         each = [found[Quantity(metric, label, group)] for label in labels]
         known = [estimate for estimate in each if estimate is not None]
         of_all = mean(known) if known and len(known) == len(labels) else None

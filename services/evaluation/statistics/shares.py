@@ -7,8 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.evaluation.statistics.cases import Bools, Floats
-from services.evaluation.statistics.estimate import Estimate
-from services.evaluation.statistics.inference import LEVEL, auroc_inference, t_quantile
+from services.evaluation.statistics.estimate import ROUNDING, Estimate
+from services.evaluation.statistics.inference import (
+    LEVEL,
+    auroc_inference,
+    clopper_pearson,
+    t_quantile,
+)
 
 Limits = tuple[float | None, float | None]
 
@@ -53,13 +58,21 @@ def mean_of(sample: Sample, y: Floats, known: Bools) -> Mean | None:
 
 
 def share_of(sample: Sample, y: Bools, known: Bools) -> Mean | None:
-    """The share of `y` among the images where it is known, its limits on the logit scale.
+    """The share of `y` among the images where it is known, with Korn and Graubard's limits.
 
-    Of a share of 0 or 1 one limit is exact: I patients who all agree (as for an AUROC of 1).
+    Those of Clopper and Pearson for as many images as have the share's variance if they were
+    independent: n* = c^2 p (1 - p) / sum phi^2, at most n (Surv. Methodol. 24:193, 1998; c^2 =
+    I / (I - 1)). With one image a patient they are exact. Of a share of 0 or 1 one limit is that
+    of I patients who all agree.
     """
     made = _ratio(sample, y.astype(np.float64), known)
     if made is None:
         return None
+    p, n, taking_part = made.value, int(known.sum()), len(np.unique(sample.patient[known]))
+    if 0 < p < 1 and made.V_patients > ROUNDING:
+        correction = taking_part / (taking_part - 1)
+        effective = min(float(n), correction * p * (1 - p) / made.V_patients)
+        return Mean(made, n, clopper_pearson(p * effective, effective))
     sides = (known & y, known & ~y)
     fewest = min(len(np.unique(sample.patient[side])) for side in sides)
     agree = made.fewest if fewest == 0 else fewest

@@ -143,6 +143,13 @@ def choose_labels(
         labels, left_out = _declared(request.labels, told, somewhere), {}
     else:
         labels, left_out = _common(told, somewhere)
+    strangers = [f for f in request.plan.averaged or [] if f not in labels]
+    if strangers:
+        raise LabelsUnusable(
+            f"Not among the labels that are trained: {', '.join(strangers)}",
+            field="plan.averaged",
+            accepted=list(labels),
+        )
     for field, has in usable.items():
         if not has[columns(labels)].any():
             raise LabelsUnusable(

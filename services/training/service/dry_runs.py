@@ -6,6 +6,7 @@ from uuid import UUID
 
 from api_schemas.arms import Arm
 from api_schemas.base import JobView
+from api_schemas.findings import Finding
 from api_schemas.planning import (
     Estimate,
     ExperimentPlan,
@@ -22,12 +23,12 @@ from services.training.service import checks, speeds
 from services.training.service.arms import expand, planned_arms, primary_of, reference_of
 from services.training.service.calibrating import CALIBRATE, STEPS
 from services.training.service.catalogue import Catalogue
-from services.training.service.counting import TestCounts
+from services.training.service.counting import TestCounts, averaged
 from services.training.service.experiments import check_extended
 from services.training.service.inputs import digests, finished_twins
 from services.training.service.materials import cadence
 from services.training.service.planning import Planned, Planner
-from services.training.service.power import smallest_difference
+from services.training.service.power import no_verdict, smallest_difference
 from services.training.service.speeds import Work
 
 QUEUE = SERVICE = "training"
@@ -64,6 +65,9 @@ class DryRuns:
         if planned is None:
             return plan
         known = planned.blueprint
+        labels, not_averaged = averaged(
+            planned.tests, request.plan.averaged, request.plan.fewest_patients
+        )
         with self._db.transaction() as tx:
             runs = {digest: arm for (arm, _), digest in digests(request, known, arms).items()}
             twins = finished_twins(tx.session, caller.project, runs)
@@ -76,7 +80,11 @@ class DryRuns:
                 "labels": known.labels,
                 "left_out": known.left_out,
                 "not_estimable": known.not_estimable,
-                "tests": [_test(each, len(request.seeds), plan.power) for each in planned.tests],
+                "averaged": labels,
+                "not_averaged": not_averaged,
+                "tests": [
+                    _test(each, labels, len(request.seeds), plan.power) for each in planned.tests
+                ],
                 "waived": known.waived,
                 "estimate": estimate,
                 "calibration": calibration,
@@ -152,13 +160,18 @@ def _arms(
     ]
 
 
-def _test(counts: TestCounts, seeds: int, assumed: PowerAssumptions) -> TestPlan:
+def _test(
+    counts: TestCounts, averaged: Sequence[Finding], seeds: int, assumed: PowerAssumptions
+) -> TestPlan:
+    in_mean = [each for each in counts.labels if each.label in averaged]
     return TestPlan(
         name=counts.name,
         images=counts.images,
         patients=counts.patients,
         labels=counts.labels,
-        smallest_difference=smallest_difference(counts.labels, seeds, assumed),
+        smallest_difference=smallest_difference(in_mean, seeds, assumed),
+        no_verdict=no_verdict(in_mean, seeds),
+        complements=[pair for pair in counts.complements if set(pair) <= set(averaged)],
     )
 
 

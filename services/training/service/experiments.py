@@ -248,6 +248,8 @@ def plan_of(
         reference=reference_of(request),
         primary=primary,
         margin=request.plan.margin,
+        averaged=request.plan.averaged,
+        fewest_patients=request.plan.fewest_patients,
         labels=request.labels if known is None else known.labels,
         waived=unchecked if known is None else known.waived,
         contact_sheet=_contact_sheet(arms),

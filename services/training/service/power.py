@@ -17,17 +17,17 @@ FEWEST_PATIENTS = 5
 def smallest_difference(
     labels: Sequence[LabelCounts], seeds: int, assumed: PowerAssumptions
 ) -> tuple[float, float] | None:
-    """For the stronger and the weaker correlation between arms. None where evaluation will give
-    no verdict: without an estimable label, with one seed, or with too few patients.
+    """For the stronger and the weaker correlation between arms, of the mean over `labels`. None
+    where `no_verdict` says why.
 
     D = (t_{1 - alpha/2} + t_power) sqrt(V + s^2 / R), V of the patients, s^2 / R of R seeds; the
     degrees of freedom of t are evaluation's: 1/nu = (V / (n - 1) + s^2 / R / (R - 1)) / (V + s^2/R)
     with n patients in the rarer class of the label that has most of them.
     """
-    counts = [(c.positive_patients, c.negative_patients) for c in labels if c.estimable]
-    n = max((min(pair) for pair in counts), default=0)
-    if seeds < 2 or n < FEWEST_PATIENTS:  # noqa: PLR2004 - one seed shows nothing of a method
+    if no_verdict(labels, seeds) is not None:
         return None
+    counts = [(c.positive_patients, c.negative_patients) for c in labels]
+    n = max(min(pair) for pair in counts)
     of_labels = [hanley_mcneil(assumed.auroc, n1, n0) for n1, n0 in counts]
     of_seeds = assumed.seed_sd**2 / seeds
 
@@ -41,6 +41,20 @@ def smallest_difference(
 
     weaker, stronger = assumed.arms_correlation
     return shown(stronger), shown(weaker)
+
+
+def no_verdict(labels: Sequence[LabelCounts], seeds: int) -> str | None:
+    """Why evaluation will give no verdict on the mean over `labels`, if it will not."""
+    if not labels:
+        return "no label has enough patients with and without it on every test set"
+    if seeds < 2:  # noqa: PLR2004 - one seed shows nothing of a method
+        return "one training seed shows nothing of a method"
+    n = max(min(c.positive_patients, c.negative_patients) for c in labels)
+    if n < FEWEST_PATIENTS:
+        return (
+            f"fewer than {FEWEST_PATIENTS} patients are in the rarer class of every averaged label"
+        )
+    return None
 
 
 def hanley_mcneil(A: float, n1: int, n0: int) -> float:  # noqa: N803 - the paper's symbols

@@ -118,7 +118,7 @@ def test_methods_say_what_was_done() -> None:
         "300 for real; 1,200 for real_equal_steps and real+300%.",
         "5 training arms with 5 seeds",
         "internal (248 images of 120 patients, split test)",
-        "2 labels (Edema and Lung Opacity)",
+        "2 labels (Edema and Lung Opacity: those with 2 patients or more with and without",
         "real+300% minus real_equal_steps",
         "margin of 0.005",
         "Training seeds are blocked across arms",

@@ -131,8 +131,9 @@ def test_what_is_not_known_has_no_mark() -> None:
     nothing = report_of(tests=TESTS, nothing_known=True)
     assert marks(DRAWN["dose"](nothing), "symbol") == []
     assert len(marks(DRAWN["label"](made), "symbol")) == 2  # one label of two
-    assert DRAWN["roc"](made) is None
-    assert DRAWN["calibration"](made) is None
+    assert len(marks(DRAWN["roc"](made), "area")) == 2  # the mean is over the other label
+    assert DRAWN["roc"](nothing) is None
+    assert DRAWN["calibration"](nothing) is None
     assert len(marks(DRAWN["roc-1"](made), "area")) == 1
 
 

@@ -321,9 +321,15 @@ def said_of(of: Found, *, scale: str, level: float = 0.95) -> Said:
     if scale in {"logit", "share"}:
         middle, half = math.log(value / (1 - value)), half / (value * (1 - value))
         low, high = (1 / (1 + math.exp(-(middle + side * half))) for side in (-1, 1))
+        if scale == "share" and nu < 2 and V - test_sd**2 <= test_sd**2:
+            x, m = value * of.fewest, of.fewest
+            low = max(low, float(stats.beta.ppf(0.025, x, m - x + 1)))
+            high = min(high, float(stats.beta.ppf(0.975, x + 1, m - x)))
     else:
         reach = math.inf if scale == "coefficient" else 1.0
         low, high = max(-reach, value - half), min(reach, value + half)
+        if nu < 2 and (low, high) == (-reach, reach):
+            return Said(value, None, None, None, nu, test_sd, seed_sd)
     return Said(value, low, high, None, nu, test_sd, seed_sd)
 
 

@@ -104,6 +104,24 @@ class Study:
         first = (test, self.arms[0], self.plan["seeds"][0])
         return [lb for lb in self.labels(test) if len(set(self.scored(*first, lb).y)) > 1]
 
+    @cached_property
+    def averaged(self) -> list[str]:
+        """The labels of every mean: with enough patients of each class on every test set."""
+        fewest, wanted = self.plan.get("fewest_patients", 2), self.plan.get("averaged")
+        arm, seed = self.arms[0], self.plan["seeds"][0]
+
+        def patients(test: str, label: str, truth: int) -> int:
+            rows = self.rows_of(test, arm, seed, label)
+            return len({r["patient_id"] for r in rows if r["truth"] == truth})
+
+        labels = sorted({label for test in self.tests for label in self.labels(test)})
+        return [
+            label
+            for label in labels
+            if (wanted is None or label in wanted)
+            and all(patients(t, label, y) >= fewest for t in self.tests for y in (0, 1))
+        ]
+
     def probabilities(self, test: str, arm: str) -> bool:
         sets = [self.sets[test, arm, seed] for seed in self.plan["seeds"]]
         return all(0 <= r["score"] <= 1 for rows in sets for r in rows)
@@ -111,7 +129,7 @@ class Study:
     def measured(self, test: str, arm: str) -> dict[Key, Found | None]:
         """All of an arm on a test set."""
         found: dict[Key, Found | None] = {}
-        known, groups = self.estimable(test), self.groups[test]
+        known, groups, averaged = self.estimable(test), self.groups[test], self.averaged
         sane = self.probabilities(test, arm)
         for label in self.labels(test):
             of = [self.scored(test, arm, seed, label) for seed in self.plan["seeds"]]
@@ -133,15 +151,15 @@ class Study:
             for label in self.labels(test):
                 of = [self.scored(test, arm, s, label, members) for s in self.plan["seeds"]]
                 found["auroc", label, group] = over_seeds([auroc(x) for x in of])
-            found["auroc", MACRO, group] = macro_of([found["auroc", lb, group] for lb in known])
+            found["auroc", MACRO, group] = macro_of([found["auroc", lb, group] for lb in averaged])
             for label in self.labels(test):
                 A = found["auroc", label, group]
                 if A is None or A.fewest < 5:
                     del found["auroc", label, group]
-        found["auroc", MACRO, None] = macro_of([found["auroc", lb, None] for lb in known])
-        ill = [label for label in known if label != NO_FINDING]
+        found["auroc", MACRO, None] = macro_of([found["auroc", lb, None] for lb in averaged])
+        ill = [label for label in averaged if label != NO_FINDING]
         for name in METRICS:
-            found[name, MACRO, None] = mean([found[name, lb, None] for lb in known])
+            found[name, MACRO, None] = mean([found[name, lb, None] for lb in averaged])
         for group in (None, *groups):
             found["missed", MACRO, group] = mean([found["missed", lb, group] for lb in ill])
         return found | self.gaps(test, found)
@@ -183,7 +201,8 @@ class Study:
             "few_degrees_of_freedom": few,
             "no_variation": few and nu is None and of is not None and of.fewest != 1,
             "few_patients": of is not None and of.fewest < 5,
-            "fewer_labels": label == MACRO and len(self.estimable(test)) < len(self.labels(test)),
+            "fewer_labels": label == MACRO
+            and not set(self.plan.get("averaged") or self.labels(test)) <= set(self.averaged),
             "few_seeds": len(self.plan["seeds"]) < 5,
             "leakage_waived": any(word.startswith("leakage") for word in waived),
             "phantom": self.phantom,

@@ -141,10 +141,12 @@ def test_seeds_that_differ_widen_the_band() -> None:
     assert np.mean((wide.high - wide.low)[middle]) > 2 * np.mean((narrow.high - narrow.low)[middle])
 
 
-def test_a_label_of_one_class_has_no_curve_and_leaves_no_mean() -> None:
+def test_a_label_of_one_class_has_no_curve_and_the_mean_is_over_the_others() -> None:
     found = curves(*study(one_class=True))
-    assert list(found.roc) == ["a", "b"]
-    assert list(found.calibration) == ["a", "b"]
+    assert list(found.roc) == [MACRO, "a", "b"]
+    assert list(found.calibration) == [MACRO, "a", "b"]
+    mean = np.mean([found.roc[label].sensitivity for label in "ab"], axis=0)
+    np.testing.assert_allclose(found.roc[MACRO].sensitivity, mean)
 
 
 def test_one_patient_is_no_band() -> None:
