@@ -7,6 +7,7 @@ from services.datasets.importers.races import (
     ethnicity_of,
     ethnicity_of_one_question,
     race_of,
+    understood,
 )
 
 
@@ -28,6 +29,35 @@ from services.datasets.importers.races import (
         ("Other", None),
         ("UNABLE TO OBTAIN", None),
         ("White and Asian", None),
+        ("Middle Eastern or North African", None),
+        ("White, Middle Eastern or North African", None),
+        ("White/Middle Eastern", Race.WHITE),
+        ("North African", None),
+        ("South African", None),
+        ("White South African", Race.WHITE),
+        ("African", Race.AFRICAN_AMERICAN),
+        ("Black or African-American", Race.AFRICAN_AMERICAN),
+        ("Not Black or African American", None),
+        ("Not White", None),
+        ("Non-Black", None),
+        ("nonwhite", None),
+        ("White: No", None),
+        ("Race: White", Race.WHITE),
+        ("Whitefeather", None),
+        ("White Mountain Apache", None),
+        ("Blackfoot", None),
+        ("Eurasian", None),
+        ("Other (White?)", None),
+        ("Declined - White", None),
+        ("Multiracial - White", None),
+        ("White not of Hispanic origin", Race.WHITE),
+        ("Black not of Hispanic origin", Race.AFRICAN_AMERICAN),
+        ("Non-Hispanic White", Race.WHITE),
+        ("Asian or Pacific Islander", None),
+        ("ASIAN - SOUTH EAST ASIAN", Race.ASIAN),
+        ("WHITE - OTHER EUROPEAN", Race.WHITE),
+        ("Native Hawaiian and Other Pacific Islander", Race.PACIFIC_ISLANDER),
+        ("American Indian or Alaska Native", Race.AMERICAN_INDIAN),
         ("", None),
     ],
 )
@@ -46,6 +76,18 @@ def test_race_in_the_words_of_registries(words: str, race: Race | None) -> None:
         ("Non-Hispanic/Non-Latino", Ethnicity.NOT_HISPANIC),
         ("Not Hispanic or Latino", Ethnicity.NOT_HISPANIC),
         ("Black, non-Hispanic", Ethnicity.NOT_HISPANIC),
+        ("White not of Hispanic origin", Ethnicity.NOT_HISPANIC),
+        ("Not of Hispanic, Latino, or Spanish origin", Ethnicity.NOT_HISPANIC),
+        ("Neither Hispanic nor Latino", Ethnicity.NOT_HISPANIC),
+        ("nonhispanic", Ethnicity.NOT_HISPANIC),
+        ("isn't Hispanic", Ethnicity.NOT_HISPANIC),
+        ("Hispanic: No", Ethnicity.NOT_HISPANIC),
+        ("Hispanic: Yes", Ethnicity.HISPANIC),
+        ("Hispanic (not White)", Ethnicity.HISPANIC),
+        ("Latino/a", Ethnicity.HISPANIC),
+        ("Not Hispanic; Hispanic", None),
+        ("Hispanic or Latino: unknown", None),
+        ("Hispanic?", None),
         ("Unknown whether Hispanic or Latino", None),
         ("Patient Refused", None),
         ("White", None),
@@ -72,3 +114,22 @@ def test_who_answers_one_question_with_a_race_is_not_hispanic(
     words: str, ethnicity: Ethnicity | None
 ) -> None:
     assert ethnicity_of_one_question(words) is ethnicity
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("", True),
+        ("OTHER", True),
+        ("UNABLE TO OBTAIN", True),
+        ("PORTUGUESE", True),
+        ("Not White", True),
+        ("Hispanic", True),
+        ("Middle Eastern or North African", True),
+        ("Whitefeather", False),
+        ("White Mountain Apache", False),
+        ("1", False),
+    ],
+)
+def test_words_that_are_not_known_can_be_told(words: str, *, known: bool) -> None:
+    assert understood(words) is known
