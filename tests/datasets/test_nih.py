@@ -85,8 +85,10 @@ def test_one_list_says_what_the_other_would(tmp_path: Path, missing: str) -> Non
         b"\xef\xbb\xbf00000003_000.png\r\n",
         b"images/00000003_000.png",
         b"\n00000003_000.png \n\n",
+        b'"00000003_000.PNG"\n',
+        b"00000003_000\n",
     ],
-    ids=["byte order mark", "folder", "blanks"],
+    ids=["byte order mark", "folder", "blanks", "quotes", "no suffix"],
 )
 def test_a_list_is_read_however_it_is_written(tmp_path: Path, content: bytes) -> None:
     folder = trees.nih(tmp_path)
@@ -159,6 +161,7 @@ def test_one_patient_is_one_whether_a_number_has_a_point_or_not(tmp_path: Path) 
     [
         (",0,2,80", ",0,nan,80", "Patient ID is blank"),
         ("57,M,PA", "57,M,LL", "lateral"),
+        ("57,M,PA", "57,M,LAO", "oblique"),
         ("No Finding,0", ",0", "Finding Labels is blank"),
         ("No Finding,0", "No Finding|Mass,0", "beside 'No Finding'"),
     ],

@@ -22,6 +22,7 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, Finding, View
 from api_schemas.imports import NihImport
 from services.datasets.importers.fields import (
+    OBLIQUE_VIEWS,
     PATH_LIMIT,
     SEXES,
     VIEWS,
@@ -100,8 +101,8 @@ class Nih:
         return self._table.rows()
 
     def entry(self, line: int, row: Row) -> Entry:
-        name = place(row, IMAGE)
-        self._met.add(name)
+        name = posixpath.basename(place(row, IMAGE))
+        self._met.add(_bare(name))
         number = patient(row, PATIENT)
         if number is None:
             raise RowUnusable(f"{PATIENT} is blank")
@@ -139,6 +140,8 @@ class Nih:
     # ------------------------------------------------------------ inside
 
     def _view(self, row: Row) -> View | None:
+        if word(row, VIEW).lower() in OBLIQUE_VIEWS:
+            raise RowUnusable("an oblique image, neither frontal nor lateral", RejectionCode.VIEW)
         view = one_of(row, VIEW, VIEWS, self.unusable)
         if view is View.LATERAL and not self._request.laterals:
             raise RowUnusable(
@@ -150,7 +153,7 @@ class Nih:
     def _split(self, name: str, patient: str) -> Split | None:
         if not self._lists:
             return None
-        naming = [each for each, names in self._lists.items() if name in names]
+        naming = [each for each, names in self._lists.items() if _bare(name) in names]
         if len(naming) > 1:
             raise RowUnusable(f"in both {TEST_LIST} and {TRAIN_LIST}", RejectionCode.UNLISTED)
         if not naming and len(self._lists) > 1:
@@ -184,7 +187,7 @@ def _names(path: Path) -> frozenset[str]:
     try:
         with path.open("rb") as file:
             start = file.read(2)
-        names = frozenset(posixpath.basename(line) for line in _lines(path) if line)
+        names = frozenset(_bare(line) for line in _lines(path) if line)
     except OSError as error:
         raise FileMissing(f"{path.name} cannot be read") from error
     if start in UTF_16:
@@ -192,6 +195,11 @@ def _names(path: Path) -> frozenset[str]:
     if not names:
         raise NotCsv(f"{path.name} names no image")
     return names
+
+
+def _bare(name: str) -> str:
+    """The name of an image without folder, suffix and quotes, in small letters."""
+    return posixpath.splitext(posixpath.basename(name.strip("\"' ")))[0].lower()
 
 
 def _lines(path: Path) -> Iterator[str]:
