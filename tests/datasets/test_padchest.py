@@ -184,7 +184,20 @@ def test_a_list_is_read_however_it_is_written(words: str, terms: set[str]) -> No
     assert terms_of(words) == terms
 
 
-@pytest.mark.parametrize("words", ["pneumonia", "['pneumonia", "[pneumonia]", "[]", "['']", "nan"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "pneumonia",
+        "['pneumonia",
+        "[pneumonia]",
+        "[]",
+        "['']",
+        "nan",
+        "\\'" * 100_000,
+        "['a" * 100_000,
+    ],
+    ids=["bare", "open", "bare in a list", "no term", "blank", "missing", "quotes", "long"],
+)
 def test_what_is_no_list_of_terms_is_reported(tmp_path: Path, words: str) -> None:
     (bad,) = padchest(tmp_path, {"Labels": words}).rejected()
     assert "Labels" in bad.reason

@@ -67,8 +67,7 @@ TERMS_TOLD = 10
 LISTS_KEPT = 1 << 14
 """The real table has 40,000 different lists; most images share a few thousand of them."""
 
-_QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
-_BETWEEN = re.compile(r"[\s,\[\](){}]*")
+_TERM = re.compile(r"""[\s,\[\](){}]*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|$)""", re.DOTALL)
 _ROUNDED = re.compile(r"[0-9](?:\.[0-9]+)?[eE]\+?[0-9]+")
 """A number of 38 digits as spreadsheets write it."""
 _WHOLE = re.compile(r"([0-9]+)(?:\.0+)?")
@@ -202,9 +201,14 @@ class Padchest:
 @lru_cache(LISTS_KEPT)
 def terms_of(words: str) -> frozenset[str]:
     """The terms of a list such as `['normal']`, in small letters; raises `RowUnusable`."""
-    if _BETWEEN.fullmatch(_QUOTED.sub("", words)) is None:
-        raise RowUnusable(f"Labels is {quoted(words)}, not a list of terms such as ['normal']")
-    found = (single or double for single, double in _QUOTED.findall(words))
+    found: list[str] = []
+    end = 0
+    while end < len(words):
+        match = _TERM.match(words, end)
+        if match is None:
+            raise RowUnusable(f"Labels is {quoted(words)}, not a list of terms such as ['normal']")
+        found.append(match[1] or match[2] or "")
+        end = match.end()
     terms = frozenset(filter(None, (" ".join(term.lower().split()) for term in found)))
     if not terms:
         raise RowUnusable("Labels lists no term")

@@ -60,6 +60,8 @@ _OF_NO_GROUP = re.compile(r"\bother\b|\bportuguese\b|\bnone\b|\bnan\b", re.IGNOR
 
 WORDS_KEPT = 1024
 """Registries use few words for many patients."""
+WORDS_LIMIT = 300
+"""Longer words are none of a registry, and not understood."""
 
 
 def _whole(phrase: str) -> re.Pattern[str]:
@@ -81,9 +83,9 @@ _STRANGE = re.compile(
 @lru_cache(WORDS_KEPT)
 def race_of(words: str) -> Race | None:
     """The group that `words` name; None if they name none, several, or deny one."""
-    if _NOT_SAID.search(words) or _SEVERAL.search(words):
-        return None
     found, rest = _named(words)
+    if not found or _NOT_SAID.search(words) or _SEVERAL.search(words):
+        return None
     if len(found) != 1 or True in found.values() or _OTHERS.search(rest) or _STRANGE.search(rest):
         return None
     return next(iter(found))
@@ -92,10 +94,8 @@ def race_of(words: str) -> Race | None:
 @lru_cache(WORDS_KEPT)
 def ethnicity_of(words: str) -> Ethnicity | None:
     """What `words` state; None if they do not speak of it, or say both. A race states nothing."""
-    if _NOT_SAID.search(words):
-        return None
     denied = {_denied(match) for match in _ETHNICITY.finditer(_apart(words))}
-    if len(denied) != 1:
+    if len(denied) != 1 or _NOT_SAID.search(words):
         return None
     return Ethnicity.NOT_HISPANIC if denied.pop() else Ethnicity.HISPANIC
 
@@ -107,7 +107,7 @@ def ethnicity_of_one_question(words: str) -> Ethnicity | None:
     Somebody who answers it with one of the five groups, and no Latin American origin, counts as
     not Hispanic or Latino.
     """
-    if _ETHNICITY.search(_apart(words)) or _LATIN_AMERICAN.search(words):
+    if _ETHNICITY.search(_apart(words)) or _LATIN_AMERICAN.search(_apart(words)):
         return ethnicity_of(words)
     return None if race_of(words) is None else Ethnicity.NOT_HISPANIC
 
@@ -135,7 +135,7 @@ def _named(words: str) -> tuple[dict[Race, bool], str]:
 
 def _apart(words: str) -> str:
     """`words`, nonwhite as non-white."""
-    return _GLUED.sub("non-", words)
+    return _GLUED.sub("non-", words) if len(words) <= WORDS_LIMIT else ""
 
 
 def _denied(match: re.Match[str]) -> bool:
