@@ -6,13 +6,13 @@ and ethnicity from its `admissions`, which ask for both in one question: a patie
 state different groups has no race, and one with an admission as Hispanic or Latino is that. No
 date is kept. A study that the labeller did not see is imported with every label blank.
 
-Columns are found in any case. Two rows that contradict each other about a study or a patient leave
-blank what they contradict each other about.
+Columns are found however they are written. Where two rows about one study or patient differ, what
+they differ on is blank.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from services.datasets.importers.races import (
     race_of,
     understood,
 )
-from services.datasets.importers.source import ColumnsMissing, Entry, FileMissing, NotCsv
+from services.datasets.importers.source import ColumnsMissing, Entry, FileMissing
 from services.datasets.importers.splits import train_or_validation
 from services.datasets.importers.tables import Row, Table
 
@@ -59,56 +59,6 @@ _WHOLE = re.compile(r"([0-9]{1,12})(?:\.0+)?")
 _DATE = re.compile(r"([0-9]{4})(-?)(?:0[1-9]|1[0-2])\2(?:0[1-9]|[12][0-9]|3[01])(?:\.0+)?")
 
 Labels = tuple[int | None, ...]
-
-
-class _Joined:
-    """One of the tables, its columns found in any case, its rows by those names."""
-
-    def __init__(
-        self, path: Path, needed: Sequence[str], optional: Sequence[str] = (), blame: str = "path"
-    ) -> None:
-        self._table = Table(path, (), blame=blame)
-        self.name = self._table.name
-        self._broken = 0
-        folded = [name.lower() for name in self._table.columns]
-        names = {name.lower(): name for name in (*needed, *optional)}
-        missing = [name for name in needed if name.lower() not in folded]
-        if missing:
-            raise ColumnsMissing(
-                f"{self.name} has no column {', '.join(map(repr, missing))}",
-                field=blame,
-                accepted=list(needed),
-            )
-        twice = [name for name in names if folded.count(name) > 1]
-        if twice:
-            raise NotCsv(f"{self.name} has the column {names[twice[0]]!r} twice", field=blame)
-        self._names = dict(zip(self._table.columns, map(names.get, folded), strict=True))
-        self.columns = [name for name in self._names.values() if name is not None]
-
-    def lines(self) -> Iterator[tuple[int, Row | list[str]]]:
-        for line, row in self._table.rows():
-            if isinstance(row, dict):
-                yield line, {mine: row[its] for its, mine in self._names.items() if mine}
-            else:
-                yield line, row
-
-    def rows(self) -> Iterator[Row]:
-        """The rows that fit the header; counts the others."""
-        self._broken = 0
-        for _, row in self.lines():
-            if isinstance(row, dict):
-                yield row
-            else:
-                self._broken += 1
-
-    def remarks(self) -> list[str]:
-        told = self._table.remarks()
-        if self._broken:
-            told.append(
-                f"{self.name}: rows with another number of fields than its header, left out: "
-                f"{self._broken}"
-            )
-        return told
 
 
 @dataclass(frozen=True)
@@ -180,7 +130,7 @@ class Mimic:
         self._labelled = self._read_labels()
         self._people = self._read_people()
         self._origins = self._read_origins()
-        return self._metadata.lines()
+        return self._metadata.rows()
 
     def entry(self, line: int, row: Row) -> Entry:
         dicom, subject, study = (_needed(row, name) for name in METADATA[:3])
@@ -284,7 +234,7 @@ class Mimic:
 
     # ------------------------------------------------------------ the tables that are joined
 
-    def _read_test_list(self, table: _Joined) -> dict[str, Split | None]:
+    def _read_test_list(self, table: Table) -> dict[str, Split | None]:
         listed = {dicom for dicom, _ in self._keyed(table, "dicom_id")}
         self._awaited = set(listed)
         return dict.fromkeys(listed, "test")
@@ -338,16 +288,20 @@ class Mimic:
         self._strange = +self._strange
         return origins
 
-    def _keyed(self, table: _Joined, column: str) -> Iterator[tuple[str, Row]]:
-        for row in table.rows():
-            key = _key(row, column)
-            if key is None:
+    def _keyed(self, table: Table, column: str) -> Iterator[tuple[str, Row]]:
+        """The rows of a table that is joined by `column`; counts those that cannot be."""
+        for _, row in table.rows():
+            if isinstance(row, list):
+                self._counts[
+                    f"rows of {table.name} with another number of fields than its header, left out"
+                ] += 1
+            elif (key := _key(row, column)) is None:
                 self._counts[f"rows of {table.name} without a usable {column}, left out"] += 1
             else:
                 yield key, row
 
     def _agreed(
-        self, earlier: tuple[Any, ...], later: tuple[Any, ...], table: _Joined
+        self, earlier: tuple[Any, ...], later: tuple[Any, ...], table: Table
     ) -> tuple[Any, ...]:
         """What two rows agree on, None for the rest."""
         if earlier == later:
@@ -365,12 +319,12 @@ class Mimic:
         return None
 
 
-def _official(roots: Roots, folder: Path, name: str, needed: tuple[str, ...]) -> _Joined:
+def _official(roots: Roots, folder: Path, name: str, needed: tuple[str, ...]) -> Table:
     names = [f"mimic-cxr-2.0.0-{name}.csv{suffix}" for suffix in (".gz", "")]
     for each in names:
         path = roots.below(folder, each)
         if path is not None:
-            return _Joined(path, needed)
+            return Table(path, needed)
     raise FileMissing(f"the folder has no {names[0]}", accepted=names)
 
 
@@ -380,10 +334,10 @@ def _given(
     field: str,
     needed: tuple[str, ...],
     optional: tuple[str, ...] = (),
-) -> _Joined | None:
+) -> Table | None:
     if name is None:
         return None
-    return _Joined(roots.file(name, field=field), needed, optional, field)
+    return Table(roots.file(name, field=field), needed, optional=optional, blame=field)
 
 
 def _key(row: Row, column: str) -> str | None:

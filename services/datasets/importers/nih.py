@@ -83,7 +83,7 @@ class Nih:
         path = next((each for each in found if each is not None), None)
         if path is None:
             raise FileMissing(f"the folder has no {TABLES[0]}", accepted=list(TABLES))
-        self._table = Table(path, (IMAGE, LABELS, PATIENT, AGE, VIEW))
+        self._table = Table(path, (IMAGE, LABELS, PATIENT, AGE, VIEW), optional=SEX)
         self._sex = next((name for name in SEX if name in self._table.columns), None)
         self._lists = {
             name: _names(path)

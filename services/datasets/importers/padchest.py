@@ -89,7 +89,7 @@ class Padchest:
             self.images = roots.folder(request.image_root, field="image_root")
         self.unusable = UnusableValues()
         self._laterals = request.laterals
-        self._table = Table(path, NEEDED)
+        self._table = Table(path, NEEDED, optional=(PHOTOMETRIC,))
         self._counts: Counter[str] = Counter()
         self._unknown: Counter[str] = Counter()
 

@@ -139,9 +139,12 @@ class Table:
         except UnicodeDecodeError:
             text = line.decode("latin-1")
         readings = [
-            (delimiter, match(self._split(text, delimiter), self._known, self._synonyms))
+            (delimiter, match(cells, self._known, self._synonyms))
             for delimiter in DELIMITERS
+            if (cells := _cells(text, delimiter)) is not None
         ]
+        if not readings:
+            raise self._not_csv("the header is not well-formed CSV")
         delimiter, matched = max(
             readings, key=lambda r: (sum(name in r[1].names for name in needed), len(r[1].names))
         )
@@ -163,13 +166,6 @@ class Table:
                 "rename all but one, or drop them"
             )
         return delimiter, matched
-
-    def _split(self, text: str, delimiter: str) -> list[str]:
-        try:
-            cells = next(csv.reader([text], delimiter=delimiter, strict=True), [])
-        except csv.Error as error:
-            raise self._not_csv("the header is not well-formed CSV") from error
-        return [name.strip() for name in cells]
 
     def _encoding(self) -> str:
         """UTF-8 if the whole file is, else Latin-1 if nothing in it speaks against that."""
@@ -255,3 +251,16 @@ class Table:
 
     def _too_large(self, what: str, limit: int) -> TableTooLarge:
         return TableTooLarge(f"{what} has more than {limit >> 20} MiB", field=self._blame)
+
+
+def _cells(header: str, delimiter: str) -> list[str] | None:
+    """The names of a header; None where it is not well-formed with this delimiter, as a header
+    whose names are all in quotes is with any but its own.
+    """
+    try:
+        return [
+            name.strip()
+            for name in next(csv.reader([header], delimiter=delimiter, strict=True), [])
+        ]
+    except csv.Error:
+        return None

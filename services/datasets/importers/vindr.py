@@ -151,4 +151,4 @@ def _table(roots: Roots, folder: Path, name: str) -> Table:
     path = roots.below(folder, name)
     if path is None:
         raise FileMissing(f"the folder has no {name}", accepted=list(TABLES))
-    return Table(path, NEEDED)
+    return Table(path, NEEDED, optional=(READER,))
