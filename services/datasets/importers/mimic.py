@@ -38,6 +38,7 @@ from services.datasets.importers.races import (
     ethnicity_of_one_question,
     race_of,
     understood,
+    unknown_words,
 )
 from services.datasets.importers.source import ColumnsMissing, Entry, FileMissing
 from services.datasets.importers.splits import train_or_validation
@@ -53,7 +54,6 @@ FRONTAL = {"AP": View.AP, "PA": View.PA}
 LATERAL = frozenset({"LATERAL", "LL"})
 SUFFIXES = {"mimic_cxr_jpg": "jpg", "mimic_cxr": "dcm"}
 YEAR_LIMIT = 9999
-WORDS_TOLD = 10
 
 _WHOLE = re.compile(r"([0-9]{1,12})(?:\.0+)?")
 _DATE = re.compile(r"([0-9]{4})(-?)(?:0[1-9]|1[0-2])\2(?:0[1-9]|[12][0-9]|3[01])(?:\.0+)?")
@@ -173,13 +173,7 @@ class Mimic:
                 f"images that {self._test_list.name} names and the metadata do not: "
                 f"{len(self._awaited)}"
             )
-        if self._strange:
-            most = self._strange.most_common(WORDS_TOLD)
-            words = ", ".join(f"{quoted(words)} ({count})" for words, count in most)
-            told.append(
-                "words for race that are not known and count as none, by the number of "
-                f"admissions: {words}"
-            )
+        told += unknown_words(self._strange, "admissions")
         several = sum(origin.several for origin in self._origins.values())
         if several:
             told.append(f"patients whose admissions name several races, counted as none: {several}")
@@ -285,7 +279,6 @@ class Mimic:
                 self._strange[words] += not understood(words)
             origin = origins.get(subject, UNSTATED).also(answer, asked_apart)
             origins[subject] = once.setdefault(origin, origin)
-        self._strange = +self._strange
         return origins
 
     def _keyed(self, table: Table, column: str) -> Iterator[tuple[str, Row]]:

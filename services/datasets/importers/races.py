@@ -8,10 +8,12 @@ race: a patient recorded only as Hispanic or Latino is of none of the five.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
 from api_schemas.findings import Ethnicity, Race
+from services.datasets.importers.fields import quoted
 
 _OR = r"(?:\s*(?:/|,|,?\s(?:or|and|and/or))\s*)"
 """What joins the names of one group: "Black or African American", "Hispanic/Latino"."""
@@ -60,6 +62,7 @@ _OF_NO_GROUP = re.compile(r"\bother\b|\bportuguese\b|\bnone\b|\bnan\b", re.IGNOR
 
 WORDS_KEPT = 1024
 """Registries use few words for many patients."""
+WORDS_TOLD = 10
 WORDS_LIMIT = 300
 """Longer words are none of a registry, and not understood."""
 
@@ -120,6 +123,18 @@ def understood(words: str) -> bool:
     found, rest = _named(words)
     known = (_NOT_SAID, _SEVERAL, _OF_NO_GROUP, _LATIN_AMERICAN, _OTHERS, _ETHNICITY)
     return bool(found and not _STRANGE.search(rest)) or any(p.search(_apart(words)) for p in known)
+
+
+def unknown_words(counts: Counter[str], counted: str) -> list[str]:
+    """The remark on words that are not `understood`; `counted` is what their numbers count."""
+    most = [
+        f"{quoted(words)} ({count})" for words, count in counts.most_common(WORDS_TOLD) if count
+    ]
+    if not most:
+        return []
+    more = len(+counts) - len(most)
+    told = f"words for race that are not known and count as none, by the number of {counted}: "
+    return [told + ", ".join(most) + (f", and {more} more" if more else "")]
 
 
 def _named(words: str) -> tuple[dict[Race, bool], str]:
