@@ -8,9 +8,9 @@ from api_schemas.findings import Ethnicity, Race
 from services.datasets.importers.races import (
     ethnicity_of,
     ethnicity_of_one_question,
+    is_known,
     race_of,
-    understood,
-    unknown_words,
+    remark_unknown_words,
 )
 
 
@@ -135,11 +135,11 @@ def test_who_answers_one_question_with_a_race_is_not_hispanic(
     ],
 )
 def test_words_that_are_not_known_can_be_told(words: str, *, known: bool) -> None:
-    assert understood(words) is known
+    assert is_known(words) is known
 
 
 def test_a_remark_lists_the_words_that_are_not_known() -> None:
-    assert not unknown_words(Counter({"WHITE": 0}), "patients")
-    (told,) = unknown_words(Counter({f"word {n}": n for n in range(13)}), "patients")
+    assert not remark_unknown_words(Counter({"WHITE": 0}), "patients")
+    (told,) = remark_unknown_words(Counter({f"word {n}": n for n in range(13)}), "patients")
     assert "by the number of patients: 'word 12' (12), 'word 11' (11)" in told
     assert told.endswith("'word 3' (3), and 2 more")

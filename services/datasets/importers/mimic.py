@@ -36,9 +36,9 @@ from services.datasets.importers.files import Roots
 from services.datasets.importers.races import (
     ethnicity_of,
     ethnicity_of_one_question,
+    is_known,
     race_of,
-    understood,
-    unknown_words,
+    remark_unknown_words,
 )
 from services.datasets.importers.source import ColumnsMissing, Entry, FileMissing
 from services.datasets.importers.splits import train_or_validation
@@ -76,9 +76,9 @@ class _Origin:
     several: bool = False
     ethnicity: Ethnicity | None = None
 
-    def also(self, words: str, asked_apart: Ethnicity | None) -> "_Origin":
-        """With one more admission; `asked_apart` is its ethnicity where that has a column."""
-        race, said = race_of(words), asked_apart or ethnicity_of_one_question(words)
+    def also(self, words: str, ethnicity: Ethnicity | None) -> "_Origin":
+        """With one more admission; `ethnicity` is its ethnicity where that has a column."""
+        race, said = race_of(words), ethnicity or ethnicity_of_one_question(words)
         together = self
         if race is not None and self.race is not race and not self.several:
             several = self.race is not None
@@ -115,16 +115,16 @@ class Mimic:
             )
         self._test_list = _given(roots, request.test_list, "test_list", ("dicom_id",))
         self._splits: dict[str, Split | None] = {}
-        self._awaited: set[str] = set()
+        self._unmatched: set[str] = set()
         self._labelled: dict[str, Labels] = {}
         self._people: dict[str, _Person] = {}
         self._origins: dict[str, _Origin] = {}
         self._counts: Counter[str] = Counter()
-        self._strange: Counter[str] = Counter()
+        self._unknown_words: Counter[str] = Counter()
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
         self._counts.clear()
-        self._strange.clear()
+        self._unknown_words.clear()
         listed = self._test_list
         self._splits = self._read_test_list(listed) if listed else self._read_splits()
         self._labelled = self._read_labels()
@@ -166,24 +166,26 @@ class Mimic:
             *(self._metadata, self._split, self._labels, self._patients, self._admissions),
             self._test_list,
         )
-        told = [remark for table in tables if table for remark in table.remarks()]
-        told += [f"{what}: {count}" for what, count in self._counts.items()]
-        if self._test_list and self._awaited:
-            told.append(
+        remarks = [remark for table in tables if table for remark in table.remarks()]
+        remarks += [f"{what}: {count}" for what, count in self._counts.items()]
+        if self._test_list and self._unmatched:
+            remarks.append(
                 f"images that {self._test_list.name} names and the metadata do not: "
-                f"{len(self._awaited)}"
+                f"{len(self._unmatched)}"
             )
-        told += unknown_words(self._strange, "admissions")
+        remarks += remark_unknown_words(self._unknown_words, "admissions")
         several = sum(origin.several for origin in self._origins.values())
         if several:
-            told.append(f"patients whose admissions name several races, counted as none: {several}")
+            remarks.append(
+                f"patients whose admissions name several races, counted as none: {several}"
+            )
         counted = [origin.ethnicity for origin in self._origins.values()]
         if Ethnicity.NOT_HISPANIC in counted:
-            told.append(
+            remarks.append(
                 "patients whose admissions name a race and never Hispanic or Latino (one question "
                 f"asks for both), counted as not: {counted.count(Ethnicity.NOT_HISPANIC)}"
             )
-        return told
+        return remarks
 
     # ------------------------------------------------------------ inside
 
@@ -201,7 +203,7 @@ class Mimic:
 
     def _split_of(self, dicom: str, subject: str) -> Split:
         if self._test_list is not None:
-            self._awaited.discard(dicom)
+            self._unmatched.discard(dicom)
             listed = dicom in self._splits
             return "test" if listed else train_or_validation(self._request.site, subject)
         if dicom not in self._splits:
@@ -230,7 +232,7 @@ class Mimic:
 
     def _read_test_list(self, table: Table) -> dict[str, Split | None]:
         listed = {dicom for dicom, _ in self._keyed(table, "dicom_id")}
-        self._awaited = set(listed)
+        self._unmatched = set(listed)
         return dict.fromkeys(listed, "test")
 
     def _read_splits(self) -> dict[str, Split | None]:
@@ -274,10 +276,10 @@ class Mimic:
             return origins
         for subject, row in self._keyed(self._admissions, "subject_id"):
             answer = word(row, RACE) or word(row, ETHNICITY)
-            asked_apart = ethnicity_of(word(row, ETHNICITY))
+            ethnicity = ethnicity_of(word(row, ETHNICITY))
             for words in {answer, word(row, ETHNICITY)}:
-                self._strange[words] += not understood(words)
-            origin = origins.get(subject, UNSTATED).also(answer, asked_apart)
+                self._unknown_words[words] += not is_known(words)
+            origin = origins.get(subject, UNSTATED).also(answer, ethnicity)
             origins[subject] = once.setdefault(origin, origin)
         return origins
 

@@ -119,23 +119,25 @@ class Nih:
         )
 
     def remarks(self) -> list[str]:
-        told = self._table.remarks()
+        remarks = self._table.remarks()
         if self._sex is None:
-            told.append(
+            remarks.append(
                 f"{self._table.name} has no column {SEX[0]!r} or {SEX[1]!r}: no sex is known"
             )
         if self._inferred:
             (there,) = self._lists
             other = TRAIN_LIST if there == TEST_LIST else TEST_LIST
-            told.append(
+            remarks.append(
                 f"{other} is missing: images that {there} does not name, counted as those of "
                 f"{other}: {self._inferred}"
             )
         for name, names in self._lists.items():
             absent = len(names - self._met)
             if absent:
-                told.append(f"images that {name} names and {self._table.name} does not: {absent}")
-        return told
+                remarks.append(
+                    f"images that {name} names and {self._table.name} does not: {absent}"
+                )
+        return remarks
 
     # ------------------------------------------------------------ inside
 

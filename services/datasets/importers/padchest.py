@@ -38,15 +38,15 @@ from services.datasets.importers.fields import (
 )
 from services.datasets.importers.files import Roots
 from services.datasets.importers.padchest_terms import (
-    ALONE,
     ANCESTORS,
-    BROADER,
     COUNTERPARTS,
     EXCLUDED,
     NORMAL,
-    OPEN,
+    PARENT_FINDINGS,
+    POSSIBLE,
     UNCERTAIN_TERMS,
     UNCHANGED,
+    WHOLE_TERMS,
 )
 from services.datasets.importers.source import Entry
 from services.datasets.importers.tables import Row, Table
@@ -63,7 +63,7 @@ VIEWS = {
     "L": View.LATERAL,
 }
 ONLY_UNCHANGED = frozenset({UNCHANGED})
-TERMS_TOLD = 10
+TERMS_LISTED = 10
 LISTS_KEPT = 1 << 14
 """The real table has 40,000 different lists; most images share a few thousand of them."""
 
@@ -120,17 +120,17 @@ class Padchest:
         )
 
     def remarks(self) -> list[str]:
-        told = self._table.remarks()
+        remarks = self._table.remarks()
         if self._unknown:
-            most = self._unknown.most_common(TERMS_TOLD)
+            most = self._unknown.most_common(TERMS_LISTED)
             terms = ", ".join(f"{quoted(term)} ({count})" for term, count in most)
             more = len(self._unknown) - len(most)
-            told.append(
+            remarks.append(
                 "terms that PadChest's tree does not have, by the number of images that list them: "
                 + terms
                 + (f", and {more} more" if more else "")
             )
-        return [*told, *(f"{what}: {count}" for what, count in self._counts.items() if count)]
+        return [*remarks, *(f"{what}: {count}" for what, count in self._counts.items() if count)]
 
     # ------------------------------------------------------------ inside
 
@@ -222,11 +222,11 @@ def labels_of(terms: frozenset[str]) -> Labels:
     named = frozenset[str]().union(*(ANCESTORS[term] for term in known - UNCERTAIN_TERMS.keys()))
     default = None if terms != known or terms == ONLY_UNCHANGED else ABSENT
     labels: dict[Finding, int | None] = dict.fromkeys(FINDINGS, default)
-    labels |= {finding: None for finding, may_be in OPEN.items() if may_be & named}
+    labels |= {finding: None for finding, may_be in POSSIBLE.items() if may_be & named}
     labels |= {finding: UNCERTAIN for term, finding in UNCERTAIN_TERMS.items() if term in terms}
     labels |= {finding: PRESENT for finding, counted in COUNTERPARTS.items() if counted & named}
-    labels |= {finding: PRESENT for term, finding in ALONE.items() if term in terms}
-    for finding, narrower in BROADER.items():
+    labels |= {finding: PRESENT for term, finding in WHOLE_TERMS.items() if term in terms}
+    for finding, narrower in PARENT_FINDINGS.items():
         if labels[finding] == ABSENT and any(labels[each] for each in narrower):
             labels[finding] = None
     if contradictions({Finding.NO_FINDING, *(f for f in FINDINGS if labels[f] == PRESENT)}):

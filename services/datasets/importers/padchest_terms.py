@@ -253,12 +253,12 @@ COUNTERPARTS: Mapping[Finding, frozenset[str]] = {
 }
 """Terms that, with all below them, are a finding."""
 
-ALONE: Mapping[str, Finding] = {"mass": Finding.LUNG_LESION}
+WHOLE_TERMS: Mapping[str, Finding] = {"mass": Finding.LUNG_LESION}
 """Terms that are a finding while the terms below them need not be one."""
 
 UNCERTAIN_TERMS: Mapping[str, Finding] = {"covid 19 uncertain": Finding.PNEUMONIA}
 
-OPEN: Mapping[Finding, frozenset[str]] = {
+POSSIBLE: Mapping[Finding, frozenset[str]] = {
     Finding.FRACTURE: frozenset({"vertebral compression"}),
     Finding.SUPPORT_DEVICES: frozenset({"metal", "prosthesis"}),
     Finding.EDEMA: frozenset({"heart insufficiency", "hilar congestion"}),
@@ -268,7 +268,7 @@ OPEN: Mapping[Finding, frozenset[str]] = {
 }
 """Terms, with all below them, that CheXpert may count for a finding; PadChest's tree does not."""
 
-BROADER: Mapping[Finding, frozenset[Finding]] = {
+PARENT_FINDINGS: Mapping[Finding, frozenset[Finding]] = {
     Finding.LUNG_OPACITY: frozenset(
         {Finding.ATELECTASIS, Finding.PNEUMONIA, Finding.EDEMA, Finding.LUNG_LESION}
     ),

@@ -32,7 +32,7 @@ _PHRASES: Mapping[Race, str] = {
     rf"|caucasians?(?:{_OR}whites?)?",
     Race.ASIAN: r"(?:(?:south\s*-?east|south|east|central)\s+)?asians?(?:\s+indians?)?",
 }
-_BESIDE = (
+_QUALIFIERS = (
     r"american|british|irish|european|caribbean|(?:south )?african|hispanic|latin[oaxe]|of|origin"
     r"|descent|background|race|persons?|people|only|alone|any|other|and|or|yes"
 )
@@ -62,9 +62,9 @@ _OF_NO_GROUP = re.compile(r"\bother\b|\bportuguese\b|\bnone\b|\bnan\b", re.IGNOR
 
 WORDS_KEPT = 1024
 """Registries use few words for many patients."""
-WORDS_TOLD = 10
+WORDS_LISTED = 10
 WORDS_LIMIT = 300
-"""Longer words are none of a registry, and not understood."""
+"""Longer words are none of a registry and count as unknown."""
 
 
 def _whole(phrase: str) -> re.Pattern[str]:
@@ -75,9 +75,9 @@ _RACES = {race: _whole(phrase) for race, phrase in _PHRASES.items()}
 _OTHERS = _whole(_ELSEWHERE)
 _ETHNICITY = _whole(_HISPANIC)
 _NAME = "\x00"
-_STRANGE = re.compile(
-    rf"{_NAME}\s+(?!(?:{_BESIDE}|no|not|non)\b)\w"
-    rf"|(?<!\w)(?!(?:{_BESIDE})\b)\w+\s+{_NAME}",
+_UNKNOWN_NAME = re.compile(
+    rf"{_NAME}\s+(?!(?:{_QUALIFIERS}|no|not|non)\b)\w"
+    rf"|(?<!\w)(?!(?:{_QUALIFIERS})\b)\w+\s+{_NAME}",
     re.IGNORECASE,
 )
 """A name beside a word that makes another name of it, as in White Mountain Apache."""
@@ -86,10 +86,15 @@ _STRANGE = re.compile(
 @lru_cache(WORDS_KEPT)
 def race_of(words: str) -> Race | None:
     """The group that `words` name; None if they name none, several, or deny one."""
-    found, rest = _named(words)
+    found, rest = _find_races(words)
     if not found or _NOT_SAID.search(words) or _SEVERAL.search(words):
         return None
-    if len(found) != 1 or True in found.values() or _OTHERS.search(rest) or _STRANGE.search(rest):
+    if (
+        len(found) != 1
+        or True in found.values()
+        or _OTHERS.search(rest)
+        or _UNKNOWN_NAME.search(rest)
+    ):
         return None
     return next(iter(found))
 
@@ -97,7 +102,7 @@ def race_of(words: str) -> Race | None:
 @lru_cache(WORDS_KEPT)
 def ethnicity_of(words: str) -> Ethnicity | None:
     """What `words` state; None if they do not speak of it, or say both. A race states nothing."""
-    denied = {_denied(match) for match in _ETHNICITY.finditer(_apart(words))}
+    denied = {_denied(match) for match in _ETHNICITY.finditer(_hyphenated(words))}
     if len(denied) != 1 or _NOT_SAID.search(words):
         return None
     return Ethnicity.NOT_HISPANIC if denied.pop() else Ethnicity.HISPANIC
@@ -110,25 +115,27 @@ def ethnicity_of_one_question(words: str) -> Ethnicity | None:
     Somebody who answers it with one of the five groups, and no Latin American origin, counts as
     not Hispanic or Latino.
     """
-    if _ETHNICITY.search(_apart(words)) or _LATIN_AMERICAN.search(_apart(words)):
+    if _ETHNICITY.search(_hyphenated(words)) or _LATIN_AMERICAN.search(_hyphenated(words)):
         return ethnicity_of(words)
     return None if race_of(words) is None else Ethnicity.NOT_HISPANIC
 
 
 @lru_cache(WORDS_KEPT)
-def understood(words: str) -> bool:
+def is_known(words: str) -> bool:
     """Whether `words` are known, those that state neither race nor ethnicity among them."""
     if not words.strip():
         return True
-    found, rest = _named(words)
+    found, rest = _find_races(words)
     known = (_NOT_SAID, _SEVERAL, _OF_NO_GROUP, _LATIN_AMERICAN, _OTHERS, _ETHNICITY)
-    return bool(found and not _STRANGE.search(rest)) or any(p.search(_apart(words)) for p in known)
+    return bool(found and not _UNKNOWN_NAME.search(rest)) or any(
+        p.search(_hyphenated(words)) for p in known
+    )
 
 
-def unknown_words(counts: Counter[str], counted: str) -> list[str]:
-    """The remark on words that are not `understood`; `counted` is what their numbers count."""
+def remark_unknown_words(counts: Counter[str], counted: str) -> list[str]:
+    """The remark on words that are not known; `counted` is what their numbers count."""
     most = [
-        f"{quoted(words)} ({count})" for words, count in counts.most_common(WORDS_TOLD) if count
+        f"{quoted(words)} ({count})" for words, count in counts.most_common(WORDS_LISTED) if count
     ]
     if not most:
         return []
@@ -137,9 +144,9 @@ def unknown_words(counts: Counter[str], counted: str) -> list[str]:
     return [told + ", ".join(most) + (f", and {more} more" if more else "")]
 
 
-def _named(words: str) -> tuple[dict[Race, bool], str]:
+def _find_races(words: str) -> tuple[dict[Race, bool], str]:
     """Each group that `words` name, whether it is denied, and the words without their names."""
-    rest, found = _apart(words), dict[Race, bool]()
+    rest, found = _hyphenated(words), dict[Race, bool]()
     for race, pattern in _RACES.items():
         matches = list(pattern.finditer(rest))
         if matches:
@@ -148,7 +155,7 @@ def _named(words: str) -> tuple[dict[Race, bool], str]:
     return found, rest
 
 
-def _apart(words: str) -> str:
+def _hyphenated(words: str) -> str:
     """`words`, nonwhite as non-white."""
     return _GLUED.sub("non-", words) if len(words) <= WORDS_LIMIT else ""
 

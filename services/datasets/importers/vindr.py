@@ -120,9 +120,9 @@ class Vindr:
         )
 
     def remarks(self) -> list[str]:
-        told = [remark for table in self._tables.values() for remark in table.remarks()]
-        told += [f"{what}: {count}" for what, count in self._counts.items()]
-        return [*told, "the source names no patients: each image is counted as one"]
+        remarks = [remark for table in self._tables.values() for remark in table.remarks()]
+        remarks += [f"{what}: {count}" for what, count in self._counts.items()]
+        return [*remarks, "the source names no patients: each image is counted as one"]
 
     def _read(self, read: _Readings, row: Row, nameless: str) -> None:
         """Adds one reading; `nameless` is its reader where the row names none."""
