@@ -168,6 +168,35 @@ def test_rows_that_cannot_be_used_are_reported_and_the_rest_imported(
         assert places.scalar_one() == 0
 
 
+def test_an_import_that_leaves_out_most_rows_succeeds_with_warnings(
+    http: TestClient, ingest: Callable[..., int], table: Path
+) -> None:
+    rows = ["0.png,a,train", "2.png,b,validation"]
+    rows += [f"gone-{n}.png,t{n},test" for n in range(2)] + ["../4.png,c,test"]
+    table.write_text("\n".join(["Path,PID,Split", *rows, ""]))
+    asked = post(http, import_csv(table))
+    ingest()
+    made = look(http, asked)
+    assert (made.job.state, made.job.message) == ("succeeded", "succeeded with warnings")
+    most, split = made.warnings
+    assert most.startswith("more than half of the rows were left out: 3 of 5")
+    assert "the image is missing or lies outside the import folders (2)" in most
+    assert split == ("no image of the test split was imported; rows of it that were left out: 3")
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_an_import_that_leaves_out_half_of_the_rows_or_less_succeeds(
+    http: TestClient, ingest: Callable[..., int], table: Path, lost: int
+) -> None:
+    rows = ["0.png,a", "2.png,b", "4.png,b", *(f"gone-{n}.png,a" for n in range(lost))]
+    table.write_text("\n".join(["Path,PID", *rows, ""]))
+    asked = post(http, import_csv(table, images=True))
+    ingest()
+    made = look(http, asked)
+    assert made.rejected == lost
+    assert (made.job.state, made.job.message, made.warnings) == ("succeeded", "", [])
+
+
 def test_the_same_patient_and_picture_have_the_same_names_in_every_import(
     http: TestClient, ingest: Callable[..., int], table: Path
 ) -> None:

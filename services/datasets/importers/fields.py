@@ -93,6 +93,8 @@ class RowUnusable(Exception):
     def __init__(self, reason: str, code: RejectionCode = RejectionCode.ROW) -> None:
         super().__init__(reason)
         self.code = code
+        self.split: Split | None = None
+        """That of the row, where it states one."""
 
 
 class UnusableValues:
@@ -129,15 +131,32 @@ class UnusableValues:
 
 def entry(line: int, row: Row, unusable: UnusableValues, *, laterals: bool = False) -> Entry:
     """The sample of a row; raises `RowUnusable`. Whether its picture exists is not known here."""
+    fold = whole(row, "Fold", FOLD_LIMIT)
+    split = _split(row, fold)
+    try:
+        return _entry(line, row, fold, split, unusable, laterals=laterals)
+    except RowUnusable as error:
+        error.split = split
+        raise
+
+
+def _entry(
+    line: int,
+    row: Row,
+    fold: int | None,
+    split: Split | None,
+    unusable: UnusableValues,
+    *,
+    laterals: bool,
+) -> Entry:
     path = place(row, PATH)
     position = view(row, unusable, laterals=laterals)
-    fold = whole(row, "Fold", FOLD_LIMIT)
     return Entry(
         line=line,
         place=path,
         patient=_patient(row, path),
         fold=fold,
-        split=_split(row, fold),
+        split=split,
         age=age(word(row, "Age"), "Age", unusable),
         sex=one_of(row, "Sex", SEXES, unusable),
         race=one_of(row, "Race", RACES, unusable),

@@ -43,11 +43,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that cannot be used, and why; `line` counts from 1."""
+    """A row that cannot be used, and why; `line` counts from 1, `split` is what the row states."""
 
     line: int
     reason: str
     code: RejectionCode = RejectionCode.ROW
+    split: Split | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Knows no format: a layout reads the tables, and says what a row means.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from api_schemas.base import Split
 from services.datasets.importers.fields import RowUnusable, UnusableValues
@@ -48,6 +48,15 @@ class Layout(Protocol):
 
     def remarks(self) -> list[str]:
         """Complete once the rows have been read."""
+        ...
+
+
+@runtime_checkable
+class ScatteredLayout(Layout, Protocol):
+    """A layout whose pictures may lie elsewhere than their places say."""
+
+    def candidates(self, place: str) -> Sequence[str]:
+        """Where below `images` the picture of a place may lie, in the order of looking."""
         ...
 
 
@@ -96,7 +105,7 @@ class TableSource:
                 sample = self._layout.entry(line, row)
                 seen.accept(sample)
             except RowUnusable as error:
-                yield Rejected(line, str(error), error.code)
+                yield Rejected(line, str(error), error.code, error.split)
                 continue
             yield sample
         if self._layout.unusable.labels and not seen.labelled:
@@ -107,9 +116,13 @@ class TableSource:
             )
 
     def pictures(self, places: Sequence[str], decoders: Decoders) -> Iterator[Picture | Unreadable]:
-        images = self._layout.images
-        paths = [self._roots.below(images, place) or NOT_FOUND for place in places]
-        return decoders.pictures(paths, self._how)
+        return decoders.pictures([self._path(place) or NOT_FOUND for place in places], self._how)
+
+    def _path(self, place: str) -> Path | None:
+        layout = self._layout
+        names = layout.candidates(place) if isinstance(layout, ScatteredLayout) else [place]
+        found = (self._roots.below(layout.images, name) for name in names)
+        return next((path for path in found if path is not None), None)
 
     def remarks(self) -> list[str]:
         return [

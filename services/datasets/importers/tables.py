@@ -86,6 +86,17 @@ class Table:
         for line, cells in records:
             yield line, dict(zip(names, cells, strict=True)) if len(cells) == width else cells
 
+    def fitting(self) -> Iterator[Row]:
+        """The records that fit the header; how many do not is said in the remarks."""
+        misfits = 0
+        for _, row in self.rows():
+            if isinstance(row, dict):
+                yield row
+            else:
+                misfits += 1
+        if misfits:
+            self._remark(f"rows that were not read, as they do not fit the header: {misfits}")
+
     def head(self, count: int) -> list[Row]:
         """The first rows, at most `count`, without a look at the rest of the file. Stops at what
         is not well-formed, which `rows` tells.
