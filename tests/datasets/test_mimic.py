@@ -285,7 +285,7 @@ def test_rows_that_do_not_fit_the_header_of_a_joined_table_are_counted(tmp_path:
     path.write_text(path.read_text() + f"{OTHER},M\n")
     assert [sample.sex for sample in source.usable()] == [Sex.FEMALE, None]
     told = source.remarks()
-    assert "rows of patients.csv with another number of fields than its header, left out: 1" in told
+    assert "patients.csv: rows that were not read, as they do not fit the header: 1" in told
 
 
 @field

@@ -1,6 +1,7 @@
 """The words of registries for race and ethnicity."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,9 @@ from services.datasets.importers.races import (
     race_of,
     remark_unknown_words,
 )
+from tests.datasets.reading import opened
+
+FIELD = Path(__file__).parents[3] / "shared" / "field"
 
 
 @pytest.mark.parametrize(
@@ -143,3 +147,15 @@ def test_a_remark_lists_the_words_that_are_not_known() -> None:
     (told,) = remark_unknown_words(Counter({f"word {n}": n for n in range(13)}), "patients")
     assert "by the number of patients: 'word 12' (12), 'word 11' (11)" in told
     assert told.endswith("'word 3' (3), and 2 more")
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="no inputs from use (../shared/field)")
+def test_the_demographics_from_use_are_read_as_expected() -> None:
+    source = opened(FIELD, "chexpert", path="11_race_words", demographics="11_race_words/demo.csv")
+    people = {sample.age: (sample.race, sample.ethnicity) for sample in source.usable()}
+    nothing = (None, None)
+    assert [people[age] for age in (1, 2, 5, 6, 30)] == [nothing] * 5
+    assert people[45] == (Race.WHITE, Ethnicity.NOT_HISPANIC)
+    assert people[47] == (None, Ethnicity.NOT_HISPANIC)
+    (told,) = (remark for remark in source.remarks() if "words for race" in remark)
+    assert "'South African' (1)" in told

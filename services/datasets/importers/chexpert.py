@@ -12,6 +12,7 @@ they list is imported, and an eighth of the training patients validates.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,12 @@ from services.datasets.importers.fields import (
     word,
 )
 from services.datasets.importers.files import Roots
-from services.datasets.importers.races import ethnicity_of, race_of
+from services.datasets.importers.races import (
+    ethnicity_of,
+    is_known,
+    race_of,
+    remark_unknown_words,
+)
 from services.datasets.importers.source import Entry, FileMissing, PathOutsideRoots
 from services.datasets.importers.splits import train_or_validation
 from services.datasets.importers.tables import Row, Table
@@ -182,8 +188,10 @@ class Chexpert:
         if self._demographics is None:
             return {}
         people: dict[str, _Person] = {}
+        unknown_words: Counter[str] = Counter()
         for row in self._demographics.fitting():
             race, patient = word(row, RACE), word(row, PATIENT)
+            unknown_words[race] += not is_known(race)
             ethnicity = ethnicity_of(word(row, ETHNICITY)) or ethnicity_of(race)
             people[patient] = people.get(patient, NOBODY).also(race_of(race), ethnicity)
         people.pop("", None)
@@ -194,6 +202,7 @@ class Chexpert:
             f"of {len(people)} patients of the demographics, {races} state one of the five races "
             f"and {ethnicities} their ethnicity"
         )
+        self._told += remark_unknown_words(unknown_words, "rows of the demographics")
         for what, differing in (
             ("races", sum(person.differing_race for person in people.values())),
             ("ethnicities", sum(person.differing_ethnicity for person in people.values())),

@@ -285,12 +285,9 @@ class Mimic:
 
     def _keyed(self, table: Table, column: str) -> Iterator[tuple[str, Row]]:
         """The rows of a table that is joined by `column`; counts those that cannot be."""
-        for _, row in table.rows():
-            if isinstance(row, list):
-                self._counts[
-                    f"rows of {table.name} with another number of fields than its header, left out"
-                ] += 1
-            elif (key := _key(row, column)) is None:
+        for row in table.fitting():
+            key = _key(row, column)
+            if key is None:
                 self._counts[f"rows of {table.name} without a usable {column}, left out"] += 1
             else:
                 yield key, row
