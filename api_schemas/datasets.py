@@ -43,6 +43,11 @@ class DatasetView(Wire):
     manifest: ManifestView | None = None
     view: DerivedView | None = Field(default=None, description="of which dataset, if it is a view")
     rejected: int = Field(default=0, description="rows of the source that could not be used")
+    warnings: list[str] = Field(
+        default=[],
+        description="why a dataset whose job has succeeded may not be what was wanted: more than "
+        "half of the rows, or a whole split, were left out",
+    )
     notes: list[str] = Field(default=[], description="how the rows were read, where it matters")
 
 

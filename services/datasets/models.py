@@ -48,6 +48,7 @@ class Dataset(Base):
     name: Mapped[str]
     request: Mapped[dict[str, Any]]
     notes: Mapped[list[str]] = mapped_column(server_default="[]")
+    warnings: Mapped[list[str]] = mapped_column(server_default="[]")
     base: Mapped[UUID | None] = mapped_column(
         ForeignKey("datasets.datasets.id", ondelete="CASCADE"), index=True
     )

@@ -57,6 +57,7 @@ def dataset_view(
         job=job,
         manifest=None if manifest is None else manifest_view(manifest),
         rejected=rejected,
+        warnings=row.warnings,
         notes=row.notes,
     )
 

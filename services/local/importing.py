@@ -3,6 +3,7 @@
 Knows the wire and the typed client, no format: what a format may be told is its wire model's.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from api_schemas.client import Client, wait
 from api_schemas.datasets import DatasetView
 from api_schemas.imports import FilesRequest
 
+BATCH = re.compile(r"CheXpert.*\bbatch [0-9]+\b", re.IGNORECASE)
 LIMIT_S = 14 * 24 * 3600.0
 _request: TypeAdapter[FilesRequest] = TypeAdapter(
     Annotated[FilesRequest, Field(discriminator="format")]
@@ -67,7 +69,8 @@ def order(
 
 
 def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
+    """The folder that must be allowed: that of a table; of one batch of several, the one above."""
+    return path.parent if path.is_file() or BATCH.search(path.name) else path
 
 
 def run(client: Client, console: Console, request: FilesRequest) -> None:

@@ -43,6 +43,111 @@ def test_chexpert_is_read_whatever_its_folder_is_called(tmp_path: Path, name: st
     assert all(isinstance(p, np.ndarray) for p in pictures)
 
 
+def batches(root: Path) -> Path:
+    """The four folders of the full edition, with the images of `trees.chexpert`."""
+    plain = trees.chexpert(root, "CheXpert-v1.0")
+    above = root / "chexpertchestxrays-u20210408"
+    first = above / "CheXpert-v1.0 batch 1 (validate & csv)"
+    first.mkdir(parents=True)
+    for name in ("train.csv", "valid.csv", "valid"):
+        (plain / name).rename(first / name)
+    for n, patient in enumerate(sorted((plain / "train").iterdir()), start=2):
+        batch = above / f"CheXpert-v1.0 batch {n} (train {n - 1})"
+        batch.mkdir()
+        patient.rename(batch / patient.name)
+    return first
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_the_batches_of_the_full_edition_are_one_dataset(tmp_path: Path, above: bool) -> None:
+    trees.chexpert(tmp_path / "plain")
+    plain = opened(tmp_path, "chexpert", path="plain/CheXpert-v1.0-small")
+    first = batches(tmp_path)
+    folder = first.parent if above else first
+    source = opened(tmp_path, "chexpert", path=str(folder.relative_to(tmp_path)))
+    samples = source.usable()
+    assert samples == plain.usable()  # the same names, patients and splits, wherever they lie
+    pictures = source.pictures([sample.place for sample in samples])
+    assert len(pictures) == 4
+    assert all(isinstance(each, np.ndarray) for each in pictures)
+    assert "folders in which the images were looked for: 4" in source.remarks()
+
+
+def test_one_batch_alone_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    first = batches(tmp_path)
+    with pytest.raises(PathOutsideRoots, match="one batch of several"):
+        opened(first, "chexpert", path=str(first))
+
+
+def test_frontal_images_with_the_position_of_a_lateral_one_stay_frontal(tmp_path: Path) -> None:
+    folder = trees.chexpert(tmp_path)
+    table = folder / "train.csv"
+    table.write_text(table.read_text().replace("Frontal,AP", "Frontal,LL"))
+    source = opened(tmp_path, "chexpert", path=folder.name)
+    assert [sample.view for sample in source.usable()] == [None, View.PA, None, View.AP]
+    assert any(
+        remark.startswith("values of AP/PA of frontal images that were left blank")
+        and ": 2 ('LL')" in remark
+        for remark in source.remarks()
+    )
+
+
+def test_tables_beside_those_of_chexpert_are_told(tmp_path: Path) -> None:
+    folder = trees.chexpert(tmp_path)
+    for name in ("test.csv", "CHEXPERT DEMO.csv", "train_cheXbert.csv"):
+        trees.write(folder / name, trees.CHEXPERT_DEMO, [])
+    demographics = f"{folder.name}/CHEXPERT DEMO.csv"
+    source = opened(tmp_path, "chexpert", path=folder.name, demographics=demographics)
+    told = "tables of the folder that were not asked for and not read: "
+    assert f"{told}'test.csv', 'train_cheXbert.csv'" in source.remarks()
+
+
+def test_a_patient_twice_in_the_demographics_is_what_all_rows_say(tmp_path: Path) -> None:
+    folder = trees.chexpert(tmp_path)
+    people = [
+        ("patient00001", "White", "Non-Hispanic/Non-Latino"),
+        ("patient00001", "", ""),
+        ("patient00002", "Black or African American", "Hispanic/Latino"),
+        ("patient00002", "White", "Non-Hispanic/Non-Latino"),
+        ("patient00002", "Black or African American", "Hispanic/Latino"),
+        ("patient00003", "nan", ""),
+        ("patient00003", "Asian", "Unknown"),
+        ("nan", "White", ""),
+    ]
+    columns = ("PATIENT", "PRIMARY_RACE", "ETHNICITY")
+    lines = [dict(zip(columns, each, strict=True)) for each in people]
+    trees.write(folder / "d.csv", trees.CHEXPERT_DEMO, lines)
+    with (folder / "d.csv").open("a") as file:
+        file.write("patient64541,too,few\n")
+    demographics = f"{folder.name}/d.csv"
+    source = opened(tmp_path, "chexpert", path=folder.name, demographics=demographics)
+    one, two, three, _ = source.usable()
+    assert (one.race, one.ethnicity) == (Race.WHITE, Ethnicity.NOT_HISPANIC)
+    assert (two.race, two.ethnicity) == (None, None)
+    assert (three.race, three.ethnicity) == (Race.ASIAN, None)
+    told = source.remarks()
+    differing = "patients whose rows of the demographics state different"
+    assert f"{differing} races, counted as none: 1" in told
+    assert f"{differing} ethnicities, counted as none: 1" in told
+    assert any("do not fit the header: 1" in remark for remark in told)
+    assert "images whose patient is not in the demographics: 1" in told
+
+
+FIELD = Path(__file__).parents[3] / "shared" / "field"
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="no ../shared/field beside this tree")
+@pytest.mark.parametrize("batch", ["", "/CheXpert-v1.0 batch 1 (validate & csv)"])
+def test_the_layout_of_today_has_all_of_its_images(batch: str) -> None:
+    folder = FIELD / "08_chexpert_batches"
+    path = str(folder / f"chexpertchestxrays-u20210408{batch}")
+    source = opened(folder, "chexpert", path=path)
+    samples = source.usable()
+    pictures = source.pictures([sample.place for sample in samples])
+    assert (len(samples), source.rejected()) == (11, [])
+    assert all(isinstance(each, np.ndarray) for each in pictures)
+
+
 def test_lateral_views_are_kept_on_request(tmp_path: Path) -> None:
     folder = trees.chexpert(tmp_path)
     samples = opened(tmp_path, "chexpert", path=folder.name, laterals=True).usable()

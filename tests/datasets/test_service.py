@@ -45,7 +45,8 @@ def table(import_root: Path) -> Path:
         rows.append(
             {"Path": f"{n}.png", "PID": f"p{n // 2}", "Sex": sample.sex, "Age": 50, **labels}
         )
-    rows[1]["Age"] = 130
+    rows[0]["Age"] = 130
+    rows[1]["Path"] = "../1.png"
     rows[3]["Path"] = "missing.png"
     (folder / "5.png").write_bytes(b"not a picture")
     path = folder / "table.csv"
@@ -153,8 +154,9 @@ def test_rows_that_cannot_be_used_are_reported_and_the_rest_imported(
     assert (made.manifest.images, made.rejected) == (3, 3)
     rejections = http.get(f"/datasets/{made.id}/rejections").json()["items"]
     assert [r["line"] for r in rejections] == [3, 5, 7]
-    for rejection, word in zip(rejections, ("Age", "missing", "decode"), strict=True):
+    for rejection, word in zip(rejections, ("below", "missing", "decode"), strict=True):
         assert word in rejection["reason"]
+    assert any(note.startswith("values of Age that were left blank") for note in made.notes)
     manifest = from_parquet(http.get(f"/datasets/{made.id}/manifest").content, MANIFEST)
     told = str(manifest.to_pydict())
     assert "p0" not in manifest["patient_id"].to_pylist()
@@ -164,6 +166,35 @@ def test_rows_that_cannot_be_used_are_reported_and_the_rest_imported(
             "SELECT count(*) FROM datasets.samples WHERE place IS NOT NULL OR bucket IS NOT NULL"
         )
         assert places.scalar_one() == 0
+
+
+def test_an_import_that_leaves_out_most_rows_succeeds_with_warnings(
+    http: TestClient, ingest: Callable[..., int], table: Path
+) -> None:
+    rows = ["0.png,a,train", "2.png,b,validation"]
+    rows += [f"gone-{n}.png,t{n},test" for n in range(2)] + ["../4.png,c,test"]
+    table.write_text("\n".join(["Path,PID,Split", *rows, ""]))
+    asked = post(http, import_csv(table))
+    ingest()
+    made = look(http, asked)
+    assert (made.job.state, made.job.message) == ("succeeded", "succeeded with warnings")
+    most, split = made.warnings
+    assert most.startswith("more than half of the rows were left out: 3 of 5")
+    assert "the image is missing or lies outside the import folders (2)" in most
+    assert split == ("no image of the test split was imported; rows of it that were left out: 3")
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_an_import_that_leaves_out_half_of_the_rows_or_less_succeeds(
+    http: TestClient, ingest: Callable[..., int], table: Path, lost: int
+) -> None:
+    rows = ["0.png,a", "2.png,b", "4.png,b", *(f"gone-{n}.png,a" for n in range(lost))]
+    table.write_text("\n".join(["Path,PID", *rows, ""]))
+    asked = post(http, import_csv(table, images=True))
+    ingest()
+    made = look(http, asked)
+    assert made.rejected == lost
+    assert (made.job.state, made.job.message, made.warnings) == ("succeeded", "", [])
 
 
 def test_the_same_patient_and_picture_have_the_same_names_in_every_import(
@@ -203,11 +234,46 @@ def test_what_the_request_shows_is_refused_at_once(
 
 
 def test_a_csv_without_path_is_refused_at_once(http: TestClient, table: Path) -> None:
-    table.write_text("Image,Sex\n1.png,Male\n")
+    table.write_text("Picture of,Sex\n1.png,Male\n")
     answer = http.post("/datasets", json=import_csv(table))
     assert answer.status_code == 422
     assert answer.json()["field"] == "path"
     assert "'Path'" in answer.json()["detail"]
+
+
+def test_what_will_not_be_read_is_said_in_the_answer(
+    http: TestClient, ingest: Callable[..., int], table: Path
+) -> None:
+    table.write_text("path,patient_id,Edema,Weight\n0.png,a,1,71\n")
+    asked = post(http, import_csv(table))
+    assert any("were not read: 'Weight'" in note for note in asked.notes)
+    ingest()
+    made = look(http, asked)
+    assert made.manifest is not None
+    assert set(asked.notes) <= set(made.notes)
+
+
+def test_a_table_that_names_no_patient_or_label_is_refused_before_it_begins(
+    http: TestClient, ingest: Callable[..., int], table: Path
+) -> None:
+    table.write_text("Path,Age\n0.png,40\n1.png,41\n")
+    answer = http.post("/datasets", json=import_csv(table))
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, "patients")
+    assert (problem["type"].split(":")[-1], problem["accepted"]) == (
+        "import-patients-unknown",
+        ["one_per_image"],
+    )
+    table.write_text("Path,PID,label_Edema\n0.png,a,1\n")
+    answer = http.post("/datasets", json=import_csv(table))
+    assert answer.json()["type"].split(":")[-1] == "import-labels-unread"
+    assert http.get("/datasets").json()["items"] == []
+    table.write_text("Path,Age\n0.png,40\n1.png,41\n")
+    asked = post(http, import_csv(table, patients="one_per_image"))
+    ingest()
+    made = look(http, asked)
+    assert made.manifest is not None
+    assert made.manifest.patients == 2
 
 
 def test_a_line_without_end_is_refused_before_it_is_read(http: TestClient, table: Path) -> None:
@@ -221,7 +287,7 @@ def test_a_line_without_end_is_refused_before_it_is_read(http: TestClient, table
 def test_no_usable_row_fails_the_job_and_leaves_only_the_reasons(
     http: TestClient, ingest: Callable[..., int], table: Path, adapters: Adapters, ada: Any
 ) -> None:
-    table.write_text("Path,Age\ngone.png,40\n0.png,-3\n")
+    table.write_text("Path,PID\ngone.png,a\n../0.png,b\n")
     made = post(http, import_csv(table))
     ingest()
     made = look(http, made)
@@ -249,7 +315,7 @@ def test_a_csv_that_breaks_half_way_fails_with_its_problem(
 ) -> None:
     rows = b"".join(b"%d.png\n" % n for n in range(6000))
     table.write_bytes(b"Path\n" + rows + b'"never closed\n')
-    made = post(http, import_csv(table))
+    made = post(http, import_csv(table, patients="one_per_image"))
     ingest()
     with adapters.db.transaction() as tx:
         left = tx.session.connection().exec_driver_sql("SELECT count(*) FROM datasets.samples")

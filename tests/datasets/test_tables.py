@@ -31,6 +31,11 @@ ROWS = [
         (PLAIN.replace(",", ";").encode(), ["semicolons"]),
         (PLAIN.replace(",", "\t").encode(), ["tabs"]),
         (PLAIN.replace("\n", "\r\n").encode(), []),
+        (PLAIN.replace("Path,Sex,Note", '"Path","Sex","Note"').encode(), []),
+        (
+            PLAIN.replace("Path,Sex,Note", '"Path","Sex","Note"').replace(",", ";").encode(),
+            ["semi"],
+        ),
         (PLAIN.replace(",", ";").encode("latin-1"), ["semicolons", "Latin-1"]),
     ],
 )

@@ -4,7 +4,10 @@ The mapping translates a row into the words of a CheXpert-style CSV; everything 
 every check, is the same. A value that the mapping does not list is kept as it is written.
 """
 
-from collections.abc import Iterator
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,20 +17,32 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from api_schemas.findings import FINDINGS
 from api_schemas.imports import MappedImport
-from services.datasets.importers.fields import PATH, RowUnusable, entry
+from api_schemas.missing import is_missing
+from services.datasets.importers.columns import COLUMNS
+from services.datasets.importers.combining import Combination, CombinedRows
+from services.datasets.importers.fields import (
+    DECISIVE,
+    PATH,
+    RowUnusable,
+    UnusableValues,
+    entry,
+    quoted,
+    word,
+)
 from services.datasets.importers.files import Roots, read_limited
-from services.datasets.importers.source import Entry, FileMissing, MappingUnusable
+from services.datasets.importers.patients import LOOKED_AT, PatientNames
+from services.datasets.importers.source import (
+    Entry,
+    FileMissing,
+    MappingUnusable,
+    PathOutsideRoots,
+)
 from services.datasets.importers.tables import Row, Table
 
 SHIPPED = Path(__file__).parent / "mappings"
 SIZE_LIMIT = 1 << 15
 BRACKETS_LIMIT = 1000
 """Time grows with the square of their depth."""
-OURS = (
-    *(PATH, "PID", "Sex", "Age", "Race", "Ethnicity", "Frontal/Lateral", "AP/PA", "Split", "Fold"),
-    *FINDINGS,
-)
-
 Words = Annotated[str, StringConstraints(max_length=200)]
 
 
@@ -39,20 +54,56 @@ class Column(BaseModel):
     source: Words = Field(alias="from")
     values: dict[Words, Words] = {}
     otherwise: Words | None = None
-    """What a word that `values` does not list means; without it the word stays."""
+    """What a word that `values` does not list means; without it the word stays. A blank is no
+    word, nor is what says that a value is missing (`NA`, `nan`, ...), unless `values` lists it.
+    """
     pattern: Annotated[str, StringConstraints(max_length=200)] | None = None
     """A regular expression; its one group is the word. In the language of Rust's `regex`, which
     takes linear time: with Python's, one row of a hostile mapping lasts for ever.
     """
 
-    def read(self, row: Row, name: str) -> str:
+    folder: Words = ""
+    """Of `Path`: where the pictures lie, below the folder of images."""
+    suffix: Words = ""
+    """Of `Path`: what is missing at the end of the name, such as `.dcm`."""
+    search: bool = False
+    """Of `Path`: the column has a name only, and the picture lies anywhere below `folder`."""
+
+    def read(self, row: Row, name: str, unusable: UnusableValues) -> str:
+        """Raises `RowUnusable` where the row cannot do without this column."""
         said = row[self.source].strip()
+        if is_missing(said):
+            return self.values.get(said, "")
         if self.pattern is not None:
             found = pl.Series([said[:1000]]).str.extract(self.pattern)[0]
-            if found is None:
+            if found is None and name in DECISIVE:
                 raise RowUnusable(f"{self.source}, read as {name}, does not fit its pattern")
+            if found is None:
+                unusable.add(self.source, said, f"of the pattern for {name}")
+                return ""
             said = found
         return self.values.get(said, said if self.otherwise is None else self.otherwise)
+
+    @property
+    def completes_path(self) -> bool:
+        return bool(self.folder or self.suffix or self.search)
+
+    def path(self, word: str) -> str:
+        """Where the picture lies of which the column says `word`."""
+        if not word:
+            return word
+        end = "" if word.lower().endswith(self.suffix.lower()) else self.suffix
+        return posixpath.join(self.folder, word + end)
+
+
+class SeveralRows(BaseModel):
+    """How several rows of one image (boxes, readings) become one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    combine: Combination
+    reader: Words | None = None
+    """The column that says whose reading a row is; without it each row is one of its own."""
 
 
 class ColumnMapping(BaseModel):
@@ -61,6 +112,19 @@ class ColumnMapping(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: dict[Words, Column]
+    rows: SeveralRows | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """The columns of the table that are read."""
+        names = dict.fromkeys(column.source for column in self.columns.values())
+        if self.rows is not None and self.rows.reader is not None:
+            names[self.rows.reader] = None
+        return list(names)
+
+    @property
+    def path(self) -> Column:
+        return self.columns[PATH]
 
 
 class Mapped:
@@ -71,20 +135,112 @@ class Mapped:
         self.images = path.parent
         if request.image_root is not None:
             self.images = roots.folder(request.image_root, field="image_root")
+        self.unusable = UnusableValues()
         self._laterals = request.laterals
-        self._columns = read_mapping(_text(request.mapping, roots)).columns
-        needed = dict.fromkeys(column.source for column in self._columns.values())
-        self._table = Table(path, list(needed))
+        self._mapping = read_mapping(_text(request.mapping, roots))
+        self._table = Table(path, self._mapping.sources)
+        self._files: Mapping[str, str | None] | None = None
+        self._told: list[str] = []
+        self._refused: dict[int, RowUnusable] = {}
+        self._patients = PatientNames(request.patients)
+        head = list(self._head())
+        self.unusable.clear()
+        self._patients.require(list(self._mapping.columns), head)
+        self._searched: Path | None = None
+        if request.images and self._mapping.path.search:
+            self._searched = self._searched_folder(roots)
+        elif request.images and head:
+            self._look_for(roots, head)
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
-        return self._table.rows()
+        self._patients.clear()
+        self._files = None if self._searched is None else _files(self._searched)
+        if self._mapping.rows is None:
+            return self._table.rows()
+        return self._combined(self._mapping.rows)
 
     def entry(self, line: int, row: Row) -> Entry:
-        ours = {name: column.read(row, name) for name, column in self._columns.items()}
-        return entry(line, ours, laterals=self._laterals)
+        if line in self._refused:
+            raise self._refused[line]
+        ours = row if self._mapping.rows else self._translated(row)
+        sample = entry(line, ours, self.unusable, laterals=self._laterals)
+        self._patients.check(ours)
+        return sample
 
     def remarks(self) -> list[str]:
-        return self._table.remarks()
+        told = [*self._table.remarks(), *self._table.column_remarks(), *self._patients.remarks()]
+        if not any(finding in self._mapping.columns for finding in FINDINGS):
+            told.append("the mapping has no column of a finding: every label is blank")
+        return [*told, *self._told]
+
+    # ------------------------------------------------------------ inside
+
+    def _searched_folder(self, roots: Roots) -> Path:
+        folder = self._mapping.path.folder
+        try:
+            return roots.folder(str(self.images / folder), field="mapping")
+        except PathOutsideRoots as error:
+            raise FileMissing(
+                f"columns.{PATH}.folder: there is no {quoted(folder)} below the folder of images",
+                field="mapping",
+            ) from error
+
+    def _translated(self, row: Row) -> Row:
+        columns = self._mapping.columns.items()
+        ours = {name: column.read(row, name, self.unusable) for name, column in columns}
+        ours[PATH] = self._mapping.path.path(ours[PATH])
+        if self._files is not None and ours[PATH]:
+            ours[PATH] = self._found(ours[PATH])
+        return ours
+
+    def _found(self, path: str) -> str:
+        """The path of the one file of this name below the folder that is searched."""
+        found = (self._files or {}).get(posixpath.basename(path), "")
+        if found is None:
+            raise RowUnusable("several files below the folder of images have this name")
+        return posixpath.join(self._mapping.path.folder, found) if found else path
+
+    def _combined(self, rows: SeveralRows) -> Iterator[tuple[int, Row | list[str]]]:
+        """One row an image, on the line of its first; those that cannot be read as they are."""
+        self._refused, self._told = {}, []
+        images: dict[str, CombinedRows] = {}
+        count = 0
+        for line, row in self._table.rows():
+            if isinstance(row, list):
+                yield line, row
+                continue
+            try:
+                ours = self._translated(row)
+                if not ours[PATH]:
+                    raise RowUnusable(f"{PATH} is blank")  # noqa: TRY301 - one exit for all reasons
+                reader = (rows.reader and word(row, rows.reader)) or f"line {line}"
+                image = images.setdefault(ours[PATH], CombinedRows(line))
+                image.add(ours, reader, self.unusable)
+            except RowUnusable as error:
+                self._refused[line] = error
+                yield line, row
+                continue
+            count += 1
+        for image in images.values():
+            try:
+                yield image.line, image.combined(rows.combine, self.unusable)
+            except RowUnusable as error:
+                self._refused[image.line] = error
+                yield image.line, {}
+        told = f"rows of {len(images)} images, combined ({rows.combine}): {count}"
+        self._told.append(f"{self._table.name}: {told}")
+
+    def _head(self) -> Iterator[Row]:
+        for row in self._table.head(LOOKED_AT):
+            with suppress(RowUnusable):
+                yield self._translated(row)
+
+    def _look_for(self, roots: Roots, head: list[Row]) -> None:
+        """Tell before the import begins when the pictures are not where they should be."""
+        if not any(roots.below(self.images, row[PATH]) for row in head):
+            told = f"none of the images of the first {len(head)} rows was found"
+            add = "the mapping can add `folder` and `suffix` to Path, or `search` for its name"
+            self._told = [f"{told}; {add}"]
 
 
 def shipped() -> list[str]:
@@ -106,15 +262,24 @@ def read_mapping(text: str) -> ColumnMapping:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise MappingUnusable(f"{where}: {first['msg']}", field="mapping") from error
-    unknown = sorted(set(mapping.columns) - set(OURS))
+    unknown = sorted(set(mapping.columns) - set(COLUMNS))
     if unknown:
         raise MappingUnusable(
-            f"there is no column {unknown[0]!r} to map to", field="mapping", accepted=list(OURS)
+            f"there is no column {unknown[0]!r} to map to", field="mapping", accepted=list(COLUMNS)
         )
     if PATH not in mapping.columns:
         raise MappingUnusable(f"no column is mapped to {PATH!r}", field="mapping")
     for name, column in mapping.columns.items():
         _check_pattern(name, column)
+        if name != PATH and column.completes_path:
+            raise MappingUnusable(
+                f"columns.{name}: only {PATH} has a folder, a suffix or a search", field="mapping"
+            )
+    folder = mapping.path.folder
+    if folder.startswith("/") or ".." in folder.split("/"):
+        raise MappingUnusable(
+            f"columns.{PATH}.folder: it must stay below the folder of images", field="mapping"
+        )
     return mapping
 
 
@@ -144,6 +309,15 @@ def _text(name: str, roots: Roots) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise MappingUnusable("the file is not UTF-8 text", field="mapping") from error
+
+
+def _files(folder: Path) -> dict[str, str | None]:
+    """The files below a folder by name; None where there are several of a name."""
+    found: dict[str, str | None] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            found[name] = None if name in found else str(Path(parent, name).relative_to(folder))
+    return found
 
 
 class _Words(yaml.SafeLoader):

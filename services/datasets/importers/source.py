@@ -43,11 +43,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that cannot be used, and why; `line` counts from 1."""
+    """A row that cannot be used, and why; `line` counts from 1, `split` is what the row states."""
 
     line: int
     reason: str
     code: RejectionCode = RejectionCode.ROW
+    split: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,16 @@ class TableTooLarge(SourceUnusable):
 
 class ColumnsMissing(SourceUnusable):
     """The table does not have the columns of its format."""
+
+
+class PatientsUnknown(SourceUnusable):
+    """Nothing says which images are of one patient, and the request does not say that each is of
+    another.
+    """
+
+
+class LabelsUnread(SourceUnusable):
+    """The source has labels, and not one of them can be read."""
 
 
 class MappingUnusable(SourceUnusable):

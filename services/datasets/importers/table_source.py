@@ -6,14 +6,15 @@ Knows no format: a layout reads the tables, and says what a row means.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from api_schemas.base import Split
-from services.datasets.importers.fields import RowUnusable
+from services.datasets.importers.fields import RowUnusable, UnusableValues
 from services.datasets.importers.files import Roots
 from services.datasets.importers.source import (
     Decoders,
     Entry,
+    LabelsUnread,
     Picture,
     Preparation,
     Rejected,
@@ -32,6 +33,11 @@ class Layout(Protocol):
         """The folder in which places are paths."""
         ...
 
+    @property
+    def unusable(self) -> UnusableValues:
+        """Where `rows` and `entry` count the values that they leave blank."""
+        ...
+
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
         """Every record with its line; a list of fields where it does not fit the header."""
         ...
@@ -45,12 +51,22 @@ class Layout(Protocol):
         ...
 
 
+@runtime_checkable
+class ScatteredLayout(Layout, Protocol):
+    """A layout whose pictures may lie elsewhere than their places say."""
+
+    def candidates(self, place: str) -> Sequence[str]:
+        """Where below `images` the picture of a place may lie, in the order of looking."""
+        ...
+
+
 @dataclass
 class _Seen:
     """What earlier rows said, against which a later one is checked."""
 
     places: dict[str, int] = field(default_factory=dict[str, int])
     splits: dict[str, Split] = field(default_factory=dict[str, Split])
+    labelled: bool = False
 
     def accept(self, sample: Entry) -> None:
         """Raises `RowUnusable` for a repeated picture or a patient of two splits."""
@@ -62,6 +78,7 @@ class _Seen:
             if stated != sample.split:
                 del self.places[sample.place]
                 raise RowUnusable(f"split {sample.split}, but the patient is in {stated} above")
+        self.labelled = self.labelled or any(v is not None for v in sample.labels.values())
 
     def remarks(self) -> list[str]:
         if not self.splits:
@@ -70,16 +87,17 @@ class _Seen:
 
 
 class TableSource:
-    """The rows and pictures of one layout."""
+    """The rows and pictures of one layout. Raises `LabelsUnread` after the last row."""
 
     def __init__(self, layout: Layout, roots: Roots, how: Preparation) -> None:
         self._layout = layout
         self._roots = roots
         self._how = how
-        self._remarks: list[str] = []
+        self._seen = _Seen()
 
     def entries(self, decoders: Decoders) -> Iterator[Entry | Rejected]:  # noqa: ARG002 - no picture is read
-        seen = _Seen()
+        seen = self._seen = _Seen()
+        self._layout.unusable.clear()
         for line, row in self._layout.rows():
             try:
                 if isinstance(row, list):
@@ -87,15 +105,28 @@ class TableSource:
                 sample = self._layout.entry(line, row)
                 seen.accept(sample)
             except RowUnusable as error:
-                yield Rejected(line, str(error), error.code)
+                yield Rejected(line, str(error), error.code, error.split)
                 continue
             yield sample
-        self._remarks = [*self._layout.remarks(), *seen.remarks()]
+        if self._layout.unusable.labels and not seen.labelled:
+            raise LabelsUnread(
+                f"Not one of {self._layout.unusable.labels} labels is 1, 0, -1 or blank: say by a "
+                "mapping (mapped_csv) what they mean",
+                accepted=["1", "0", "-1", ""],
+            )
 
     def pictures(self, places: Sequence[str], decoders: Decoders) -> Iterator[Picture | Unreadable]:
-        images = self._layout.images
-        paths = [self._roots.below(images, place) or NOT_FOUND for place in places]
-        return decoders.pictures(paths, self._how)
+        return decoders.pictures([self._path(place) or NOT_FOUND for place in places], self._how)
+
+    def _path(self, place: str) -> Path | None:
+        layout = self._layout
+        names = layout.candidates(place) if isinstance(layout, ScatteredLayout) else [place]
+        found = (self._roots.below(layout.images, name) for name in names)
+        return next((path for path in found if path is not None), None)
 
     def remarks(self) -> list[str]:
-        return self._remarks
+        return [
+            *self._layout.remarks(),
+            *self._layout.unusable.remarks(),
+            *self._seen.remarks(),
+        ]

@@ -5,6 +5,7 @@ slice is appended in the transaction that finishes the last shard. Nothing of th
 images and the columns of the manifest outlives the job.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -33,6 +34,7 @@ from services.datasets.models import Dataset, Duplicate, Manifest, Rejection, Sa
 from services.datasets.service import samples
 from services.datasets.service.ahead import Pictures, ReadAhead, Shard
 from services.datasets.service.keys import folder, image_key, manifest_key
+from services.datasets.service.omissions import warnings
 from services.datasets.service.problems import NoUsableRow, UploadGone, as_problem
 from services.datasets.service.standing import lock_manifests, withdrawn
 from services.datasets.service.uploads import Uploads
@@ -53,7 +55,9 @@ BURST = 64
 """Pictures put together: one at a time wakes the store for each, at three times the cost."""
 DUPLICATES_TOLD = 10_000
 WITHDRAWN = "withdrawn from this project"
-MANIFEST = {"step": "manifest"}
+MANIFEST = "manifest"
+WARNED = "succeeded with warnings"
+"""Message of the job; the dataset tells which."""
 
 T = TypeVar("T")
 _request: TypeAdapter[DatasetRequest] = TypeAdapter(DatasetRequest)
@@ -82,7 +86,7 @@ class Ingest:
         self._ahead = ReadAhead()
 
     def __call__(self, lease: Lease) -> None:
-        steps = {"plan": self._plan, "images": self._images, "manifest": self._manifest}
+        steps = {"plan": self._plan, "images": self._images, MANIFEST: self._manifest}
         request = _request.validate_python(lease.inputs)
         try:
             steps[lease.payload["step"]](lease, request)
@@ -110,6 +114,7 @@ class Ingest:
             samples.forget(tx.session, lease.resource)
             tx.session.execute(delete(Rejection).where(Rejection.dataset == lease.resource))
         total = read = 0
+        stated: Counter[str] = Counter()
         for part in _batched(source.entries(self._decoders), PLANNED_AT_ONCE):
             lease.stop_now()
             usable = [row for row in part if isinstance(row, Entry)]
@@ -122,12 +127,19 @@ class Ingest:
                 _insert(tx.session, Rejection, _rejections(lease.resource, part))
             total += len(usable)
             read += len(part)
+            stated.update(
+                row.split for row in part if isinstance(row, Rejected) and row.split is not None
+            )
             lease.progress(0, total, UNIT, "reading the rows")
         if not total:
             raise self._emptied(lease, _nothing_usable() if read else _nothing_there())
         wanted = not isinstance(request, FileImport) or request.images
-        shards = [{"step": "images", "first": n, "total": total} for n in range(0, total, SHARD)]
-        with lease.finishing(more=shards if wanted else [MANIFEST]) as tx:
+        with self._db.transaction() as tx:
+            planned = samples.planned(tx.session, lease.resource) + stated
+        about = {"total": total, "planned": planned}
+        shards = [{"step": "images", "first": n, **about} for n in range(0, total, SHARD)]
+        more = shards if wanted else [{"step": MANIFEST, "planned": planned}]
+        with lease.finishing(more=more) as tx:
             lease.progress(0, total, UNIT, "preparing the images")
             tx.session.execute(
                 update(Dataset).where(Dataset.id == lease.resource).values(notes=source.remarks())
@@ -176,7 +188,8 @@ class Ingest:
                 self._ahead.begin(shard, begin())
 
         stored, rejected = self._store_pictures(lease, pictures, rows, done, total, go_on)
-        with lease.finishing(last=[MANIFEST]) as tx:
+        manifest = {"step": MANIFEST, "planned": lease.payload["planned"]}
+        with lease.finishing(last=[manifest]) as tx:
             lease.progress(done + len(stored), total, UNIT, "preparing the images")
             if stored:
                 tx.session.execute(update(Sample), stored)
@@ -265,7 +278,14 @@ class Ingest:
             lock_manifests(tx.session, lease.caller.project)
             if withdrawn(tx.session, lease.caller.project) != banned:
                 raise Released  # somebody was withdrawn meanwhile: again, without them
-            lease.progress(table.num_rows, table.num_rows, UNIT)
+            told = warnings(
+                tx.session,
+                lease.resource,
+                planned=lease.payload["planned"],
+                kept=Counter(table["split"].to_pylist()),
+            )
+            lease.progress(table.num_rows, table.num_rows, UNIT, WARNED if told else "")
+            tx.session.get_one(Dataset, lease.resource).warnings = told
             samples.write_splits(tx.session, lease.resource, splits)
             _insert(tx.session, Duplicate, twins[:DUPLICATES_TOLD])
             _note(tx.session, lease.resource, _about(twins))

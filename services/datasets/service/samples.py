@@ -1,6 +1,7 @@
 """The rows of samples while a dataset is ingested: many at once, and never all in memory."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -61,6 +62,21 @@ def splits(session: Session, dataset: UUID) -> dict[str, Split]:
     ).all()
     given: dict[str, Split] = {row[0]: cast("Split", row[2]) for row in rows if row[2] is not None}
     return assign({row[0]: row[1] or 0 for row in rows}, given)
+
+
+def planned(session: Session, dataset: UUID) -> Counter[str]:
+    """How many images of each split there will be if all of them can be read."""
+    counted = func.count()
+    rows = session.execute(
+        select(Sample.patient_id, counted)
+        .where(Sample.dataset == dataset)
+        .group_by(Sample.patient_id)
+    )
+    by_patient = splits(session, dataset)
+    images: Counter[str] = Counter()
+    for patient, count in rows:
+        images[by_patient[patient]] += count
+    return images
 
 
 def manifest(session: Session, dataset: UUID, by_patient: Mapping[str, str], site: str) -> pa.Table:
