@@ -13,8 +13,9 @@ from PIL import Image
 
 from api_schemas.datasets import RejectionCode
 from services.datasets.importers.images import encode_png, pixel_digest
-from services.datasets.importers.preparing import PIXEL_LIMIT, prepare
+from services.datasets.importers.preparing import PIXEL_LIMIT
 from services.datasets.importers.source import Preparation, Unreadable
+from tests.datasets.reading import prepared
 
 
 def paper(size_px: int) -> Preparation:
@@ -42,7 +43,7 @@ def test_any_shape_fills_the_longest_side_and_is_padded_with_black(
 ) -> None:
     if width * height == 1:
         return
-    fitted = prepare(encoded(ramp(width, height)), paper(size))
+    fitted = prepared(encoded(ramp(width, height)), paper(size))
     assert isinstance(fitted, np.ndarray)
     assert fitted.shape == (size, size)
     assert (fitted.min(), fitted.max()) == (0, 255)
@@ -55,7 +56,7 @@ def test_any_shape_fills_the_longest_side_and_is_padded_with_black(
 
 
 def test_minimum_and_maximum_are_taken_over_the_image_not_the_padding() -> None:
-    fitted = prepare(encoded(ramp(32, 16, low=100, high=200)), paper(32))
+    fitted = prepared(encoded(ramp(32, 16, low=100, high=200)), paper(32))
     assert isinstance(fitted, np.ndarray)
     inside = fitted[8:24].astype(float)
     original = np.asarray(ramp(32, 16, low=100, high=200)).astype(float)
@@ -65,7 +66,7 @@ def test_minimum_and_maximum_are_taken_over_the_image_not_the_padding() -> None:
 @pytest.mark.parametrize("shape", [(64, 48), (50, 131), (20, 16), (33, 7)])
 def test_the_papers_resize_is_interpolation_between_neighbours(shape: tuple[int, int]) -> None:
     grey = np.random.default_rng(3).integers(0, 4096, shape).astype(np.uint16)
-    ours = prepare(encoded(Image.fromarray(grey)), paper(32))
+    ours = prepared(encoded(Image.fromarray(grey)), paper(32))
     assert isinstance(ours, np.ndarray)
     scale = 32 / max(shape)
     height, width = (max(1, round(side * scale)) for side in shape)
@@ -84,7 +85,7 @@ def test_the_other_resize_averages_what_a_pixel_covers() -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (128, 64))
     stripes[:8] = 0
     sharp, smooth = (
-        prepare(encoded(Image.fromarray(stripes)), Preparation(32, resize))
+        prepared(encoded(Image.fromarray(stripes)), Preparation(32, resize))
         for resize in ("paper", "antialiased")
     )
     assert isinstance(smooth, np.ndarray)
@@ -96,38 +97,38 @@ def test_the_other_resize_averages_what_a_pixel_covers() -> None:
 def test_a_photograph_is_told_from_a_radiograph_saved_in_colour() -> None:
     rng = np.random.default_rng(0)
     photograph = Image.fromarray(rng.integers(0, 255, (60, 60, 3), np.uint8))
-    refused = prepare(encoded(photograph), paper(32))
+    refused = prepared(encoded(photograph), paper(32))
     assert isinstance(refused, Unreadable)
     assert refused.code is RejectionCode.COLOUR
     radiograph = ramp(200, 200, 0, 255).convert("RGB")
     radiograph.paste((255, 0, 0), (5, 5, 15, 15))  # a coloured mark
-    assert isinstance(prepare(encoded(radiograph, "JPEG"), paper(32)), np.ndarray)
+    assert isinstance(prepared(encoded(radiograph, "JPEG"), paper(32)), np.ndarray)
 
 
 def test_a_prepared_picture_is_prepared_already() -> None:
-    once = prepare(encoded(ramp(20, 30)), paper(32))
+    once = prepared(encoded(ramp(20, 30)), paper(32))
     assert isinstance(once, np.ndarray)
-    twice = prepare(encode_png(once), paper(32))
+    twice = prepared(encode_png(once), paper(32))
     assert np.array_equal(once, twice)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "1"])
 def test_every_mode_becomes_grey(mode: str) -> None:
-    fitted = prepare(encoded(ramp(24, 24, 0, 255).convert(mode)), paper(24))
+    fitted = prepared(encoded(ramp(24, 24, 0, 255).convert(mode)), paper(24))
     assert isinstance(fitted, np.ndarray)
     assert fitted[0, 0] < fitted[-1, -1]
 
 
 def test_sixteen_bits_keep_their_order_beyond_eight() -> None:
     levels = np.linspace(30_000, 60_000, 32 * 32).reshape(32, 32).astype(np.uint16)
-    fitted = prepare(encoded(Image.fromarray(levels)), paper(32))
+    fitted = prepared(encoded(Image.fromarray(levels)), paper(32))
     assert isinstance(fitted, np.ndarray)
     assert len(np.unique(fitted)) > 250
     assert (np.diff(fitted.ravel().astype(int)) >= 0).all()
 
 
 def test_jpeg_is_read() -> None:
-    assert isinstance(prepare(encoded(ramp(40, 40), "JPEG"), paper(32)), np.ndarray)
+    assert isinstance(prepared(encoded(ramp(40, 40), "JPEG"), paper(32)), np.ndarray)
 
 
 @pytest.mark.parametrize(
@@ -143,11 +144,11 @@ def test_jpeg_is_read() -> None:
     ids=["empty", "text", "cut PNG", "cut JPEG", "GIF", "BMP"],
 )
 def test_what_does_not_decode_is_no_picture(content: bytes) -> None:
-    assert isinstance(prepare(content, paper(32)), Unreadable)
+    assert isinstance(prepared(content, paper(32)), Unreadable)
 
 
 def test_one_grey_level_is_no_picture() -> None:
-    assert prepare(encoded(Image.new("L", (9, 9), 77)), paper(32)) == Unreadable(
+    assert prepared(encoded(Image.new("L", (9, 9), 77)), paper(32)) == Unreadable(
         "the image is of one grey level"
     )
 
@@ -159,7 +160,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(side: int)
     png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
     png += struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 0) + b"IDAT"
     assert side * side > PIXEL_LIMIT
-    refused = prepare(png, paper(32))
+    refused = prepared(png, paper(32))
     assert isinstance(refused, Unreadable)
     assert "megapixels" in refused.reason
 
@@ -169,7 +170,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(side: int)
 def test_no_damage_escapes(content: bytes, cut: int, at: int) -> None:
     good = encoded(ramp(16, 16))
     damaged = good[:at] + content + good[at + cut :]
-    result = prepare(damaged, paper(16))
+    result = prepared(damaged, paper(16))
     assert isinstance(result, Unreadable | np.ndarray)
 
 

@@ -235,6 +235,7 @@ class Ingest:
                         "image_sha256": digest,
                         "pixel_sha256": picture.pixel_sha256,
                         "descriptor": picture.descriptor,
+                        "picture_notes": list(picture.notes),
                     }
                 )
                 lease.progress(done + len(stored), total, UNIT, "preparing the images")
@@ -266,9 +267,11 @@ class Ingest:
             if withdrawn(tx.session, lease.caller.project) != banned:
                 raise Released  # somebody was withdrawn meanwhile: again, without them
             lease.progress(table.num_rows, table.num_rows, UNIT)
+            odd = samples.picture_notes(tx.session, lease.resource)
             samples.write_splits(tx.session, lease.resource, splits)
             _insert(tx.session, Duplicate, twins[:DUPLICATES_TOLD])
-            _note(tx.session, lease.resource, _about(twins))
+            told = [f"{note}: {images} images" for note, images in odd]
+            _note(tx.session, lease.resource, [*told, *_about(twins)])
             if isinstance(request, FileImport) and request.upload is not None:
                 remove = self._uploads.used_up(tx.session, lease.caller.project, request.upload)
                 tx.after_commit(remove)
