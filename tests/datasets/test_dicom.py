@@ -235,15 +235,19 @@ def test_a_folder_of_files_becomes_samples(folder: Callable[..., Read], tmp_path
     (pacs / "i.dcm").symlink_to("/etc/passwd")
     save(made(PIXELS), pacs / "j.dcm").rename(pacs / os.fsdecode(b"j\xff.dcm"))
     source = folder()
-    child, woman = source.usable()
+    child, woman, ageless = source.usable()
     assert (child.line, child.sex, child.age, child.view) == (1, None, 0, None)
     assert (woman.line, woman.sex, woman.age, woman.view) == (2, Sex.FEMALE, 74, View.PA)
     assert (woman.patient, woman.place) == ("CANARY-77", "b/1.dcm")
     assert woman.labels == dict.fromkeys(FINDINGS)
+    assert (ageless.line, ageless.age) == (7, None)
     codes = [row.code for row in source.rejected()]
-    assert codes == ["view", "burned-in", "modality", "row", "row", "image", "image", "row"]
-    assert [row.line for row in source.rejected()] == [3, 4, 5, 6, 7, 8, 9, 10]
-    assert source.remarks() == ["images whose header states no view, imported with a blank one: 1"]
+    assert codes == ["view", "burned-in", "modality", "row", "image", "image", "row"]
+    assert [row.line for row in source.rejected()] == [3, 4, 5, 6, 8, 9, 10]
+    age, view = source.remarks()
+    assert age.startswith("values of PatientAge that were left blank")
+    assert age.endswith(": 1 ('300Y')")
+    assert view == ("images whose header states no view, imported with a blank one: 1")
     assert [isinstance(p, np.ndarray) for p in source.pictures(["b/1.dcm", "i.dcm"])] == [
         True,
         False,

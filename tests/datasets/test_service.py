@@ -45,7 +45,8 @@ def table(import_root: Path) -> Path:
         rows.append(
             {"Path": f"{n}.png", "PID": f"p{n // 2}", "Sex": sample.sex, "Age": 50, **labels}
         )
-    rows[1]["Age"] = 130
+    rows[0]["Age"] = 130
+    rows[1]["Path"] = "../1.png"
     rows[3]["Path"] = "missing.png"
     (folder / "5.png").write_bytes(b"not a picture")
     path = folder / "table.csv"
@@ -153,8 +154,9 @@ def test_rows_that_cannot_be_used_are_reported_and_the_rest_imported(
     assert (made.manifest.images, made.rejected) == (3, 3)
     rejections = http.get(f"/datasets/{made.id}/rejections").json()["items"]
     assert [r["line"] for r in rejections] == [3, 5, 7]
-    for rejection, word in zip(rejections, ("Age", "missing", "decode"), strict=True):
+    for rejection, word in zip(rejections, ("below", "missing", "decode"), strict=True):
         assert word in rejection["reason"]
+    assert any(note.startswith("values of Age that were left blank") for note in made.notes)
     manifest = from_parquet(http.get(f"/datasets/{made.id}/manifest").content, MANIFEST)
     told = str(manifest.to_pydict())
     assert "p0" not in manifest["patient_id"].to_pylist()
@@ -221,7 +223,7 @@ def test_a_line_without_end_is_refused_before_it_is_read(http: TestClient, table
 def test_no_usable_row_fails_the_job_and_leaves_only_the_reasons(
     http: TestClient, ingest: Callable[..., int], table: Path, adapters: Adapters, ada: Any
 ) -> None:
-    table.write_text("Path,Age\ngone.png,40\n0.png,-3\n")
+    table.write_text("Path,PID\ngone.png,a\n../0.png,b\n")
     made = post(http, import_csv(table))
     ingest()
     made = look(http, made)

@@ -22,6 +22,7 @@ from api_schemas.imports import ChexpertImport
 from services.datasets.importers.fields import (
     PATH,
     RowUnusable,
+    UnusableValues,
     entry,
     numbered_patient,
     word,
@@ -59,6 +60,7 @@ class Chexpert:
 
     def __init__(self, request: ChexpertImport, roots: Roots) -> None:
         self.images = roots.folder(request.path, field="path")
+        self.unusable = UnusableValues()
         self._request = request
         self._tables = {
             name: Table(path, NEEDED, official=OFFICIAL)
@@ -95,7 +97,7 @@ class Chexpert:
             before = last
 
     def entry(self, line: int, row: Row) -> Entry:
-        sample = entry(line, row, laterals=self._request.laterals)
+        sample = entry(line, row, self.unusable, laterals=self._request.laterals)
         path = inside(sample.place)
         patient = numbered_patient(path)
         if patient is None:

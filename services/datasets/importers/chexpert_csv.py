@@ -9,7 +9,7 @@ first split its rows state; a later row that states another is rejected.
 from collections.abc import Iterator
 
 from api_schemas.imports import CsvImport
-from services.datasets.importers.fields import PATH, entry, names_patient
+from services.datasets.importers.fields import PATH, UnusableValues, entry, names_patient
 from services.datasets.importers.files import Roots
 from services.datasets.importers.source import Entry
 from services.datasets.importers.tables import Row, Table
@@ -23,6 +23,7 @@ class ChexpertCsv:
         self.images = path.parent
         if request.image_root is not None:
             self.images = roots.folder(request.image_root, field="image_root")
+        self.unusable = UnusableValues()
         self._laterals = request.laterals
         self._table = Table(path, [PATH])
         self._nameless = 0
@@ -32,7 +33,7 @@ class ChexpertCsv:
         return self._table.rows()
 
     def entry(self, line: int, row: Row) -> Entry:
-        sample = entry(line, row, laterals=self._laterals)
+        sample = entry(line, row, self.unusable, laterals=self._laterals)
         self._nameless += not names_patient(row)
         return sample
 

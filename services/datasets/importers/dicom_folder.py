@@ -16,8 +16,10 @@ from api_schemas.imports import DicomImport
 from services.datasets.importers.fields import (
     SEXES_OF_DICOM,
     RowUnusable,
+    UnusableValues,
     age,
     one_of,
+    patient,
     quoted,
     word,
 )
@@ -47,9 +49,11 @@ class DicomFolder:
         self._how = how
         self._laterals = request.laterals
         self._viewless = 0
+        self._unusable = UnusableValues()
 
     def entries(self, decoders: Decoders) -> Iterator[Entry | Rejected]:
         self._viewless = 0
+        self._unusable.clear()
         numbered = enumerate(_files(self._folder), start=1)
         while part := list(islice(numbered, READ_AT_ONCE)):
             headers = decoders.headers([self._folder / place for _, place in part])
@@ -67,22 +71,25 @@ class DicomFolder:
         return decoders.pictures(paths, self._how)
 
     def remarks(self) -> list[str]:
-        if not self._viewless:
-            return []
-        return [f"images whose header states no view, imported with a blank one: {self._viewless}"]
+        told = self._unusable.remarks()
+        if self._viewless:
+            told.append(
+                f"images whose header states no view, imported with a blank one: {self._viewless}"
+            )
+        return told
 
     def _entry(self, line: int, place: str, header: Header) -> Entry:
         if not place.isprintable():
             raise RowUnusable("the name of the file is not UTF-8, or holds control characters")
-        patient = word(header, "PatientID")
-        if not patient:
+        name = patient(header, "PatientID")
+        if name is None:
             raise RowUnusable("the header names no patient")
         return Entry(
             line=line,
             place=place,
-            patient=patient,
-            age=age(word(header, "PatientAge"), "PatientAge"),
-            sex=one_of(header, "PatientSex", SEXES_OF_DICOM),
+            patient=name,
+            age=age(word(header, "PatientAge"), "PatientAge", self._unusable),
+            sex=one_of(header, "PatientSex", SEXES_OF_DICOM, self._unusable),
             view=self._view(word(header, "ViewPosition")),
             labels=dict.fromkeys(FINDINGS),
         )

@@ -1,10 +1,17 @@
 """The words of a row into the vocabulary, or why that is impossible.
 
 The words are CheXpert's; the importers of other sources translate into them first.
+
+One rule holds in every importer. A value that cannot be used costs that value: it is left blank
+and counted (`UnusableValues`), and the notes of the import say so. Only what decides whether and
+where an image belongs costs the row (`RowUnusable`): its path, its patient, its split or fold, a
+lateral view, and `No Finding` beside a finding. What says that a value is missing (`nan`, `NA`,
+`unknown`, ...) is blank and needs no note.
 """
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -21,21 +28,29 @@ from api_schemas.findings import (
     View,
     contradictions,
 )
+from api_schemas.missing import is_missing
 from services.datasets.importers.source import Entry
 
 Row = Mapping[str, str]
 PATH = "Path"
+DECISIVE = frozenset({PATH, "PID", "Split", "Fold"})
+"""The columns that decide whether and where an image belongs."""
 PATH_LIMIT = 1000
 FOLD_LIMIT = 127
 SEED_LIMIT = 2**63 - 1
 REPLICA_LIMIT = 2**31 - 1
-LATERAL_VIEWS = frozenset({"ll", "rl", "lateral"})
-UNSTATED = frozenset({"", "unknown"})
+LATERAL_VIEWS = frozenset({"ll", "rl", "lateral", "lat", "l"})
+OBLIQUE_VIEWS = frozenset({"oblique", "lao", "rao", "lpo", "rpo", "llo", "rlo"})
 DAYS_A_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365}
 
 SEXES = {"female": Sex.FEMALE, "f": Sex.FEMALE, "male": Sex.MALE, "m": Sex.MALE}
 SEXES_OF_DICOM: dict[str, Sex | None] = {**SEXES, "o": None}
-VIEWS = {"ap": View.AP, "pa": View.PA, **dict.fromkeys(LATERAL_VIEWS, View.LATERAL)}
+VIEWS: dict[str, View | None] = {
+    "ap": View.AP,
+    "pa": View.PA,
+    "frontal": None,
+    **dict.fromkeys(LATERAL_VIEWS, View.LATERAL),
+}
 LABELS = {"": None, "1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 RACES: dict[str, Race | None] = {
     **{race.lower(): race for race in Race},
@@ -62,8 +77,11 @@ GIVEN_SPLITS: dict[str, Split] = {
     "test": "test",
 }
 
+EXAMPLES = 3
+
 _PATIENT = re.compile(r"(?:^|/)(patient[0-9]+)(?=/|$)")
 _WHOLE = re.compile(r"[0-9]{1,19}(\.0+)?")
+_LABEL = re.compile(r"([+-]?)([01])(?:\.0+)?")
 _AGE = re.compile(r"([0-9]{1,6})(?:\.0+)?([YMWD]?)")
 
 V = TypeVar("V")
@@ -77,10 +95,42 @@ class RowUnusable(Exception):
         self.code = code
 
 
-def entry(line: int, row: Row, *, laterals: bool = False) -> Entry:
+class UnusableValues:
+    """The values of an import that were left blank because they could not be read, by column.
+
+    Keeps a few distinct ones as examples, cut as `quoted` cuts them: a table whose columns are
+    mixed up can have anything in them.
+    """
+
+    def __init__(self) -> None:
+        self.labels = 0
+        """How many of them were labels."""
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._examples: dict[tuple[str, str], dict[str, None]] = {}
+
+    def add(self, column: str, value: str, accepted: str) -> None:
+        """Count a value of `column` that is none of `accepted`, which is a phrase."""
+        key = column, accepted
+        self._counts[key] += 1
+        examples = self._examples.setdefault(key, {})
+        if len(examples) < EXAMPLES:
+            examples[quoted(value)] = None
+
+    def clear(self) -> None:
+        self.__init__()
+
+    def remarks(self) -> list[str]:
+        return [
+            f"values of {column} that were left blank, as they are not {accepted}: {count} "
+            f"({', '.join(self._examples[column, accepted])})"
+            for (column, accepted), count in self._counts.items()
+        ]
+
+
+def entry(line: int, row: Row, unusable: UnusableValues, *, laterals: bool = False) -> Entry:
     """The sample of a row; raises `RowUnusable`. Whether its picture exists is not known here."""
     path = place(row, PATH)
-    position = view(row, laterals=laterals)
+    position = view(row, unusable, laterals=laterals)
     fold = whole(row, "Fold", FOLD_LIMIT)
     return Entry(
         line=line,
@@ -88,21 +138,35 @@ def entry(line: int, row: Row, *, laterals: bool = False) -> Entry:
         patient=_patient(row, path),
         fold=fold,
         split=_split(row, fold),
-        age=age(word(row, "Age"), "Age"),
-        sex=one_of(row, "Sex", SEXES),
-        race=one_of(row, "Race", RACES),
-        ethnicity=one_of(row, "Ethnicity", ETHNICITIES),
+        age=age(word(row, "Age"), "Age", unusable),
+        sex=one_of(row, "Sex", SEXES, unusable),
+        race=one_of(row, "Race", RACES, unusable),
+        ethnicity=one_of(row, "Ethnicity", ETHNICITIES, unusable),
         view=position,
-        labels=findings(row),
+        labels=findings(row, unusable),
     )
 
 
 def names_patient(row: Row) -> bool:
-    return bool(word(row, "PID")) or numbered_patient(word(row, PATH)) is not None
+    return patient(row, "PID") is not None or numbered_patient(word(row, PATH)) is not None
 
 
 def word(row: Row, column: str) -> str:
-    return row.get(column, "").strip()
+    """What stands in a cell; nothing, where it says in whatever words that a value is missing."""
+    said = row.get(column, "").strip()
+    return "" if is_missing(said) else said
+
+
+def patient(row: Row, column: str) -> str | None:
+    """The name of a patient; None where nothing stands that could be one.
+
+    A word such as `nan` or `unknown` would make one patient of strangers. A whole number is the
+    same patient with and without the `.0` that programs add to a column with blanks.
+    """
+    said = word(row, column)
+    if not any(map(str.isalnum, said)):
+        return None
+    return said.split(".")[0] if _WHOLE.fullmatch(said) else said
 
 
 def quoted(text: str) -> str:
@@ -122,12 +186,24 @@ def place(row: Row, column: str) -> str:
     return normal
 
 
-def view(row: Row, *, laterals: bool) -> View | None:
-    """The view position; lateral ones are refused unless they are wanted."""
+def view(row: Row, unusable: UnusableValues, *, laterals: bool) -> View | None:
+    """The view position; lateral ones are refused unless they are wanted.
+
+    `Frontal/Lateral` goes before `AP/PA`: a frontal image with the position of a lateral one has
+    an unknown position.
+    """
     plane = word(row, "Frontal/Lateral").lower()
-    if plane not in {"", "frontal", "lateral"}:
-        raise RowUnusable(f"Frontal/Lateral is {quoted(plane)}, not Frontal or Lateral")
-    position = View.LATERAL if plane == "lateral" else one_of(row, "AP/PA", VIEWS)
+    said = word(row, "AP/PA")
+    if plane in OBLIQUE_VIEWS or said.lower() in OBLIQUE_VIEWS:
+        raise RowUnusable("an oblique image, neither frontal nor lateral", RejectionCode.VIEW)
+    if plane not in {"", "frontal", *LATERAL_VIEWS}:
+        unusable.add("Frontal/Lateral", plane, "Frontal or Lateral")
+    position = one_of(row, "AP/PA", VIEWS, unusable)
+    if plane in LATERAL_VIEWS:
+        position = View.LATERAL
+    elif plane == "frontal" and position is View.LATERAL:
+        unusable.add("AP/PA of frontal images", said, "AP or PA")
+        position = None
     if position is View.LATERAL and not laterals:
         raise RowUnusable(
             "a lateral image; only frontal ones are imported unless `laterals` is set",
@@ -142,18 +218,23 @@ def numbered_patient(path: str) -> str | None:
     return found and found[1]
 
 
-def one_of(row: Row, column: str, accepted: Mapping[str, V]) -> V | None:
+def one_of(
+    row: Row, column: str, accepted: Mapping[str, V | None], unusable: UnusableValues
+) -> V | None:
+    """What the word of a cell means; None where it means nothing that is known."""
     said = word(row, column)
     meant = said.lower()
-    if meant in UNSTATED:
+    if not said:
         return None
     if meant not in accepted:
-        names = ", ".join(dict.fromkeys(str(v) for v in accepted.values() if v is not None))
-        raise RowUnusable(f"{column} is {quoted(said)}, not one of: {names}")
+        names = dict.fromkeys(str(v) for v in accepted.values() if v is not None)
+        unusable.add(column, said, f"one of {', '.join(names)}")
+        return None
     return accepted[meant]
 
 
 def whole(row: Row, column: str, limit: int) -> int | None:
+    """A whole number that the row cannot do without."""
     said = word(row, column)
     if not said:
         return None
@@ -162,14 +243,15 @@ def whole(row: Row, column: str, limit: int) -> int | None:
     return int(said.split(".")[0])
 
 
-def age(said: str, column: str) -> int | None:
+def age(said: str, column: str, unusable: UnusableValues) -> int | None:
     """Whole years; also as DICOM writes them: 047Y, 018M, 006W, 010D."""
     if not said:
         return None
     match = _AGE.fullmatch(said)
     years = int(match[1]) // DAYS_A_YEAR[match[2] or "Y"] if match else AGE_LIMIT + 1
     if years > AGE_LIMIT:
-        raise RowUnusable(f"{column} is {quoted(said)}, not a whole number from 0 to {AGE_LIMIT}")
+        unusable.add(column, said, f"a whole number from 0 to {AGE_LIMIT}")
+        return None
     return years
 
 
@@ -182,27 +264,40 @@ def consistent(labels: dict[Finding, int | None]) -> dict[Finding, int | None]:
     return labels
 
 
-def findings(row: Row) -> dict[Finding, int | None]:
-    return consistent({f: label(row, f) for f in FINDINGS})
+def findings(row: Row, unusable: UnusableValues) -> dict[Finding, int | None]:
+    return consistent({f: label(row, f, unusable) for f in FINDINGS})
 
 
-def label(row: Row, column: str) -> int | None:
+def label(row: Row, column: str, unusable: UnusableValues) -> int | None:
+    """1, 0 or -1, with as many zeros after the point as somebody likes; None for a blank."""
     said = row.get(column, "")
-    if said not in LABELS:
-        said = said.strip()
-        if said not in LABELS:
-            raise RowUnusable(f"{column} is {quoted(said)}, not 1, 0, -1 or blank")
-    return LABELS[said]
+    if said in LABELS:
+        return LABELS[said]
+    said = word(row, column)
+    if not said:
+        return None
+    match = _LABEL.fullmatch(said)
+    if match is None:
+        unusable.labels += 1
+        unusable.add(column, said, "1, 0, -1 or blank")
+        return None
+    return int(match[1] + match[2])
 
 
 def _patient(row: Row, path: str) -> str:
     """The PID, else the patientNNN of the path, else the picture itself is the patient."""
-    return word(row, "PID") or numbered_patient(path) or path
+    return patient(row, "PID") or numbered_patient(path) or path
 
 
 def _split(row: Row, fold: int | None) -> Split | None:
     if "Split" in row:
-        return one_of(row, "Split", GIVEN_SPLITS)
+        said = word(row, "Split")
+        if not said:
+            return None
+        if said.lower() not in GIVEN_SPLITS:
+            accepted = ", ".join(dict.fromkeys(GIVEN_SPLITS.values()))
+            raise RowUnusable(f"Split is {quoted(said)}, not one of: {accepted}")
+        return GIVEN_SPLITS[said.lower()]
     if fold is None:
         return None
     return "validation" if fold == 0 else "train"

@@ -14,7 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from api_schemas.findings import FINDINGS
 from api_schemas.imports import MappedImport
-from services.datasets.importers.fields import PATH, RowUnusable, entry
+from api_schemas.missing import is_missing
+from services.datasets.importers.fields import (
+    DECISIVE,
+    PATH,
+    RowUnusable,
+    UnusableValues,
+    entry,
+)
 from services.datasets.importers.files import Roots, read_limited
 from services.datasets.importers.source import Entry, FileMissing, MappingUnusable
 from services.datasets.importers.tables import Row, Table
@@ -39,18 +46,26 @@ class Column(BaseModel):
     source: Words = Field(alias="from")
     values: dict[Words, Words] = {}
     otherwise: Words | None = None
-    """What a word that `values` does not list means; without it the word stays."""
+    """What a word that `values` does not list means; without it the word stays. A blank is no
+    word, nor is what says that a value is missing (`NA`, `nan`, ...), unless `values` lists it.
+    """
     pattern: Annotated[str, StringConstraints(max_length=200)] | None = None
     """A regular expression; its one group is the word. In the language of Rust's `regex`, which
     takes linear time: with Python's, one row of a hostile mapping lasts for ever.
     """
 
-    def read(self, row: Row, name: str) -> str:
+    def read(self, row: Row, name: str, unusable: UnusableValues) -> str:
+        """Raises `RowUnusable` where the row cannot do without this column."""
         said = row[self.source].strip()
+        if is_missing(said):
+            return self.values.get(said, "")
         if self.pattern is not None:
             found = pl.Series([said[:1000]]).str.extract(self.pattern)[0]
-            if found is None:
+            if found is None and name in DECISIVE:
                 raise RowUnusable(f"{self.source}, read as {name}, does not fit its pattern")
+            if found is None:
+                unusable.add(self.source, said, f"of the pattern for {name}")
+                return ""
             said = found
         return self.values.get(said, said if self.otherwise is None else self.otherwise)
 
@@ -71,6 +86,7 @@ class Mapped:
         self.images = path.parent
         if request.image_root is not None:
             self.images = roots.folder(request.image_root, field="image_root")
+        self.unusable = UnusableValues()
         self._laterals = request.laterals
         self._columns = read_mapping(_text(request.mapping, roots)).columns
         needed = dict.fromkeys(column.source for column in self._columns.values())
@@ -80,8 +96,10 @@ class Mapped:
         return self._table.rows()
 
     def entry(self, line: int, row: Row) -> Entry:
-        ours = {name: column.read(row, name) for name, column in self._columns.items()}
-        return entry(line, ours, laterals=self._laterals)
+        ours = {
+            name: column.read(row, name, self.unusable) for name, column in self._columns.items()
+        }
+        return entry(line, ours, self.unusable, laterals=self._laterals)
 
     def remarks(self) -> list[str]:
         return self._table.remarks()

@@ -20,6 +20,7 @@ from services.datasets.importers.fields import (
     GIVEN_SPLITS,
     SEXES,
     RowUnusable,
+    UnusableValues,
     consistent,
     label,
     quoted,
@@ -85,6 +86,7 @@ class Mimic:
         folder = roots.folder(request.path, field="path")
         files = folder / "files"
         self.images = files if files.is_dir() else folder
+        self.unusable = UnusableValues()
         self._request = request
         self._metadata = _official(roots, folder, "metadata", METADATA)
         self._split = _official(roots, folder, "split", SPLIT)
@@ -93,7 +95,7 @@ class Mimic:
         self._admissions = _given(roots, request.admissions, "admissions", ("subject_id",))
         self._test_list = _given(roots, request.test_list, "test_list", ("dicom_id",))
         self._splits: Mapping[str, Split] = {}
-        self._labelled: Mapping[str, Labels | str] = {}
+        self._labelled: Mapping[str, Labels] = {}
         self._people: Mapping[str, _Person] = {}
         self._origins: Mapping[str, _Origin] = {}
         self._unlabelled = self._ageless = self._originless = 0
@@ -101,7 +103,7 @@ class Mimic:
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
         self._unlabelled = self._ageless = self._originless = 0
         self._splits = self._read_splits()
-        self._labelled = _read_labels(self._labels)
+        self._labelled = _read_labels(self._labels, self.unusable)
         self._people = _read_people(self._patients)
         self._origins = _read_origins(self._admissions)
         return self._metadata.rows()
@@ -111,8 +113,6 @@ class Mimic:
         person = self._people.get(subject)
         origin = self._origins.get(subject, UNSTATED)
         labels = self._labelled.get(study)
-        if isinstance(labels, str):
-            raise RowUnusable(labels)
         self._unlabelled += labels is None
         self._ageless += person is None
         self._originless += subject not in self._origins
@@ -210,18 +210,14 @@ def _key(row: Row, column: str) -> str:
     return said
 
 
-def _read_labels(table: Table) -> dict[str, Labels | str]:
-    """Labels by study; a text where the row cannot be read. Equal labels are kept once."""
+def _read_labels(table: Table, unusable: UnusableValues) -> dict[str, Labels]:
+    """Labels by study. Equal labels are kept once."""
     once: dict[Labels, Labels] = {}
-    labelled: dict[str, Labels | str] = {}
+    labelled: dict[str, Labels] = {}
     for _, row in table.rows():
         if isinstance(row, dict):
-            study = word(row, "study_id")
-            try:
-                labels = tuple(label(row, name) for name in FINDINGS)
-                labelled[study] = once.setdefault(labels, labels)
-            except RowUnusable as error:
-                labelled[study] = str(error)
+            labels = tuple(label(row, name, unusable) for name in FINDINGS)
+            labelled[word(row, "study_id")] = once.setdefault(labels, labels)
     return labelled
 
 

@@ -22,8 +22,10 @@ from services.datasets.importers.fields import (
     SEXES,
     VIEWS,
     RowUnusable,
+    UnusableValues,
     age,
     one_of,
+    patient,
     place,
     quoted,
     word,
@@ -65,6 +67,7 @@ class Nih:
 
     def __init__(self, request: NihImport, roots: Roots) -> None:
         self.images = roots.folder(request.path, field="path")
+        self.unusable = UnusableValues()
         self._request = request
         found = (roots.below(self.images, name) for name in TABLES)
         path = next((each for each in found if each is not None), None)
@@ -86,17 +89,17 @@ class Nih:
 
     def entry(self, line: int, row: Row) -> Entry:
         name = place(row, IMAGE)
-        patient = word(row, PATIENT)
-        if not patient:
+        number = patient(row, PATIENT)
+        if number is None:
             raise RowUnusable(f"{PATIENT} is blank")
         return Entry(
             line=line,
             place=self._folders.get(name, f"images/{name}"),
-            patient=patient.zfill(8),
-            split=self._split(name, patient.zfill(8)),
-            age=age(word(row, AGE), AGE),
-            sex=one_of(row, next((c for c in SEX if c in row), SEX[0]), SEXES),
-            view=one_of(row, VIEW, VIEWS),
+            patient=number.zfill(8),
+            split=self._split(name, number.zfill(8)),
+            age=age(word(row, AGE), AGE, self.unusable),
+            sex=one_of(row, next((c for c in SEX if c in row), SEX[0]), SEXES, self.unusable),
+            view=one_of(row, VIEW, VIEWS, self.unusable),
             labels=labels_of(word(row, LABELS)),
         )
 

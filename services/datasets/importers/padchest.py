@@ -15,9 +15,11 @@ from api_schemas.imports import PadchestImport
 from services.datasets.importers.fields import (
     SEXES_OF_DICOM,
     RowUnusable,
+    UnusableValues,
     age,
     consistent,
     one_of,
+    patient,
     place,
     quoted,
     word,
@@ -64,6 +66,7 @@ class Padchest:
         self.images = path.parent
         if request.image_root is not None:
             self.images = roots.folder(request.image_root, field="image_root")
+        self.unusable = UnusableValues()
         self._laterals = request.laterals
         self._table = Table(path, NEEDED)
 
@@ -74,15 +77,15 @@ class Padchest:
         image = place(row, "ImageID")
         folder = word(row, "ImageDir")
         there = folder.isdecimal() and (self.images / folder).is_dir()
-        patient = word(row, "PatientID")
-        if not patient:
+        number = patient(row, "PatientID")
+        if number is None:
             raise RowUnusable("PatientID is blank")
         return Entry(
             line=line,
             place=str(PurePosixPath(folder, image)) if there else image,
-            patient=patient,
-            age=_age(row),
-            sex=one_of(row, "PatientSex_DICOM", SEXES_OF_DICOM),
+            patient=number,
+            age=_age(row, self.unusable),
+            sex=one_of(row, "PatientSex_DICOM", SEXES_OF_DICOM, self.unusable),
             view=self._view(row),
             labels=labels_of(word(row, "Labels")),
         )
@@ -117,8 +120,8 @@ def labels_of(words: str) -> dict[Finding, int | None]:
     return consistent(labels)
 
 
-def _age(row: Row) -> int | None:
+def _age(row: Row, unusable: UnusableValues) -> int | None:
     birth, study = word(row, "PatientBirth").split(".")[0], word(row, "StudyDate_DICOM")[:4]
     if not (birth.isdecimal() and study.isdecimal()):
         return None
-    return age(str(max(0, int(study) - int(birth))), "the age at the study")
+    return age(str(max(0, int(study) - int(birth))), "the age at the study", unusable)

@@ -14,6 +14,7 @@ from services.datasets.importers.fields import (
     PATH,
     REPLICA_LIMIT,
     SEED_LIMIT,
+    UnusableValues,
     entry,
     numbered_patient,
     place,
@@ -41,6 +42,7 @@ class Seeded:
         self.images = path.parent
         if request.image_root is not None:
             self.images = roots.folder(request.image_root, field="image_root")
+        self.unusable = UnusableValues()
         self._laterals = request.laterals
         self._table = Table(path, (PATH, SEED, REPLICA, SAVED), official=OFFICIAL)
 
@@ -48,7 +50,7 @@ class Seeded:
         return self._table.rows()
 
     def entry(self, line: int, row: Row) -> Entry:
-        copied = entry(line, row, laterals=self._laterals)
+        copied = entry(line, row, self.unusable, laterals=self._laterals)
         parent = inside(copied.place)
         saved = place(row, SAVED)
         return replace(

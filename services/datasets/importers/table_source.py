@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from api_schemas.base import Split
-from services.datasets.importers.fields import RowUnusable
+from services.datasets.importers.fields import RowUnusable, UnusableValues
 from services.datasets.importers.files import Roots
 from services.datasets.importers.source import (
     Decoders,
@@ -30,6 +30,11 @@ class Layout(Protocol):
     @property
     def images(self) -> Path:
         """The folder in which places are paths."""
+        ...
+
+    @property
+    def unusable(self) -> UnusableValues:
+        """Where `rows` and `entry` count the values that they leave blank."""
         ...
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
@@ -80,6 +85,7 @@ class TableSource:
 
     def entries(self, decoders: Decoders) -> Iterator[Entry | Rejected]:  # noqa: ARG002 - no picture is read
         seen = _Seen()
+        self._layout.unusable.clear()
         for line, row in self._layout.rows():
             try:
                 if isinstance(row, list):
@@ -90,7 +96,11 @@ class TableSource:
                 yield Rejected(line, str(error), error.code)
                 continue
             yield sample
-        self._remarks = [*self._layout.remarks(), *seen.remarks()]
+        self._remarks = [
+            *self._layout.remarks(),
+            *self._layout.unusable.remarks(),
+            *seen.remarks(),
+        ]
 
     def pictures(self, places: Sequence[str], decoders: Decoders) -> Iterator[Picture | Unreadable]:
         images = self._layout.images

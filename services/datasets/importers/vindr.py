@@ -17,7 +17,7 @@ from pathlib import Path
 from api_schemas.base import Split
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, UNCERTAIN, Finding
 from api_schemas.imports import VindrImport
-from services.datasets.importers.fields import RowUnusable, consistent, place, word
+from services.datasets.importers.fields import RowUnusable, UnusableValues, consistent, place, word
 from services.datasets.importers.files import Roots
 from services.datasets.importers.source import Entry, FileMissing
 from services.datasets.importers.splits import train_or_validation
@@ -54,6 +54,7 @@ class Vindr:
 
     def __init__(self, request: VindrImport, roots: Roots) -> None:
         self.images = roots.folder(request.path, field="path")
+        self.unusable = UnusableValues()
         self._site = request.site
         self._tables = {part: _table(roots, self.images, name) for name, part in TABLES.items()}
 
