@@ -144,8 +144,9 @@ def _decode(content: bytes, pixel_limit: int) -> Decoded | Unreadable:
 
 
 def _read(file: BinaryIO, tags: Sequence[str | int], *, pixels: bool) -> Dataset:
+    wanted = [Tag(tag) for tag in tags]
     with warnings.catch_warnings(action="ignore"):
-        return dcmread(file, stop_before_pixels=not pixels, specific_tags=[Tag(tag) for tag in tags])
+        return dcmread(file, stop_before_pixels=not pixels, specific_tags=wanted)
 
 
 def _refused(file: BinaryIO) -> Unreadable | None:

@@ -32,6 +32,7 @@ ELEMENTS = (
 )
 DESCRIPTOR = 3
 SIXTEEN = 1 << 16
+HALF = SIXTEEN // 2
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -162,10 +163,13 @@ class Display:
 
     def _optional_whole(self, keyword: str) -> int | None:
         value = self._optional(keyword)
-        if value is not None and value != int(value):
+        if value is None:
+            return None
+        if value != int(value):
             self.notes.ignored(keyword)
             return None
-        return None if value is None else int(value)
+        untyped = value_representation(self.dataset, keyword) == "US or SS"
+        return int(value) - (SIXTEEN if untyped and self.cells.signed and value >= HALF else 0)
 
     def _optional(self, keyword: str) -> float | None:
         if not present(self.dataset, keyword):
@@ -258,7 +262,7 @@ class Display:
         if representation not in {"US", "SS"}:
             representation = "SS" if signed else "US"
         unsigned = first % SIXTEEN
-        other = unsigned - SIXTEEN if unsigned >= SIXTEEN // 2 else unsigned
+        other = unsigned - SIXTEEN if unsigned >= HALF else unsigned
         for start in (other, unsigned) if representation == "SS" else (unsigned, other):
             yield LookupTable(start, entries)
 

@@ -6,6 +6,7 @@ that are wrong, the limits against files that are hostile.
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,16 +148,23 @@ def _coloured(image: Image.Image) -> bool:
 
 def _upright(grey: Grey, image: Image.Image) -> Decoded:
     notes = [TRANSPARENT] if _transparent(image) else []
-    try:
-        orientation = image.getexif().get(ExifTag.Orientation, 1)
-    except DAMAGED:
-        orientation = 0
-    turn = UPRIGHT.get(orientation)
+    orientation = _orientation(image)
+    turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     if turn is None:
         notes.append(ORIENTATION_IGNORED)
     elif orientation != 1:
         notes.append(TURNED)
     return Decoded(turn(grey) if turn else grey, tuple(notes))
+
+
+def _orientation(image: Image.Image) -> object:
+    """EXIF's, 1 where it says none; None where it cannot be read."""
+    with warnings.catch_warnings(record=True, action="always") as faults:
+        try:
+            stated = image.getexif().get(ExifTag.Orientation)
+        except DAMAGED:
+            return None
+    return stated or (None if stated == 0 or faults else 1)
 
 
 def _transparent(image: Image.Image) -> bool:
