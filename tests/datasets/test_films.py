@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_every_table_of_values_is_looked_up(kind: str, sequence: str, bits: int)
             continue  # cannot be written: such a descriptor is unsigned
         entries = np.rint(np.linspace(0, 1, count) ** 1.5 * ((1 << bits) - 1)).astype(int)
         lut = Lut(first, bits, entries.tolist())
-        film = Film(values, **PIXEL_TYPES[kind] | {sequence: lut})
+        film = replace(cells, values=values, **{sequence: lut})
         if len({film.level(value) for value in (values.min(), values.max())}) == 1:
             continue
         for packed in (False, True) if bits == 8 else (False,):

@@ -1,11 +1,12 @@
 """DICOM's way from stored bits to grey levels (PS3.3 C.7.6.3, C.11.1 and C.11.2).
 
-Works on the table of all values that a pixel can have, and on those that occur in the film. An
-optional element that cannot be used is left out and named in the notes.
+Computes the level of every value that occurs in a film, then looks the pixels up. An optional
+element that cannot be used is left out and named in the notes.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from services.datasets.importers.dicom_tags import (
 )
 
 Values = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 ELEMENTS = (
@@ -60,21 +62,29 @@ class PixelCells:
     signed: bool
     overlays: int = 0
 
-    def cells(self) -> npt.NDArray[np.int64]:
-        """Every content that a cell can have."""
-        return np.arange(1 << self.allocated)
+    @property
+    def lowest(self) -> int:
+        """The lowest value that a pixel can have."""
+        return -(1 << self.stored - 1) if self.signed else 0
 
-    def values(self) -> npt.NDArray[np.int64]:
-        """The pixel value that each of them means."""
-        bits = self.cells() >> self._low & (1 << self.stored) - 1
+    @property
+    def highest(self) -> int:
+        return self.lowest + (1 << self.stored) - 1
+
+    def values(self, cells: Whole) -> Whole:
+        """The pixel values that cells of this content mean."""
+        bits = self._bits(cells)
         return bits - (self._sign(bits) << self.stored)
 
-    def contradicting(self) -> Mask:
-        """The cells that have bits set outside the value, and not as a repeated sign."""
-        outside = self.cells() & ~(((1 << self.stored) - 1) << self._low) & ~self.overlays
-        bits = self.cells() >> self._low & (1 << self.stored) - 1
+    def contradicting(self, cells: Whole) -> Mask:
+        """Which cells have bits set outside the value, and not as a repeated sign."""
+        outside = cells & ~(((1 << self.stored) - 1) << self._low) & ~self.overlays
         above = (1 << self.allocated) - (1 << self.high + 1) & ~self.overlays
-        return (outside != 0) & ((self._sign(bits) == 0) | (outside != above))
+        return (outside != 0) & ((self._sign(self._bits(cells)) == 0) | (outside != above))
+
+    def whole(self, cells: Whole) -> Whole:
+        """The numbers that the cells hold when all their bits are taken."""
+        return cells - (cells >> self.allocated - 1 << self.allocated) if self.signed else cells
 
     def value_of(self, written: int) -> int:
         """A number written as an element of the header, as a pixel would hold its bits."""
@@ -86,16 +96,14 @@ class PixelCells:
                 return written + 2 * half
         return written
 
-    def whole_cells(self) -> npt.NDArray[np.int64]:
-        """The numbers that the cells hold when all their bits are taken."""
-        cells = self.cells()
-        return cells - (cells >> self.allocated - 1 << self.allocated) if self.signed else cells
-
     @property
     def _low(self) -> int:
         return self.high + 1 - self.stored
 
-    def _sign(self, bits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _bits(self, cells: Whole) -> Whole:
+        return cells >> self._low & (1 << self.stored) - 1
+
+    def _sign(self, bits: Whole) -> Whole:
         return bits >> self.stored - 1 if self.signed else np.zeros_like(bits)
 
 
@@ -104,7 +112,7 @@ class LookupTable:
     """A Modality or VOI LUT: `entries`, the first of them for the value `first` and below it."""
 
     first: int
-    entries: npt.NDArray[np.int64]
+    entries: Whole
 
     def apply(self, values: Values) -> Values:
         places = np.clip(np.floor(values + 0.5) - self.first, 0, len(self.entries) - 1)
@@ -120,44 +128,43 @@ class Display:
     inverted: bool
     notes: Notes = field(default_factory=Notes)
 
-    def show(self, pixels: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.float32]:
+    def show(self, pixels: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.float32]:
         """Grey levels from 0 (black) of `pixels`, whole cells, (H, W). Raises `NotShowable`."""
         occurs = np.zeros(1 << self.cells.allocated, np.bool_)
         for row in pixels:
             occurs[row] = True
-        film = occurs & ~self._padding(occurs)
-        if not film.any():
+        cells = np.flatnonzero(occurs)
+        film = cells[~self._padding(cells)]
+        if not len(film):
             self.notes.ignored("PixelPaddingValue")
-            film = occurs
-        if (film & self.cells.contradicting()).any():
+            film = cells
+        if self.cells.contradicting(film).any():
             raise NotShowable(
                 f"BitsStored is {self.cells.stored} and HighBit is {self.cells.high}, "
                 "but pixels use bits outside of them"
             )
-        shown = self._value_of_interest(self._modality(self.cells.values()[film]))
+        shown = self._value_of_interest(self._modality(self.cells.values(film)))
         levels = np.zeros(occurs.shape, np.float32)
         levels[film] = shown.max() - shown if self.inverted else shown - shown.min()
         return levels[pixels]
 
     # ------------------------------------------------------------ padding (PS3.3 C.7.5.1.1.2)
 
-    def _padding(self, occurs: Mask) -> Mask:
-        """The cells that the header calls padding."""
+    def _padding(self, cells: Whole) -> Mask:
+        """Which of the cells the header calls padding."""
         value = self._optional_whole("PixelPaddingValue")
         limit = self._optional_whole("PixelPaddingRangeLimit")
         if value is None:
             if limit is not None:
                 self.notes.ignored("PixelPaddingRangeLimit")
-            return np.zeros(1 << self.cells.allocated, np.bool_)
+            return np.zeros(cells.shape, np.bool_)
         low, high = map(self.cells.value_of, sorted((value, value if limit is None else limit)))
-        values = self.cells.values()
-        possible = (values.min() <= low) & (high <= values.max())
-        outside = self.cells.contradicting()
-        values[outside] = self.cells.whole_cells()[outside]
+        outside = self.cells.contradicting(cells)
+        values = np.where(outside, self.cells.whole(cells), self.cells.values(cells))
         padding = (values >= low) & (values <= high)
         if low > high:  # the sign changes within the range
             padding = (values >= low) | (values <= high)
-        if not possible and not (padding & occurs).any():
+        if not self.cells.lowest <= low <= self.cells.highest and not padding.any():
             self.notes.ignored("PixelPaddingValue")
         return padding
 
@@ -181,7 +188,7 @@ class Display:
 
     # ------------------------------------------------------------ modality (PS3.3 C.11.1)
 
-    def _modality(self, stored: npt.NDArray[np.int64]) -> Values:
+    def _modality(self, stored: Whole) -> Values:
         values = stored.astype(np.float64)
         looked_up = self._looked_up("ModalityLUTSequence", values)
         if looked_up is not None:
@@ -293,7 +300,7 @@ def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
     return [item for item in found or [] if isinstance(item, Dataset)]
 
 
-def _entries(item: Dataset, count: int, bits: int) -> npt.NDArray[np.int64] | None:
+def _entries(item: Dataset, count: int, bits: int) -> Whole | None:
     """LUTData: words, or bytes where 8-bit entries are packed (PS3.3 C.11.1.1.1)."""
     stored = raw_bytes(item, "LUTData")
     if not 1 <= bits <= 16:  # noqa: PLR2004 - bits of an entry
