@@ -18,6 +18,15 @@ Resize = Literal["paper", "antialiased"]
 averages all that a pixel covers: less noise and no moiré, but not the paper's pixels."""
 
 
+Patients = Annotated[
+    Literal["named", "one_per_image"],
+    Field(
+        description="`one_per_image`: an image that names no patient is of a patient of its own; "
+        "`named`: it is left out, and a table that names none at all is refused"
+    ),
+]
+
+
 class PhantomSite(StrEnum):
     """Three made-up hospitals that differ in scanner and prevalence (stand-ins, not copies)."""
 
@@ -74,7 +83,10 @@ class FileImport(Wire):
 
 
 class CsvImport(FileImport):
-    """A CheXpert-style CSV; `Path` is relative to the CSV or to `image_root`."""
+    """A CheXpert-style CSV; `Path` is relative to the CSV or to `image_root`.
+
+    The columns are found in any case, with blanks or underscores, and by their usual synonyms.
+    """
 
     model_config = _example(
         format="chexpert_csv",
@@ -87,6 +99,7 @@ class CsvImport(FileImport):
 
     format: Literal["chexpert_csv"]
     image_root: Place | None = None
+    patients: Patients = "named"
     site: Site
     terms: str = Field(default="", max_length=2000)
 
@@ -206,6 +219,7 @@ class MappedImport(FileImport):
     format: Literal["mapped_csv"]
     mapping: Place
     image_root: Place | None = None
+    patients: Patients = "named"
     site: Site
     terms: str = Field(default="", max_length=2000)
 

@@ -21,8 +21,10 @@ from services.datasets.importers.source import (
     ColumnsMissing,
     Entry,
     FileMissing,
+    LabelsUnread,
     NotCsv,
     PathOutsideRoots,
+    PatientsUnknown,
     Rejected,
     SourceUnusable,
     Unreadable,
@@ -44,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def read(root: Path, text: str | bytes, **more: Any) -> Read:
-    """The source of a CSV with this text in `root`."""
+    """The source of a CSV with this text in `root`, whose images may name no patient."""
     path = root / "table.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     fields = {
@@ -53,6 +55,7 @@ def read(root: Path, text: str | bytes, **more: Any) -> Read:
         "path": "table.csv",
         "site": "s",
         "size_px": 32,
+        "patients": "one_per_image",
     }
     return Read(CsvImport.model_validate(fields | more), root)
 
@@ -111,9 +114,10 @@ def test_only_path_is_required_and_missing_columns_are_blank(root: Path) -> None
     assert (first.patient, second.patient) == ("patient12", "a/b.png")
     assert set(first.labels.values()) == {None}
     assert (first.sex, first.age, first.race, first.view, first.split) == (None,) * 5
-    (remark,) = source.remarks()
-    assert remark.startswith("images that name no patient")
-    assert remark.endswith(": 1")
+    nameless, labelless = source.remarks()
+    assert nameless.startswith("images that name no patient")
+    assert nameless.endswith(": 1")
+    assert labelless.endswith("every label is blank")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,7 @@ def test_one_value_that_cannot_be_read_costs_that_value_and_is_counted(
     names = (*COLUMNS[1:6], "Edema", "Fracture", "Race", "Ethnicity")
     row = dict(zip(names, words, strict=True))
     good = only(read(root, table({"Path": "0.png", **row})))
-    source = read(root, table({"Path": "0.png", **row, column: value}))
+    source = read(root, table({"Path": "0.png", **row, column: value}), patients="named")
     sample = only(source)
     assert isinstance(sample, Entry)
     assert isinstance(good, Entry)
@@ -186,7 +190,8 @@ def test_one_value_that_cannot_be_read_costs_that_value_and_is_counted(
 @pytest.mark.parametrize("word", [*sorted(MISSING), "NaN", "None", "NA", "Unknown"])
 def test_words_for_a_missing_value_are_blanks(root: Path, word: str) -> None:
     row = {name: word for name in ALL_COLUMNS if name != "Path"}
-    source = read(root, table({"Path": "patient7/0.png", **row}, columns=ALL_COLUMNS))
+    text = table({"Path": "patient7/0.png", **row}, columns=ALL_COLUMNS)
+    source = read(root, text, patients="named")
     sample = only(source)
     assert isinstance(sample, Entry)
     assert sample.patient == "patient7"
@@ -207,7 +212,7 @@ def test_a_label_is_a_number_however_many_zeros_it_has(root: Path, word: str, va
 
 def test_the_examples_of_unusable_values_are_few_and_short(root: Path) -> None:
     rows = [{"Path": f"{n}.png", "PID": n, "Age": f"{n}" * 60} for n in range(1, 8)]
-    source = read(root, table(*rows))
+    source = read(root, table(*rows), patients="named")
     assert len(source.usable()) == 7
     (remark,) = source.remarks()
     assert ": 7 (" in remark
@@ -231,7 +236,7 @@ def test_a_frontal_image_is_frontal_whatever_its_position_says(
     root: Path, plane: str, position: str, view: View | None
 ) -> None:
     row = {"Path": "0.png", "PID": "a", "Frontal/Lateral": plane, "AP/PA": position}
-    source = read(root, table(row))
+    source = read(root, table(row), patients="named")
     sample = only(source)
     assert isinstance(sample, Entry)
     assert sample.view is view
@@ -269,20 +274,24 @@ def test_a_source_that_brings_its_split_keeps_it_and_a_patient_stays_in_one(root
         {"Path": "3.png", "PID": "b", "Split": "Test"},
         {"Path": "4.png", "PID": "b", "Split": "holdout"},
     ]
-    source = read(root, table(*rows, columns=columns))
+    source = read(root, table(*rows, columns=columns), patients="named")
     a, silent, against, b, unknown = source.entries()
     assert [r.split for r in (a, silent, b) if isinstance(r, Entry)] == ["validation", None, "test"]
     assert isinstance(against, Rejected)
     assert "validation" in against.reason
     assert isinstance(unknown, Rejected)
-    assert source.remarks() == ["the source states the split of 2 patients"]
+    labelless, splits = source.remarks()
+    assert labelless.endswith("every label is blank")
+    assert splits == "the source states the split of 2 patients"
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
     [
         ("", ColumnsMissing),
-        ("path,Sex\n", ColumnsMissing),
+        ("Picture of,Sex\n", ColumnsMissing),
+        ("file name,image_path\n", NotCsv),
+        ("Path,patient,subject_id\n", NotCsv),
         ("Path,Sex,Sex\n", NotCsv),
         (b"\xff\xfeP\x00a\x00", NotCsv),
         ('"Path\n', NotCsv),
@@ -297,6 +306,166 @@ def test_a_file_that_is_no_such_csv_is_refused_by_its_header(
 
 def test_a_byte_order_mark_and_spaces_in_the_header_are_no_matter(root: Path) -> None:
     assert isinstance(only(read(root, b"\xef\xbb\xbfPath, PID \r\n0.png,a\r\n")), Entry)
+
+
+# ---------------------------------------------------------------- columns
+
+SPELLINGS = {
+    "Path": ["path", "FileName", "image_path", "Image Index"],
+    "PID": ["pid", "PatientID", "patient_id", "Patient ID", "subject_id", "patientId", "MRN"],
+    "Sex": ["sex", "Gender", "Patient Gender", "patient_sex"],
+    "Age": ["age", "AGE", "Patient Age", "age_at_study"],
+    "Race": ["race", "RACE", "PRIMARY_RACE"],
+    "Ethnicity": ["ETHNICITY", "ethnicity "],
+    "AP/PA": ["View", "ap_pa", "AP.PA", "View Position", "ViewPosition"],
+    "Split": ["split", "Set", "SPLIT", "partition"],
+    "Edema": ["edema", "EDEMA", "Oedema", "Pulmonary edema"],
+    "Pleural Effusion": ["Pleural effusion", "Pleural_Effusion", "pleural.effusion", "Effusion"],
+    "No Finding": ["No finding", "no_finding", "NoFinding"],
+    "Enlarged Cardiomediastinum": ["enlarged_cardiomediastinum", "Enlarged Cardiom."],
+}
+WORDS = dict(
+    zip(
+        SPELLINGS,
+        ("0.png", "a", "F", "50", "Asian", "Hispanic", "PA", "test", *"1001"),
+        strict=True,
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "spelling"), [(c, each) for c, spellings in SPELLINGS.items() for each in spellings]
+)
+def test_a_column_is_found_however_it_is_written(root: Path, column: str, spelling: str) -> None:
+    expected = only(read(root, table(WORDS, columns=list(WORDS)), patients="named"))
+    names = [spelling if name == column else name for name in WORDS]
+    row = dict(zip(names, WORDS.values(), strict=True))
+    source = read(root, table(row, columns=names), patients="named")
+    assert only(source) == expected
+    (columns, _) = source.remarks()
+    renamed = f"columns that were read under another name: {spelling.strip()!r} as {column}"
+    assert columns == f"table.csv: {renamed}"
+
+
+def test_what_is_not_read_is_told_before_anything_is_read(root: Path) -> None:
+    source = read(root, "Path,PID,Edema,Weight,weight,\n0.png,a,1,70,71,5\n", patients="named")
+    (told,) = source.remarks()
+    assert told == "table.csv: columns that were not read: 'Weight', 'weight', ''"
+    assert source.usable()
+    assert source.remarks() == [told]
+
+
+def test_the_exact_name_goes_before_another_spelling_and_that_before_a_synonym(root: Path) -> None:
+    text = "Path,Subject ID,patient_id,PID,pid,edema,Oedema\n0.png,no,no,yes,no,1,0\n"
+    source = read(root, text, patients="named")
+    sample = only(source)
+    assert isinstance(sample, Entry)
+    assert (sample.patient, sample.labels[Finding.EDEMA]) == ("yes", 1)
+    assert "not read: 'Subject ID', 'patient_id', 'pid', 'Oedema'" in " ".join(source.remarks())
+
+
+@pytest.mark.parametrize("columns", ["edema,EDEMA", "patient_id,subject", "View,ViewPosition"])
+def test_two_columns_that_could_be_one_are_refused(root: Path, columns: str) -> None:
+    with pytest.raises(NotCsv, match="several columns that could be"):
+        read(root, f"Path,{columns}\n")
+
+
+def test_a_table_that_names_no_patient_is_refused_unless_that_is_said(root: Path) -> None:
+    text = "Path,Case,Age\n0.png,a,50\n1.png,a,50\n"
+    with pytest.raises(PatientsUnknown, match="one_per_image") as raised:
+        read(root, text, patients="named")
+    assert (raised.value.field, raised.value.accepted) == ("patients", ["one_per_image"])
+    source = read(root, text)
+    assert [sample.patient for sample in source.usable()] == ["0.png", "1.png"]
+    assert any("counted as a patient of its own" in remark for remark in source.remarks())
+    paths = "Path\npatient1/0.png\npatient1/1.png\nmore.png\n"
+    with pytest.raises(PatientsUnknown):
+        read(root, paths, patients="named")
+    named = read(root, paths.replace("more.png\n", ""), patients="named").usable()
+    assert {sample.patient for sample in named} == {"patient1"}
+
+
+@pytest.mark.parametrize("word", ["", "nan", "NA", "<NA>", "None", "#N/A", "unknown", "-", "?"])
+def test_a_row_without_a_patient_is_left_out_and_joins_no_strangers(root: Path, word: str) -> None:
+    text = f"Path,PID\n0.png,{word}\n1.png,{word}\n2.png,a\npatient7/3.png,{word}\n"
+    source = read(root, text, patients="named")
+    assert [sample.patient for sample in source.usable()] == ["a", "patient7"]
+    assert all("names no patient" in row.reason for row in source.rejected())
+    each = read(root, text).usable()
+    assert [sample.patient for sample in each] == ["0.png", "1.png", "a", "patient7"]
+
+
+def test_the_word_for_patients_says_when_it_changed_nothing(root: Path) -> None:
+    source = read(root, "Path,PID\n0.png,a\n")
+    assert source.usable()
+    assert any("changed nothing" in remark for remark in source.remarks())
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("Erguss", ("ja", "nein")),
+        ("effusion_present", ("1", "0")),
+        ("label_Edema", ("1.0", "")),
+        ("Finding Labels", ("Edema|Mass", "No Finding")),
+        ("diagnosis", ("PNEUMONIA", "NORMAL")),
+        ("Target", ("True", "False")),
+    ],
+)
+def test_a_table_whose_labels_are_all_unread_is_refused(
+    root: Path, column: str, words: tuple[str, str]
+) -> None:
+    text = f"Path,PID,{column}\n0.png,a,{words[0]}\n1.png,b,{words[1]}\n"
+    with pytest.raises(LabelsUnread) as raised:
+        read(root, text, patients="named")
+    assert repr(column) in str(raised.value)
+    one = text.replace("PID", "PID,Edema").replace(",a,", ",a,1,").replace(",b,", ",b,,")
+    assert len(read(root, one, patients="named").usable()) == 2
+
+
+def test_a_table_whose_every_label_is_another_word_is_refused(root: Path) -> None:
+    text = "Path,PID,Edema\n0.png,a,present\n1.png,b,absent\n2.png,c,\n"
+    with pytest.raises(LabelsUnread, match="Not one of 2 labels"):
+        read(root, text, patients="named").usable()
+    assert len(read(root, f"{text}3.png,d,1\n", patients="named").usable()) == 4
+
+
+def test_columns_that_are_no_labels_do_not_stop_a_table_without_any(root: Path) -> None:
+    text = "Path,PID,Weight,Ward,Label version\n0.png,a,71,North,7\n"
+    assert len(read(root, text, patients="named").usable()) == 1
+
+
+FIELD = Path(__file__).parents[3] / "shared" / "field"
+needs_field = pytest.mark.skipif(not FIELD.exists(), reason="no ../shared/field beside this tree")
+
+
+@needs_field
+def test_patients_of_a_table_that_calls_them_patient_id_stay_together() -> None:
+    fields = {"format": "chexpert_csv", "name": "x", "site": "field", "images": False}
+    folder = FIELD / "03_columns_not_read"
+    leak = Read(CsvImport.model_validate({**fields, "path": str(folder / "leak.csv")}), folder)
+    samples = leak.usable()
+    assert (len(samples), len({sample.patient for sample in samples})) == (90, 30)
+    path = str(folder / "lowercase.csv")
+    lower = Read(CsvImport.model_validate({**fields, "path": path}), folder)
+    for sample in lower.usable():
+        assert (sample.sex, sample.age, sample.labels[Finding.PLEURAL_EFFUSION]) == (
+            "Female",
+            50,
+            1,
+        )
+        assert sample.split in {"train", "test"}
+    assert all("the patient is in" in row.reason for row in lower.rejected())
+
+
+@needs_field
+@pytest.mark.parametrize(("name", "count"), [("ages.csv", 40), ("labels.csv", 47)])
+def test_one_word_loses_no_image(name: str, count: int) -> None:
+    folder = FIELD / "12_one_word_loses_image"
+    fields = {"format": "chexpert_csv", "name": "x", "path": str(folder / name), "site": "field"}
+    source = Read(CsvImport.model_validate(fields), folder)
+    assert (len(source.usable()), source.rejected()) == (count, [])
+    assert any(remark.startswith("values of") for remark in source.remarks())
 
 
 # ---------------------------------------------------------------- files

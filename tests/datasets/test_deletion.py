@@ -108,7 +108,7 @@ def test_an_import_sent_again_after_its_file_went_gets_the_first_answer(http, im
     folder = import_root / f"gone-{uuid4().hex[:8]}"
     folder.mkdir()
     table = folder / "table.csv"
-    table.write_text("Path\n0.png\n")
+    table.write_text("Path,PID\n0.png,a\n")
     body = {
         "format": "chexpert_csv",
         "name": "Gone",

@@ -205,11 +205,46 @@ def test_what_the_request_shows_is_refused_at_once(
 
 
 def test_a_csv_without_path_is_refused_at_once(http: TestClient, table: Path) -> None:
-    table.write_text("Image,Sex\n1.png,Male\n")
+    table.write_text("Picture of,Sex\n1.png,Male\n")
     answer = http.post("/datasets", json=import_csv(table))
     assert answer.status_code == 422
     assert answer.json()["field"] == "path"
     assert "'Path'" in answer.json()["detail"]
+
+
+def test_what_will_not_be_read_is_said_in_the_answer(
+    http: TestClient, ingest: Callable[..., int], table: Path
+) -> None:
+    table.write_text("path,patient_id,Edema,Weight\n0.png,a,1,71\n")
+    asked = post(http, import_csv(table))
+    assert any("were not read: 'Weight'" in note for note in asked.notes)
+    ingest()
+    made = look(http, asked)
+    assert made.manifest is not None
+    assert set(asked.notes) <= set(made.notes)
+
+
+def test_a_table_that_names_no_patient_or_label_is_refused_before_it_begins(
+    http: TestClient, ingest: Callable[..., int], table: Path
+) -> None:
+    table.write_text("Path,Age\n0.png,40\n1.png,41\n")
+    answer = http.post("/datasets", json=import_csv(table))
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, "patients")
+    assert (problem["type"].split(":")[-1], problem["accepted"]) == (
+        "import-patients-unknown",
+        ["one_per_image"],
+    )
+    table.write_text("Path,PID,label_Edema\n0.png,a,1\n")
+    answer = http.post("/datasets", json=import_csv(table))
+    assert answer.json()["type"].split(":")[-1] == "import-labels-unread"
+    assert http.get("/datasets").json()["items"] == []
+    table.write_text("Path,Age\n0.png,40\n1.png,41\n")
+    asked = post(http, import_csv(table, patients="one_per_image"))
+    ingest()
+    made = look(http, asked)
+    assert made.manifest is not None
+    assert made.manifest.patients == 2
 
 
 def test_a_line_without_end_is_refused_before_it_is_read(http: TestClient, table: Path) -> None:
@@ -251,7 +286,7 @@ def test_a_csv_that_breaks_half_way_fails_with_its_problem(
 ) -> None:
     rows = b"".join(b"%d.png\n" % n for n in range(6000))
     table.write_bytes(b"Path\n" + rows + b'"never closed\n')
-    made = post(http, import_csv(table))
+    made = post(http, import_csv(table, patients="one_per_image"))
     ingest()
     with adapters.db.transaction() as tx:
         left = tx.session.connection().exec_driver_sql("SELECT count(*) FROM datasets.samples")

@@ -147,10 +147,6 @@ def entry(line: int, row: Row, unusable: UnusableValues, *, laterals: bool = Fal
     )
 
 
-def names_patient(row: Row) -> bool:
-    return patient(row, "PID") is not None or numbered_patient(word(row, PATH)) is not None
-
-
 def word(row: Row, column: str) -> str:
     """What stands in a cell; nothing, where it says in whatever words that a value is missing."""
     said = row.get(column, "").strip()

@@ -5,6 +5,7 @@ every check, is the same. A value that the mapping does not list is kept as it i
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from api_schemas.findings import FINDINGS
 from api_schemas.imports import MappedImport
 from api_schemas.missing import is_missing
+from services.datasets.importers.columns import COLUMNS
 from services.datasets.importers.fields import (
     DECISIVE,
     PATH,
@@ -23,6 +25,7 @@ from services.datasets.importers.fields import (
     entry,
 )
 from services.datasets.importers.files import Roots, read_limited
+from services.datasets.importers.patients import LOOKED_AT, PatientNames
 from services.datasets.importers.source import Entry, FileMissing, MappingUnusable
 from services.datasets.importers.tables import Row, Table
 
@@ -30,11 +33,6 @@ SHIPPED = Path(__file__).parent / "mappings"
 SIZE_LIMIT = 1 << 15
 BRACKETS_LIMIT = 1000
 """Time grows with the square of their depth."""
-OURS = (
-    *(PATH, "PID", "Sex", "Age", "Race", "Ethnicity", "Frontal/Lateral", "AP/PA", "Split", "Fold"),
-    *FINDINGS,
-)
-
 Words = Annotated[str, StringConstraints(max_length=200)]
 
 
@@ -91,18 +89,36 @@ class Mapped:
         self._columns = read_mapping(_text(request.mapping, roots)).columns
         needed = dict.fromkeys(column.source for column in self._columns.values())
         self._table = Table(path, list(needed))
+        self._patients = PatientNames(request.patients)
+        self._patients.require(list(self._columns), list(self._head()))
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
+        self._patients.clear()
         return self._table.rows()
 
     def entry(self, line: int, row: Row) -> Entry:
-        ours = {
-            name: column.read(row, name, self.unusable) for name, column in self._columns.items()
-        }
-        return entry(line, ours, self.unusable, laterals=self._laterals)
+        ours = self._translated(row)
+        sample = entry(line, ours, self.unusable, laterals=self._laterals)
+        self._patients.check(ours)
+        return sample
 
     def remarks(self) -> list[str]:
-        return self._table.remarks()
+        told = [*self._table.remarks(), *self._table.column_remarks(), *self._patients.remarks()]
+        if not any(finding in self._columns for finding in FINDINGS):
+            told.append("the mapping has no column of a finding: every label is blank")
+        return told
+
+    # ------------------------------------------------------------ inside
+
+    def _translated(self, row: Row) -> Row:
+        return {
+            name: column.read(row, name, self.unusable) for name, column in self._columns.items()
+        }
+
+    def _head(self) -> Iterator[Row]:
+        for row in self._table.head(LOOKED_AT):
+            with suppress(RowUnusable):
+                yield self._translated(row)
 
 
 def shipped() -> list[str]:
@@ -124,10 +140,10 @@ def read_mapping(text: str) -> ColumnMapping:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise MappingUnusable(f"{where}: {first['msg']}", field="mapping") from error
-    unknown = sorted(set(mapping.columns) - set(OURS))
+    unknown = sorted(set(mapping.columns) - set(COLUMNS))
     if unknown:
         raise MappingUnusable(
-            f"there is no column {unknown[0]!r} to map to", field="mapping", accepted=list(OURS)
+            f"there is no column {unknown[0]!r} to map to", field="mapping", accepted=list(COLUMNS)
         )
     if PATH not in mapping.columns:
         raise MappingUnusable(f"no column is mapped to {PATH!r}", field="mapping")

@@ -141,6 +141,16 @@ class ColumnsMissing(SourceUnusable):
     """The table does not have the columns of its format."""
 
 
+class PatientsUnknown(SourceUnusable):
+    """Nothing says which images are of one patient, and the request does not say that each is of
+    another.
+    """
+
+
+class LabelsUnread(SourceUnusable):
+    """The source has labels, and not one of them can be read."""
+
+
 class MappingUnusable(SourceUnusable):
     """The mapping file does not say how the columns are to be read."""
 

@@ -14,6 +14,7 @@ from services.datasets.importers.files import Roots
 from services.datasets.importers.source import (
     Decoders,
     Entry,
+    LabelsUnread,
     Picture,
     Preparation,
     Rejected,
@@ -56,6 +57,7 @@ class _Seen:
 
     places: dict[str, int] = field(default_factory=dict[str, int])
     splits: dict[str, Split] = field(default_factory=dict[str, Split])
+    labelled: bool = False
 
     def accept(self, sample: Entry) -> None:
         """Raises `RowUnusable` for a repeated picture or a patient of two splits."""
@@ -67,6 +69,7 @@ class _Seen:
             if stated != sample.split:
                 del self.places[sample.place]
                 raise RowUnusable(f"split {sample.split}, but the patient is in {stated} above")
+        self.labelled = self.labelled or any(v is not None for v in sample.labels.values())
 
     def remarks(self) -> list[str]:
         if not self.splits:
@@ -75,16 +78,16 @@ class _Seen:
 
 
 class TableSource:
-    """The rows and pictures of one layout."""
+    """The rows and pictures of one layout. Raises `LabelsUnread` after the last row."""
 
     def __init__(self, layout: Layout, roots: Roots, how: Preparation) -> None:
         self._layout = layout
         self._roots = roots
         self._how = how
-        self._remarks: list[str] = []
+        self._seen = _Seen()
 
     def entries(self, decoders: Decoders) -> Iterator[Entry | Rejected]:  # noqa: ARG002 - no picture is read
-        seen = _Seen()
+        seen = self._seen = _Seen()
         self._layout.unusable.clear()
         for line, row in self._layout.rows():
             try:
@@ -96,11 +99,12 @@ class TableSource:
                 yield Rejected(line, str(error), error.code)
                 continue
             yield sample
-        self._remarks = [
-            *self._layout.remarks(),
-            *self._layout.unusable.remarks(),
-            *seen.remarks(),
-        ]
+        if self._layout.unusable.labels and not seen.labelled:
+            raise LabelsUnread(
+                f"Not one of {self._layout.unusable.labels} labels is 1, 0, -1 or blank: say by a "
+                "mapping (mapped_csv) what they mean",
+                accepted=["1", "0", "-1", ""],
+            )
 
     def pictures(self, places: Sequence[str], decoders: Decoders) -> Iterator[Picture | Unreadable]:
         images = self._layout.images
@@ -108,4 +112,8 @@ class TableSource:
         return decoders.pictures(paths, self._how)
 
     def remarks(self) -> list[str]:
-        return self._remarks
+        return [
+            *self._layout.remarks(),
+            *self._layout.unusable.remarks(),
+            *self._seen.remarks(),
+        ]

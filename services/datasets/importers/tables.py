@@ -9,12 +9,14 @@ import codecs
 import csv
 import gzip
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from io import BufferedIOBase, BytesIO
 from itertools import islice
 from pathlib import Path
 
+from services.datasets.importers.columns import Matched, match
+from services.datasets.importers.fields import quoted
 from services.datasets.importers.source import ColumnsMissing, FileMissing, NotCsv, TableTooLarge
 from services.datasets.importers.workbooks import SUFFIX, BookUnusable, read_book
 
@@ -25,6 +27,9 @@ BLANK_LIMIT = 1000
 RECORD_LIMIT = 1000
 """Lines of one row: fields in quotes may hold line ends, but no table of images is a book."""
 BLOCK = 1 << 20
+HEAD_LIMIT = 1 << 20
+"""Bytes of which `Table.head` is made."""
+UNREAD_TOLD = 50
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -37,8 +42,11 @@ Row = dict[str, str]
 class Table:
     """One CSV. Its header is read at once, its rows each time they are asked for.
 
-    `needed` are columns without which it is none; `official` is the order in which its makers
-    publish them; `blame` is the input that named it. Raises `SourceUnusable`.
+    `needed` are columns without which it is none, `optional` ones that are read where they are
+    there; both are found however they are written (`columns.match`), and `synonyms` are other
+    names for them. `official` is the order in which the makers of the table publish its columns;
+    `blame` is the input that named it. Rows have the names that were asked for. Raises
+    `SourceUnusable`.
     """
 
     def __init__(
@@ -46,6 +54,8 @@ class Table:
         path: Path,
         needed: Sequence[str],
         *,
+        optional: Sequence[str] = (),
+        synonyms: Mapping[str, str] | None = None,
         official: Sequence[str] = (),
         blame: str = "path",
     ) -> None:
@@ -53,7 +63,12 @@ class Table:
         self.name = path.name
         self._blame = blame
         self._remarks: dict[str, None] = {}
-        self._delimiter, self.columns = self._header(self._first_line(), needed)
+        self._known = [*needed, *optional, *official]
+        self._synonyms = synonyms
+        self._delimiter, matched = self._header(self._first_line(), needed)
+        self.columns = matched.names
+        self.renamed = matched.renamed
+        self.unread = matched.unread
         if self._delimiter != ",":
             self._remark(f"its fields are separated by {DELIMITERS[self._delimiter]}")
         known = [name for name in self.columns if name in official]
@@ -71,8 +86,34 @@ class Table:
         for line, cells in records:
             yield line, dict(zip(names, cells, strict=True)) if len(cells) == width else cells
 
+    def head(self, count: int) -> list[Row]:
+        """The first rows, at most `count`, without a look at the rest of the file. Stops at what
+        is not well-formed, which `rows` tells.
+        """
+        found: list[Row] = []
+        records = self._records("latin-1", HEAD_LIMIT)
+        with suppress(NotCsv):
+            next(records, None)
+            for _, cells in islice(records, count):
+                if len(cells) == len(self.columns):
+                    found.append(dict(zip(self.columns, cells, strict=True)))
+        return found
+
     def remarks(self) -> list[str]:
         return [f"{self._path.name}: {remark}" for remark in self._remarks]
+
+    def column_remarks(self) -> list[str]:
+        """Which columns were read under other names, and which were not read."""
+        told = []
+        if self.renamed:
+            read = ", ".join(f"{quoted(name)} as {ours}" for name, ours in self.renamed.items())
+            told.append(f"{self._path.name}: columns that were read under another name: {read}")
+        if self.unread:
+            names = ", ".join(map(quoted, self.unread[:UNREAD_TOLD]))
+            more = len(self.unread) - UNREAD_TOLD
+            names += f" and {more} more" if more > 0 else ""
+            told.append(f"{self._path.name}: columns that were not read: {names}")
+        return told
 
     # ------------------------------------------------------------ how it is written
 
@@ -90,17 +131,21 @@ class Table:
             raise self._not_csv("the file is not UTF-8 or Latin-1 text")
         return first
 
-    def _header(self, line: bytes, needed: Sequence[str]) -> tuple[str, list[str]]:
+    def _header(self, line: bytes, needed: Sequence[str]) -> tuple[str, Matched]:
         if line.startswith(BOM):
             self._remark("begins with a byte order mark, which is left out")
         try:
             text = line.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = line.decode("latin-1")
-        readings = [(delimiter, self._split(text, delimiter)) for delimiter in DELIMITERS]
-        delimiter, columns = max(
-            readings, key=lambda r: (sum(name in r[1] for name in needed), len(r[1]))
+        readings = [
+            (delimiter, match(self._split(text, delimiter), self._known, self._synonyms))
+            for delimiter in DELIMITERS
+        ]
+        delimiter, matched = max(
+            readings, key=lambda r: (sum(name in r[1].names for name in needed), len(r[1].names))
         )
+        columns = matched.names
         missing = [name for name in needed if name not in columns]
         if missing:
             raise ColumnsMissing(
@@ -111,7 +156,13 @@ class Table:
         twice = sorted({name for name in columns if name and columns.count(name) > 1})
         if twice:
             raise self._not_csv(f"the header names a column twice: {', '.join(twice)}")
-        return delimiter, columns
+        for name, candidates in matched.unclear.items():
+            several = ", ".join(map(quoted, candidates))
+            raise self._not_csv(
+                f"{self._path.name} has several columns that could be {name!r}: {several}; "
+                "rename all but one, or drop them"
+            )
+        return delimiter, matched
 
     def _split(self, text: str, delimiter: str) -> list[str]:
         try:
@@ -140,11 +191,18 @@ class Table:
 
     # ------------------------------------------------------------ its bytes
 
-    def _records(self, encoding: str) -> Iterator[tuple[int, list[str]]]:
-        before = 0
+    def _records(
+        self, encoding: str, limit_bytes: int = TABLE_LIMIT
+    ) -> Iterator[tuple[int, list[str]]]:
+        """Every record with its line; none after `limit_bytes`."""
+        before = read = 0
 
         def text() -> Iterator[str]:
+            nonlocal read
             for number, line in enumerate(self._lines()):
+                read += len(line)
+                if read > limit_bytes:
+                    return
                 if number - before > RECORD_LIMIT:
                     raise self._not_csv(f"a row of it has more than {RECORD_LIMIT} lines")
                 yield line.decode(encoding)

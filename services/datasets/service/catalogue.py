@@ -197,10 +197,11 @@ class Datasets:
     # ------------------------------------------------------------ inside
 
     def _submit(self, tx: Tx, caller: Caller, request: DatasetRequest) -> UUID:
+        notes: list[str] = []
         if isinstance(request, FileImport) and request.upload is not None:
             self._uploads.require(tx.session, caller.project, request.upload)
         else:
-            self._look_at(request)
+            notes = self._look_at(request)
         dataset = new_id()
         lineage.note(tx, caller, Made("datasets", QUEUE, KIND, dataset, request.name))
         inputs = request.model_dump(mode="json")
@@ -225,6 +226,7 @@ class Datasets:
                 job=job,
                 name=request.name,
                 request=inputs,
+                notes=notes,
             )
         )
         tx.session.flush()
@@ -234,9 +236,10 @@ class Datasets:
         with self._db.transaction() as tx:
             return ready(tx.session, find(tx.session, caller, dataset))
 
-    def _look_at(self, request: DatasetRequest) -> None:
+    def _look_at(self, request: DatasetRequest) -> list[str]:
+        """What the headers of the tables alone tell about how they will be read."""
         try:
-            open_source(request, self._roots)
+            return open_source(request, self._roots).remarks()
         except SourceUnusable as error:
             raise as_problem(error) from error
 

@@ -4,9 +4,11 @@ from services.datasets.importers.source import (
     ArchiveUnusable,
     ColumnsMissing,
     FileMissing,
+    LabelsUnread,
     MappingUnusable,
     NotCsv,
     PathOutsideRoots,
+    PatientsUnknown,
     SourceUnusable,
     TableTooLarge,
 )
@@ -82,6 +84,16 @@ class ImportTableTooLarge(TooLarge):
     title = "The table is too large"
 
 
+class ImportPatientsUnknown(Unprocessable):
+    slug = "import-patients-unknown"
+    title = "The table does not say which images are of one patient"
+
+
+class ImportLabelsUnread(Unprocessable):
+    slug = "import-labels-unread"
+    title = "No label of the table can be read"
+
+
 class MappingRefused(Unprocessable):
     slug = "mapping-refused"
     title = "The mapping file cannot be used"
@@ -117,6 +129,8 @@ _PROBLEMS: dict[type[SourceUnusable], type[ProblemError]] = {
     NotCsv: ImportNotCsv,
     ColumnsMissing: ImportColumnsMissing,
     TableTooLarge: ImportTableTooLarge,
+    PatientsUnknown: ImportPatientsUnknown,
+    LabelsUnread: ImportLabelsUnread,
     MappingUnusable: MappingRefused,
     ArchiveUnusable: ArchiveRefused,
 }
