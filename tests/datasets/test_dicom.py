@@ -18,12 +18,13 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.findings import FINDINGS, Sex, View
 from api_schemas.imports import DicomImport
 from services.datasets.importers import dicom
-from services.datasets.importers.source import Preparation, Unreadable
+from services.datasets.importers.source import Preparation, Rejected, Unreadable
 from tests.datasets.dicoms import CANARY, compressed, lossless_jpeg, save
 from tests.datasets.dicoms import dicom as made
 from tests.datasets.reading import Read, prepared
 from tests.datasets.trees import phantoms
 
+FIELD = Path(__file__).parents[3] / "shared" / "field" / "12_one_word_loses_image"
 HOW = Preparation(48, "paper")
 PIXELS = phantoms(1, 48)[0]
 DEEP = PIXELS.astype(np.uint16) * 16
@@ -254,6 +255,43 @@ def test_a_folder_of_files_becomes_samples(folder: Callable[..., Read], tmp_path
     ]
     lateral = next(s for s in folder(laterals=True).usable() if s.line == 3)
     assert lateral.view is View.LATERAL
+
+
+@pytest.mark.parametrize(
+    ("said", "view"),
+    [
+        *(("PA", View.PA), ("ap ", View.AP), ("", None), ("FRONTAL", None), ("ERECT", None)),
+        *(("LL", "view"), ("rl", "view"), ("LATERAL", "view"), ("LLO", "view"), ("RAO", "view")),
+    ],
+)
+def test_an_unknown_view_costs_itself_and_a_lateral_or_oblique_one_the_image(
+    folder: Callable[..., Read], tmp_path: Path, said: str, view: Any
+) -> None:
+    dataset = made(PIXELS)
+    dataset.add_new("ViewPosition", "LO", said)
+    save(dataset, tmp_path / "pacs" / "1.dcm")
+    source = folder()
+    (row,) = source.entries()
+    assert row.code == "view" if isinstance(row, Rejected) else row.view == view
+    assert isinstance(row, Rejected) == (view == "view")
+    assert len(source.remarks()) == (said in {"", "ERECT"})
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="no inputs from the field here (../shared/field)")
+@pytest.mark.parametrize(
+    ("name", "field", "values", "unusable"),
+    [("dicom_ages", "age", 13, 16), ("dicom_sexes", "sex", 8, 7)],
+)
+def test_an_odd_age_or_sex_of_the_field_costs_no_image(
+    name: str, field: str, values: int, unusable: int
+) -> None:
+    request = DicomImport(format="dicom", name="x", path=name, site="s", size_px=48)
+    source = Read(request, FIELD)
+    rows = source.usable()
+    assert len(rows) == len(list((FIELD / name).glob("*.dcm")))
+    assert sum(getattr(row, field) is not None for row in rows) == values
+    (remark,) = source.remarks()
+    assert f": {unusable} (" in remark
 
 
 def test_no_word_of_the_header_but_the_listed_ones_is_told(tmp_path: Path) -> None:
