@@ -104,9 +104,9 @@ def bare_worker(folder: Path, cores: int, mine: int) -> None:
     how = Preparation(SIZE_PX, "paper")
     before = time.process_time()
     for n in range(mine, IMAGES, cores):
-        pixels = prepare((folder / f"{n}.jpg").read_bytes(), how)
-        if not isinstance(pixels, Unreadable):
-            picture(pixels)
+        prepared = prepare((folder / f"{n}.jpg").read_bytes(), how)
+        if not isinstance(prepared, Unreadable):
+            picture(prepared.pixels)
     print(time.process_time() - before, flush=True)
 
 

@@ -62,7 +62,8 @@ class Dataset(Base):
 class Sample(Base):
     """One image. Planned from the source's row; the picture's columns come with the picture.
 
-    `place` and `bucket` serve the ingest and are emptied at its end: a path can name a patient.
+    `place`, `bucket` and `picture_notes` serve the ingest and are emptied at its end: a path can
+    name a patient, and the notes have been counted.
     """
 
     __tablename__ = "samples"
@@ -89,6 +90,7 @@ class Sample(Base):
     image_sha256: Mapped[str | None]
     pixel_sha256: Mapped[str | None]
     descriptor: Mapped[bytes | None]
+    picture_notes: Mapped[list[str]] = mapped_column(server_default="[]")
     seed: Mapped[int | None] = mapped_column(BigInteger)
     replica: Mapped[int | None]
     parent_sample_id: Mapped[str | None]

@@ -13,7 +13,15 @@ from api_schemas.findings import Finding
 from api_schemas.imports import DatasetRequest
 from services.datasets.importers import Roots, open_source
 from services.datasets.importers.decoders import DecoderPool
-from services.datasets.importers.source import Entry, Picture, Pixels, Rejected, Unreadable
+from services.datasets.importers.preparing import prepare
+from services.datasets.importers.source import (
+    Entry,
+    Picture,
+    Pixels,
+    Preparation,
+    Rejected,
+    Unreadable,
+)
 
 REQUEST: TypeAdapter[DatasetRequest] = TypeAdapter(DatasetRequest)
 POOL = DecoderPool(2)
@@ -44,6 +52,12 @@ class Read:
 def pixels(picture: Picture) -> Pixels:
     with Image.open(io.BytesIO(picture.png)) as image:
         return np.asarray(image)
+
+
+def prepared(content: bytes, how: Preparation) -> Pixels | Unreadable:
+    """The pixels of an encoded file, without what is noted about it."""
+    found = prepare(content, how)
+    return found if isinstance(found, Unreadable) else found.pixels
 
 
 def opened(root: Path, format_: str, **more: Any) -> Read:

@@ -18,13 +18,13 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.findings import FINDINGS, Sex, View
 from api_schemas.imports import DicomImport
 from services.datasets.importers import dicom
-from services.datasets.importers.preparing import prepare
-from services.datasets.importers.source import Preparation, Unreadable
+from services.datasets.importers.source import Preparation, Rejected, Unreadable
 from tests.datasets.dicoms import CANARY, compressed, lossless_jpeg, save
 from tests.datasets.dicoms import dicom as made
-from tests.datasets.reading import Read
+from tests.datasets.reading import Read, prepared
 from tests.datasets.trees import phantoms
 
+FIELD = Path(__file__).parents[3] / "shared" / "field" / "12_one_word_loses_image"
 HOW = Preparation(48, "paper")
 PIXELS = phantoms(1, 48)[0]
 DEEP = PIXELS.astype(np.uint16) * 16
@@ -37,15 +37,15 @@ def content(dataset: Dataset) -> bytes:
 
 
 def shown(dataset: Dataset) -> np.ndarray:
-    prepared = prepare(content(dataset), HOW)
-    assert isinstance(prepared, np.ndarray), prepared
-    return prepared
+    found = prepared(content(dataset), HOW)
+    assert isinstance(found, np.ndarray), found
+    return found
 
 
 def refused(dataset: Dataset) -> Unreadable:
-    prepared = prepare(content(dataset), HOW)
-    assert isinstance(prepared, Unreadable)
-    return prepared
+    found = prepared(content(dataset), HOW)
+    assert isinstance(found, Unreadable)
+    return found
 
 
 PLAIN = shown(made(PIXELS))
@@ -66,7 +66,7 @@ def test_jpeg_without_loss_shows_the_same(tmp_path: Path, pixels: np.ndarray) ->
     lossless_jpeg(save(made(pixels), tmp_path / "a.dcm"), tmp_path / "b.dcm")
     packed = (tmp_path / "b.dcm").read_bytes()
     assert b"1.2.840.10008.1.2.4.70" in packed
-    assert np.array_equal(prepare(packed, HOW), PLAIN)  # pyright: ignore[reportArgumentType]
+    assert np.array_equal(prepared(packed, HOW), PLAIN)  # pyright: ignore[reportArgumentType]
 
 
 def test_jpeg_shows_nearly_the_same() -> None:
@@ -143,10 +143,10 @@ def test_padding_does_not_stretch_the_levels() -> None:
     [
         ({"Modality": "CT"}, RejectionCode.MODALITY, "'CT'"),
         ({"BurnedInAnnotation": "YES"}, RejectionCode.BURNED_IN, "burned"),
-        ({"NumberOfFrames": 2}, RejectionCode.IMAGE, "frames"),
+        ({"NumberOfFrames": 2}, RejectionCode.IMAGE, "NumberOfFrames is '2'"),
         ({"BitsAllocated": 32}, RejectionCode.IMAGE, "bits"),
         ({"Rows": 60_000, "Columns": 60_000}, RejectionCode.IMAGE, "megapixels"),
-        ({"PixelData": b"\0\0"}, RejectionCode.IMAGE, "decode"),
+        ({"PixelData": b"\0\0"}, RejectionCode.IMAGE, "PixelData has 2 bytes"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, RejectionCode.COLOUR, "colour"),
     ],
 )
@@ -165,7 +165,7 @@ def test_colour_is_left_out() -> None:
 def test_a_file_that_is_a_program_too_is_refused(preamble: bytes) -> None:
     plain = content(made(PIXELS))
     both = preamble + plain[len(preamble) :]
-    answer = prepare(both, HOW)
+    answer = prepared(both, HOW)
     assert isinstance(answer, Unreadable)
     assert "program" in answer.reason
 
@@ -184,7 +184,7 @@ def test_syntaxes_that_are_not_read_are_refused_before_they_are_unpacked(syntax:
     if len(syntax) > 20:
         dataset = made(PIXELS)
         swapped = _with_syntax(dataset, syntax)
-    answer = prepare(swapped + bomb, HOW)
+    answer = prepared(swapped + bomb, HOW)
     assert isinstance(answer, Unreadable)
     assert "transfer syntax" in answer.reason
 
@@ -205,7 +205,7 @@ def _with_syntax(dataset: Dataset, syntax: str) -> bytes:
 def test_no_damage_escapes(at: int, noise: bytes) -> None:
     good = content(made(PIXELS))
     damaged = good[:at] + noise + good[at + len(noise) :]
-    assert isinstance(prepare(damaged, HOW), Unreadable | np.ndarray)
+    assert isinstance(prepared(damaged, HOW), Unreadable | np.ndarray)
     told = dicom.header(io.BytesIO(damaged))
     assert isinstance(told, Unreadable) or set(told) == set(dicom.HEADER)
 
@@ -255,6 +255,43 @@ def test_a_folder_of_files_becomes_samples(folder: Callable[..., Read], tmp_path
     ]
     lateral = next(s for s in folder(laterals=True).usable() if s.line == 3)
     assert lateral.view is View.LATERAL
+
+
+@pytest.mark.parametrize(
+    ("said", "view"),
+    [
+        *(("PA", View.PA), ("ap ", View.AP), ("", None), ("FRONTAL", None), ("ERECT", None)),
+        *(("LL", "view"), ("rl", "view"), ("LATERAL", "view"), ("LLO", "view"), ("RAO", "view")),
+    ],
+)
+def test_an_unknown_view_costs_itself_and_a_lateral_or_oblique_one_the_image(
+    folder: Callable[..., Read], tmp_path: Path, said: str, view: Any
+) -> None:
+    dataset = made(PIXELS)
+    dataset.add_new("ViewPosition", "LO", said)
+    save(dataset, tmp_path / "pacs" / "1.dcm")
+    source = folder()
+    (row,) = source.entries()
+    assert row.code == "view" if isinstance(row, Rejected) else row.view == view
+    assert isinstance(row, Rejected) == (view == "view")
+    assert len(source.remarks()) == (said in {"", "ERECT"})
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="no inputs from the field here (../shared/field)")
+@pytest.mark.parametrize(
+    ("name", "field", "values", "unusable"),
+    [("dicom_ages", "age", 13, 16), ("dicom_sexes", "sex", 8, 7)],
+)
+def test_an_odd_age_or_sex_of_the_field_costs_no_image(
+    name: str, field: str, values: int, unusable: int
+) -> None:
+    request = DicomImport(format="dicom", name="x", path=name, site="s", size_px=48)
+    source = Read(request, FIELD)
+    rows = source.usable()
+    assert len(rows) == len(list((FIELD / name).glob("*.dcm")))
+    assert sum(getattr(row, field) is not None for row in rows) == values
+    (remark,) = source.remarks()
+    assert f": {unusable} (" in remark
 
 
 def test_no_word_of_the_header_but_the_listed_ones_is_told(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from PIL import Image
 from services.datasets.importers import duplicates
 from services.datasets.importers.duplicates import BITS, NEAR_BITS, Pair, find
 from services.datasets.importers.images import descriptor
-from services.datasets.importers.preparing import prepare
 from services.datasets.importers.source import Preparation
 from tests.datasets import trees
+from tests.datasets.reading import prepared
 
 RNG = np.random.default_rng(5)
 
@@ -68,9 +68,9 @@ def test_a_picture_saved_anew_is_near_and_another_patient_is_not() -> None:
     def described(pixels: np.ndarray, kind: str, **more: int) -> bytes:
         sink = io.BytesIO()
         Image.fromarray(pixels).save(sink, kind, **more)
-        prepared = prepare(sink.getvalue(), Preparation(64, "antialiased"))
-        assert isinstance(prepared, np.ndarray)
-        return descriptor(prepared)
+        found = prepared(sink.getvalue(), Preparation(64, "antialiased"))
+        assert isinstance(found, np.ndarray)
+        return descriptor(found)
 
     kept = [described(p, "PNG") for p in originals]
     again = [

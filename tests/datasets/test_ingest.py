@@ -204,6 +204,29 @@ def test_a_folder_of_dicom_files_leaves_no_name_behind(
     assert not [each for each in everything if "CANARY" in each]
 
 
+def test_odd_pictures_are_counted_in_the_notes_over_all_shards(
+    adapters: Adapters, http: TestClient, ingest: Callable[..., int], folder: Path
+) -> None:
+    pixels = trees.phantoms(4, 32)
+    for n in range(300):
+        odd = {"WindowWidth": 0, "WindowCenter": 0} if n % 3 == 0 else {}
+        film = dicoms.dicom(pixels[n % 4], PatientID=f"p{n}", **odd)
+        if n == 7:
+            film.PhotometricInterpretation = "MONOCHROME"
+        dicoms.save(film, folder / f"{n:03}.dcm")
+    made = post(http, format="dicom", path=folder.name, site="pacs")
+    ingest()
+    made = look(http, made)
+    assert made.manifest
+    assert made.manifest.images == 299
+    assert "WindowWidth could not be used and was ignored: 100 images" in made.notes
+    (rejected,) = http.get(f"/datasets/{made.id}/rejections").json()["items"]
+    assert "PhotometricInterpretation is 'MONOCHROME'" in rejected["reason"]
+    with adapters.db.transaction() as tx:
+        left = "SELECT count(*) FROM datasets.samples WHERE picture_notes <> '[]'"
+        assert tx.session.execute(text(left)).scalar() == 0
+
+
 def test_pictures_that_occur_twice_are_told(
     http: TestClient, ingest: Callable[..., int], folder: Path
 ) -> None:

@@ -52,8 +52,10 @@ def _answer(request: dict[str, Any]) -> Picture | Header | Unreadable:
         return Unreadable("the file cannot be read")
     if content is None:
         return Unreadable(f"the file has more than {FILE_LIMIT_BYTES >> 20} MiB")
-    pixels = prepare(content, Preparation(request["size_px"], request["resize"]))
-    return pixels if isinstance(pixels, Unreadable) else picture(pixels)
+    prepared = prepare(content, Preparation(request["size_px"], request["resize"]))
+    if isinstance(prepared, Unreadable):
+        return prepared
+    return picture(prepared.pixels, notes=prepared.notes)
 
 
 def _reply(answers: BinaryIO, answer: Picture | Header | Unreadable) -> None:
@@ -66,6 +68,7 @@ def _reply(answers: BinaryIO, answer: Picture | Header | Unreadable) -> None:
             "bytes": len(content),
             "pixel_sha256": answer.pixel_sha256,
             "descriptor": answer.descriptor.hex(),
+            "notes": answer.notes,
         }
     else:
         told = {"header": dict(answer)}

@@ -112,7 +112,12 @@ class DecoderPool:
             if isinstance(told, Unreadable):
                 return told
             about, content = told
-            return Picture(content, about["pixel_sha256"], bytes.fromhex(about["descriptor"]))
+            return Picture(
+                content,
+                about["pixel_sha256"],
+                bytes.fromhex(about["descriptor"]),
+                tuple(about["notes"]),
+            )
 
         return self._threads.map(one, paths)
 

@@ -6,37 +6,60 @@ from here into the suite. Runs in a process with limits (`decoder`).
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_dataset
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels import get_decoder
+from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from api_schemas.datasets import RejectionCode
+from services.datasets.importers import grayscale
+from services.datasets.importers.dicom_tags import (
+    NotShowable,
+    number,
+    numbers,
+    present,
+    raw_bytes,
+    stated,
+    texts,
+    value_representation,
+    whole,
+    word,
+)
+from services.datasets.importers.fields import quoted
+from services.datasets.importers.grayscale import Display, Notes, PixelCells
+from services.datasets.importers.images import Decoded
 from services.datasets.importers.source import Header, Unreadable
 
 HEADER = ("PatientID", "PatientSex", "PatientAge", "ViewPosition")
 WHAT = ("Modality", "BurnedInAnnotation", "NumberOfFrames", "Rows", "Columns")
 PICTURE = (
-    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "PresentationLUTShape"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-    *("PixelPaddingValue", "PixelPaddingRangeLimit", "PatientOrientation"),
-    *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
-    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PixelData"),
+    *("PatientOrientation", "PixelAspectRatio", "PixelData"),
 )
+OVERLAY_BITS = tuple(0x60000102 + (group << 16) for group in range(0, 0x20, 2))
+"""OverlayBitPosition of the sixteen overlays that a file may have."""
 RADIOGRAPHY = frozenset({"", "CR", "DX", "DR", "RG"})
+INVERTED = {"MONOCHROME1": True, "MONOCHROME2": False}
+AXES = (frozenset("LR"), frozenset("FH"), frozenset("AP"))
+COLOURS = ("RGB", "PALETTE", "YBR", "HSV", "ARGB", "CMYK")
 WORD_LIMIT = 64
+SIDE_LIMIT = 65_535
 META = 2
 PROGRAMS = (b"MZ", b"\x7fELF", b"#!", b"PK", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 DICOMDIR = "1.2.840.10008.1.3.10"
+RUN_LENGTHS = "1.2.840.10008.1.2.5"
 DECODERS: Mapping[str, str] = {
     "1.2.840.10008.1.2": "",  # implicit and explicit little endian, and big: as they are
     "1.2.840.10008.1.2.1": "",
     "1.2.840.10008.1.2.2": "",
-    "1.2.840.10008.1.2.5": "pydicom",  # run lengths
+    RUN_LENGTHS: "pydicom",
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG, 8 bits
     "1.2.840.10008.1.2.4.57": "gdcm",  # JPEG without loss
     "1.2.840.10008.1.2.4.70": "gdcm",
@@ -49,24 +72,33 @@ DECODERS: Mapping[str, str] = {
 size nobody can tell beforehand, and 12-bit JPEG."""
 
 NOT_READABLE = Unreadable("the file does not decode as DICOM")
+NO_PREAMBLE = Unreadable("the file does not begin as a DICOM file does: it has no preamble")
+FIRST_ELEMENTS = (b"\x02\0", b"\x08\0")
 
 
 def is_dicom(content: bytes) -> bool:
-    return content[128:132] == b"DICM"
+    """Whether the file is DICOM, be it without the preamble that it should begin with."""
+    if content[128:132] == b"DICM":
+        return True
+    return content[:2] in FIRST_ELEMENTS and content[3:4] == b"\0" and len(content) > 132  # noqa: PLR2004
 
 
 def header(start: BinaryIO) -> Header | Unreadable:
     """The allow-listed words of a DICOM file, or why it is not to be imported."""
     try:
         return _header(start)
+    except NotShowable as reason:
+        return Unreadable(reason.reason, reason.code)
     except Exception:  # noqa: BLE001 - whatever a parser raises on whatever it is given
         return NOT_READABLE
 
 
-def decode(content: bytes, pixel_limit: int) -> npt.NDArray[Any] | Unreadable:
+def decode(content: bytes, pixel_limit: int) -> Decoded | Unreadable:
     """Grey levels as a viewer would show them, (H, W), the patient's right on the left."""
     try:
         return _decode(content, pixel_limit)
+    except NotShowable as reason:
+        return Unreadable(reason.reason, reason.code)
     except MemoryError:
         return Unreadable("the image needs more memory than a radiograph has reason to")
     except Exception:  # noqa: BLE001 - whatever a decoder raises on whatever it is given
@@ -78,103 +110,175 @@ def _header(start: BinaryIO) -> Header | Unreadable:
     if refused is not None:
         return refused
     dataset = _read(start, [*HEADER, *WHAT], pixels=False)
-    refused = _unwanted(dataset)
-    if refused is not None:
-        return refused
-    return {name: str(dataset.get(name) or "").strip()[:WORD_LIMIT] for name in HEADER}
+    _check_kind(dataset)
+    return {name: _decoded(dataset, name) for name in HEADER}
 
 
-def _decode(content: bytes, pixel_limit: int) -> npt.NDArray[Any] | Unreadable:
+def _decoded(dataset: Dataset, keyword: str) -> str:
+    """An allow-listed text, by the file's character set where that is possible."""
+    try:
+        said = str(dataset.get(keyword) or "")
+    except Exception:  # noqa: BLE001 - whatever a parser raises on whatever it is given
+        said = "\\".join(texts(dataset, keyword))
+    return said.strip("\0 \t\r\n")[:WORD_LIMIT]
+
+
+def _decode(content: bytes, pixel_limit: int) -> Decoded | Unreadable:
     file = io.BytesIO(content)
     refused = _refused(file)
     if refused is not None:
         return refused
-    dataset = _read(file, [*WHAT, *PICTURE], pixels=True)
-    refused = _unwanted(dataset) or _unshowable(dataset, pixel_limit)
-    if refused is not None:
-        return refused
+    tags = [*WHAT, *PICTURE, *grayscale.ELEMENTS, *OVERLAY_BITS]
+    dataset = _read(file, tags, pixels=True)
+    _check_kind(dataset)
+    inverted = _inverted(dataset)
+    notes = Notes()
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    cells = _pixel_cells(dataset, syntax, notes)
     with warnings.catch_warnings(action="ignore"):
-        plugin = DECODERS[str(dataset.file_meta.TransferSyntaxUID)]
-        stored = pixel_array(dataset, decoding_plugin=plugin)
-        return _upright(_shown(stored, dataset), dataset)
+        pixels = _pixels(dataset, cells, syntax, pixel_limit, notes)
+        shown = Display(dataset, cells, inverted, notes).show(pixels)
+        picture = _upright(shown, dataset, notes)
+    _note_contradictions(dataset, notes, inverted=inverted)
+    return Decoded(picture, tuple(notes))
 
 
-def _read(file: BinaryIO, tags: list[str], *, pixels: bool) -> Dataset:
+def _read(file: BinaryIO, tags: Sequence[str | int], *, pixels: bool) -> Dataset:
+    wanted = [Tag(tag) for tag in tags]
     with warnings.catch_warnings(action="ignore"):
-        return dcmread(file, stop_before_pixels=not pixels, specific_tags=list(tags))
+        return dcmread(file, stop_before_pixels=not pixels, specific_tags=wanted)
 
 
 def _refused(file: BinaryIO) -> Unreadable | None:
     """Why the file is not to be parsed any further; the file is left at its start."""
     preamble = file.read(132)
     if preamble[128:] != b"DICM":
-        return NOT_READABLE
+        return NO_PREAMBLE
     if preamble.startswith(PROGRAMS):
         return Unreadable("the file is a program as well as DICOM")
     meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != META)
     file.seek(0)
     if str(meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
         return Unreadable("the file is a directory of DICOM files, not an image")
-    if str(meta.get("TransferSyntaxUID", "")) not in DECODERS:
-        return Unreadable("the file is compressed in a way that is not read (its transfer syntax)")
+    syntax = str(meta.get("TransferSyntaxUID") or "")
+    if not syntax:
+        return Unreadable("the file states no TransferSyntaxUID, so nobody can tell how to read it")
+    if syntax not in DECODERS:
+        return Unreadable(
+            f"the file is compressed in a way that is not read: transfer syntax {quoted(syntax)}"
+        )
     return None
 
 
-def _unwanted(dataset: Dataset) -> Unreadable | None:
-    modality = str(dataset.get("Modality") or "").strip().upper()[:WORD_LIMIT]
+def _check_kind(dataset: Dataset) -> None:
+    """Raises `NotShowable` for what is no single radiograph."""
+    modality = word(dataset, "Modality")[:WORD_LIMIT]
     if modality not in RADIOGRAPHY:
-        return Unreadable(f"the modality is {modality!r}, not radiography", RejectionCode.MODALITY)
-    if str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES":
-        return Unreadable(
+        raise NotShowable(f"the modality is {modality!r}, not radiography", RejectionCode.MODALITY)
+    if word(dataset, "BurnedInAnnotation") == "YES":
+        raise NotShowable(
             "the header says that text is burned into the image: somebody should look at it",
             RejectionCode.BURNED_IN,
         )
-    if int(dataset.get("NumberOfFrames") or 1) != 1:
-        return Unreadable("the file has several frames")
-    return None
+    frames = texts(dataset, "NumberOfFrames")
+    if frames and number(dataset, "NumberOfFrames") != 1:
+        raise NotShowable(f"the file does not hold one frame: {stated(dataset, 'NumberOfFrames')}")
 
 
-def _unshowable(dataset: Dataset, pixel_limit: int) -> Unreadable | None:
-    if int(dataset.Rows) * int(dataset.Columns) > pixel_limit:
-        return Unreadable(f"the image has more than {pixel_limit // 10**6} megapixels")
-    if not str(dataset.PhotometricInterpretation).startswith("MONOCHROME"):
-        return Unreadable("the image is in colour", RejectionCode.COLOUR)
-    if int(dataset.BitsAllocated) not in {8, 16}:
-        return Unreadable("the image has neither 8 nor 16 bits a pixel")
-    return None
+def _inverted(dataset: Dataset) -> bool:
+    """Whether low values are light; raises `NotShowable` for anything but monochrome."""
+    said = word(dataset, "PhotometricInterpretation")
+    if said.startswith(COLOURS):
+        raise NotShowable(f"the image is in colour: {said!r}", RejectionCode.COLOUR)
+    if said not in INVERTED:
+        raise NotShowable(
+            f"{stated(dataset, 'PhotometricInterpretation')}, not MONOCHROME1 or MONOCHROME2"
+        )
+    whole(dataset, "SamplesPerPixel", 1, 1)
+    return INVERTED[said]
 
 
-def _shown(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.float32]:
-    """Rescaled, windowed and with bones light: by a table of all stored values, not pixel by pixel.
-
-    Pixels that the header calls padding become as dark as the darkest of the others.
-    """
-    low, high = int(stored.min()), int(stored.max())
-    values = np.arange(low, high + 1, dtype=np.int32)
-    levels = apply_voi_lut(apply_modality_lut(values, dataset), dataset).astype(np.float32)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        levels = -levels
-    padding = _padding(values, dataset)
-    if padding.any() and not padding.all():
-        levels[padding] = levels[~padding].min()
-    return levels[stored.astype(np.int32) - low]
-
-
-def _padding(values: npt.NDArray[np.int32], dataset: Dataset) -> npt.NDArray[np.bool_]:
-    first = dataset.get("PixelPaddingValue")
-    if first is None:
-        return np.zeros(values.shape, bool)
-    ends = sorted((int(first), int(dataset.get("PixelPaddingRangeLimit", first))))
-    return (values >= ends[0]) & (values <= ends[1])
+def _pixel_cells(dataset: Dataset, syntax: str, notes: Notes) -> PixelCells:
+    allocated = whole(dataset, "BitsAllocated", 1, 64)
+    if allocated not in {8, 16}:
+        raise NotShowable(f"the image has neither 8 nor 16 bits a pixel: BitsAllocated {allocated}")
+    stored = whole(dataset, "BitsStored", 1, allocated)
+    signed = bool(whole(dataset, "PixelRepresentation", 0, 1))
+    high = stored - 1
+    if texts(dataset, "HighBit"):
+        high = whole(dataset, "HighBit", stored - 1, allocated - 1)
+    else:
+        notes.add("HighBit was blank, and taken as BitsStored - 1")
+    if DECODERS[syntax] and syntax != RUN_LENGTHS and high != stored - 1:
+        raise NotShowable(f"HighBit is {high} and BitsStored is {stored} in a compressed image")
+    overlays = 0
+    for tag in OVERLAY_BITS:
+        position = number(dataset, tag)
+        if position is not None and 0 < position < allocated:
+            overlays |= 1 << int(position)
+    return PixelCells(allocated, stored, high, signed, overlays)
 
 
-def _upright(picture: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
+def _pixels(
+    dataset: Dataset, cells: PixelCells, syntax: str, pixel_limit: int, notes: Notes
+) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """The cells of the picture as they are stored, (H, W)."""
+    rows, columns = (whole(dataset, each, 1, SIDE_LIMIT) for each in ("Rows", "Columns"))
+    if rows * columns > pixel_limit:
+        raise NotShowable(f"the image has more than {pixel_limit // 10**6} megapixels")
+    if not present(dataset, "PixelData"):
+        raise NotShowable("PixelData is missing")
+    data = raw_bytes(dataset, "PixelData")
+    if not DECODERS[syntax]:
+        _check_length(len(data), rows, columns, cells.allocated, notes)
+    layout: dict[str, Any] = {
+        "rows": rows,
+        "columns": columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "bits_allocated": cells.allocated,
+        "bits_stored": cells.stored,
+        "pixel_representation": int(cells.signed),
+        "pixel_keyword": "PixelData",
+        "pixel_vr": value_representation(dataset, "PixelData"),
+        "correct_unused_bits": False,
+    }
+    decoder = get_decoder(UID(syntax))
+    try:
+        found, _ = decoder.as_array(data, raw=True, decoding_plugin=DECODERS[syntax], **layout)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise NotShowable("PixelData does not decode as its transfer syntax says") from error
+    if found.shape != (rows, columns):
+        raise NotShowable("PixelData holds several frames")
+    kind = np.uint8 if cells.allocated == 8 else np.uint16  # noqa: PLR2004 - bits of a byte
+    return np.ascontiguousarray(found.astype(found.dtype.newbyteorder("="))).view(kind)
+
+
+def _check_length(found: int, rows: int, columns: int, allocated: int, notes: Notes) -> None:
+    """Of pixels that are not compressed."""
+    row = columns * allocated // 8
+    if found < rows * row or found >= rows * row + max(row, 2):
+        raise NotShowable(
+            f"PixelData has {found} bytes, but {rows} rows of {columns} pixels have {rows * row}"
+        )
+    if found > rows * row + rows * row % 2:
+        notes.add("PixelData was a little longer than the picture; the rest was ignored")
+
+
+def _upright(picture: npt.NDArray[Any], dataset: Dataset, notes: Notes) -> npt.NDArray[Any]:
     """Turned so that rows run to the patient's left and columns to the feet, where that is said.
 
     What runs to the front or back is a lateral image, and stays as it is.
     """
-    said = dataset.get("PatientOrientation")
-    rows, columns = (str(word)[:1] for word in said) if said and len(said) == 2 else ("", "")  # noqa: PLR2004 - rows and columns
+    said = [word[:1].upper() for word in texts(dataset, "PatientOrientation")]
+    if len(said) != 2 or sum(bool({*said} & axis) for axis in AXES) != 2:  # noqa: PLR2004 - rows and columns
+        if any(said):
+            notes.ignored("PatientOrientation")
+        return picture
+    rows, columns = said
     if rows in {"F", "H"} and columns in {"L", "R"}:
         picture, rows, columns = picture.T, columns, rows
     if rows == "R" and columns in {"F", "H"}:
@@ -182,3 +286,12 @@ def _upright(picture: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
     if columns == "H" and rows in {"L", "R"}:
         picture = picture[::-1]
     return picture
+
+
+def _note_contradictions(dataset: Dataset, notes: Notes, *, inverted: bool) -> None:
+    shape = word(dataset, "PresentationLUTShape")
+    if shape in {"IDENTITY", "INVERSE"} and (shape == "INVERSE") != inverted:
+        notes.add("PresentationLUTShape contradicted PhotometricInterpretation and was ignored")
+    aspect = numbers(dataset, "PixelAspectRatio")
+    if len(set(aspect)) > 1:
+        notes.add("PixelAspectRatio was not 1:1; pixels were taken as square")

@@ -14,7 +14,9 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.findings import FINDINGS, View
 from api_schemas.imports import DicomImport
 from services.datasets.importers.fields import (
+    OBLIQUE_VIEWS,
     SEXES_OF_DICOM,
+    VIEWS,
     RowUnusable,
     UnusableValues,
     age,
@@ -36,8 +38,6 @@ from services.datasets.importers.source import (
 from services.datasets.importers.table_source import NOT_FOUND
 
 READ_AT_ONCE = 512
-VIEWS = {"AP": View.AP, "PA": View.PA}
-LATERAL = frozenset({"LATERAL", "LL", "RL"})
 
 
 class DicomFolder:
@@ -90,23 +90,25 @@ class DicomFolder:
             patient=name,
             age=age(word(header, "PatientAge"), "PatientAge", self._unusable),
             sex=one_of(header, "PatientSex", SEXES_OF_DICOM, self._unusable),
-            view=self._view(word(header, "ViewPosition")),
+            view=self._view(header),
             labels=dict.fromkeys(FINDINGS),
         )
 
-    def _view(self, said: str) -> View | None:
+    def _view(self, header: Header) -> View | None:
+        said = word(header, "ViewPosition")
         if not said:
             self._viewless += 1
-            return None
-        if said.upper() in VIEWS:
-            return VIEWS[said.upper()]
-        if said.upper() in LATERAL and self._laterals:
-            return View.LATERAL
-        raise RowUnusable(
-            f"ViewPosition is {quoted(said)}; only AP and PA are imported, and lateral ones if "
-            "`laterals` is set",
-            RejectionCode.VIEW,
-        )
+        if said.lower() in OBLIQUE_VIEWS:
+            raise RowUnusable(
+                f"ViewPosition is {quoted(said)}, neither frontal nor lateral", RejectionCode.VIEW
+            )
+        position = one_of(header, "ViewPosition", VIEWS, self._unusable)
+        if position is View.LATERAL and not self._laterals:
+            raise RowUnusable(
+                f"ViewPosition is {quoted(said)}; lateral images are imported if `laterals` is set",
+                RejectionCode.VIEW,
+            )
+        return position
 
 
 def _files(folder: Path) -> Iterator[str]:

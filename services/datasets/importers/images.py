@@ -5,6 +5,7 @@ Knows no file, no sample and no patient.
 
 import hashlib
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,19 @@ Grey = npt.NDArray[Any]
 """Grey levels of any depth, (H, W)."""
 
 
-def picture(pixels: Pixels, text: dict[str, str] | None = None) -> Picture:
+@dataclass(frozen=True)
+class Decoded:
+    """The grey levels of a file, and what a person should know about how they were read."""
+
+    grey: Grey
+    notes: tuple[str, ...] = ()
+
+
+def picture(
+    pixels: Pixels, text: dict[str, str] | None = None, notes: tuple[str, ...] = ()
+) -> Picture:
     """Prepared pixels as they are stored; `text` is written into the PNG."""
-    return Picture(encode_png(pixels, text), pixel_digest(pixels), descriptor(pixels))
+    return Picture(encode_png(pixels, text), pixel_digest(pixels), descriptor(pixels), notes)
 
 
 def fit(grey: Grey, how: Preparation) -> Pixels | Unreadable:

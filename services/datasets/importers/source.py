@@ -67,6 +67,8 @@ class Picture:
     pixel_sha256: str
     descriptor: bytes
     """For the search for near duplicates (`duplicates`)."""
+    notes: tuple[str, ...] = ()
+    """What was odd about the file, in a few fixed phrases: the dataset counts them."""
 
 
 @dataclass(frozen=True)

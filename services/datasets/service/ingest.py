@@ -248,6 +248,7 @@ class Ingest:
                         "image_sha256": digest,
                         "pixel_sha256": picture.pixel_sha256,
                         "descriptor": picture.descriptor,
+                        "picture_notes": list(picture.notes),
                     }
                 )
                 lease.progress(done + len(stored), total, UNIT, "preparing the images")
@@ -278,17 +279,19 @@ class Ingest:
             lock_manifests(tx.session, lease.caller.project)
             if withdrawn(tx.session, lease.caller.project) != banned:
                 raise Released  # somebody was withdrawn meanwhile: again, without them
-            told = warnings(
+            warned = warnings(
                 tx.session,
                 lease.resource,
                 planned=lease.payload["planned"],
                 kept=Counter(table["split"].to_pylist()),
             )
-            lease.progress(table.num_rows, table.num_rows, UNIT, WARNED if told else "")
-            tx.session.get_one(Dataset, lease.resource).warnings = told
+            lease.progress(table.num_rows, table.num_rows, UNIT, WARNED if warned else "")
+            tx.session.get_one(Dataset, lease.resource).warnings = warned
+            odd = samples.picture_notes(tx.session, lease.resource)
             samples.write_splits(tx.session, lease.resource, splits)
             _insert(tx.session, Duplicate, twins[:DUPLICATES_TOLD])
-            _note(tx.session, lease.resource, _about(twins))
+            told = [f"{note}: {images} images" for note, images in odd]
+            _note(tx.session, lease.resource, [*told, *_about(twins)])
             if isinstance(request, FileImport) and request.upload is not None:
                 remove = self._uploads.used_up(tx.session, lease.caller.project, request.upload)
                 tx.after_commit(remove)

@@ -105,6 +105,14 @@ def pictures(session: Session, dataset: UUID) -> list[Shown]:
     return [Shown._make(cast("Shown", row)) for row in session.execute(query)]
 
 
+def picture_notes(session: Session, dataset: UUID) -> list[tuple[str, int]]:
+    """What was odd about the files of the pictures, each with the number of its images."""
+    each = func.jsonb_array_elements_text(Sample.picture_notes).label("note")
+    notes = select(each).where(Sample.dataset == dataset).subquery()
+    query = select(notes.c.note, func.count()).group_by(notes.c.note).order_by(notes.c.note)
+    return [(text, count) for text, count in session.execute(query)]
+
+
 class Placed(NamedTuple):
     """A sample to be dropped: its line, and where its image lies."""
 
@@ -128,7 +136,7 @@ def write_splits(session: Session, dataset: UUID, by_patient: Mapping[str, str])
     session.execute(
         update(Sample)
         .where(Sample.dataset == dataset, Sample.patient_id == found.c.patient)
-        .values(split=found.c.split, place=None, bucket=None)
+        .values(split=found.c.split, place=None, bucket=None, picture_notes=[])
         .execution_options(synchronize_session=False)
     )
 
