@@ -69,6 +69,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
         responses=PROBLEMS,
         docs_url=None,  # FastAPI's loads a program from elsewhere
         redoc_url=None,
+        openapi_url=None,  # FastAPI's writes the document anew for everybody who asks
         lifespan=running,
         max_body_size=BODY_LIMIT,
     )
