@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import openapi_spec_validator
 import pytest
 import schemathesis
 import uvicorn
@@ -42,6 +43,11 @@ def url(adapters) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
+
+
+def test_the_document_is_valid(adapters) -> None:
+    """By the schema of OpenAPI, every reference in it included."""
+    openapi_spec_validator.validate(compose(adapters).openapi())
 
 
 @pytest.mark.parametrize("seed", SEEDS)

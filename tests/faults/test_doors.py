@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Member
 from tests.faults.floods import LIMIT_S, Bystander, at_once, connected, head, memory_mib, status_of
 from tests.gateway import conftest as gateway
-from tests.gateway.everything import address, csv_of, example, operations, things_of
+from tests.gateway.everything import accepted_request, address, operations, things_of
 
 MOST_MIB = 700
 POOL = 40
@@ -88,7 +88,7 @@ def test_row_50_a_flood_of_every_post(house, http, run, study, ada) -> None:
     headers = {"Authorization": f"Bearer {house.key}"}
     posts = [each for each in operations(http.app) if each[0] == "POST"]
     for _, path, operation in posts:
-        place, request = address(path, things), body(http.app, path, operation, things)
+        place, request = address(path, things), accepted_request(http.app, path, operation, things)
         for key in ({"Idempotency-Key": str(uuid4())}, {}):
             before = count(house)
             with Bystander(f"{url}/me", headers) as bystander:
@@ -122,50 +122,6 @@ WITH_KEY = {
     "/generators/import",
 }
 """Routes whose requests each make a resource."""
-
-
-def body(app, path: str, operation: dict[str, Any], things: dict[str, str]) -> dict[str, Any]:
-    """A request that is accepted."""
-    real, cohort = {"dataset": things["dataset"]}, {"generation": things["generation"]}
-    sets = [{"data": real}, {"data": {"dataset": things["other"]}}]
-    about = {"name": "own", "data": f"generation/{things['generation']}"}
-    bodies: dict[str, Any] = {
-        "/datasets": {"name": "d", "site": "phantom-a", **gateway.PHANTOMS},
-        "/datasets/{dataset}/views": {"name": "v"},
-        "/withdrawals": {"samples": ["nobody's"]},
-        "/generators": {"name": "g", "dataset": things["dataset"], "preset": "tiny-32", "steps": 5},
-        "/generate": {"generator": things["generator"], "conditions": [{"count": 1}]},
-        "/overlaps": {"first": sets[0], "second": sets[1]},
-        "/exports": {"set": sets[0], "format": "png_csv"},
-        "/qualities": {"cohort": cohort},
-        "/keys": {"name": "k", "scopes": ["read"]},
-        "/scorings": {
-            "classifier": things["classifier"],
-            "data": sets[1]["data"],
-            "allow_leakage": True,
-        },
-        "/experiments": {
-            "name": "e",
-            "preset": {"name": "supplement", "real": real, "synthetic": cohort},
-            "seeds": [0],
-            "validation": {"data": real, "split": "validation"},
-            "tests": [{"name": "t", "data": sets[1]["data"], "split": "all"}],
-        },
-    }
-    if path in bodies:
-        return {"json": bodies[path]}
-    names = [line.partition(",")[0] for line in things["scores"].splitlines()[1:]]
-    files = {
-        "/evaluations": (about, things["scores"]),
-        "/features": (about | {"version": "1"}, csv_of(["sample_id", "a", "b"], names)),
-        "/generators/import": ({"name": "i"}, "no checkpoint"),
-    }
-    if path in files:
-        data, content = files[path]
-        return {"data": data, "files": {"file": content.encode()}}
-    if path == "/uploads":
-        return {"content": b"an archive"}
-    return example(app, operation)
 
 
 def count(house) -> int:

@@ -19,7 +19,9 @@ from api_schemas.base import JobEvent, JobView, Name, Wire
 from services.kit import logging
 from services.kit.auth import Reader, Writer
 from services.kit.http import BODY_LIMIT, Events, IdempotencyHeader, once
+from services.kit.http.events import EventStream
 from services.kit.jobs import NewJob
+from tests.counting import counted
 
 JSON = {"Content-Type": "application/json"}
 
@@ -139,6 +141,44 @@ def test_a_stream_ends_when_its_key_is_revoked(adapters, browse, kitchen, ada, e
     later.join()
     assert [JobEvent.model_validate_json(line[5:]).state for line in lines] == ["queued"]
     assert http.get(f"/orders/{job}/events").status_code == 401
+
+
+def test_one_poller_asks_for_all_streams(adapters, browse, kitchen, ada) -> None:
+    """Thirty streams of ten jobs ask the database no oftener than one; each gets its own job's
+    events, from the one that it names.
+    """
+    with browse(kitchen, member=ada) as http:
+        jobs = [http.post("/orders", json={"name": f"soup {n}"}).json()["id"] for n in range(10)]
+
+        async def follow(job: str, told: list[JobEvent], came: anyio.Event) -> None:
+            stream = EventStream(http.app.state.feed, None, 0)
+            async for event in stream.of(UUID(job)):
+                told.append(JobEvent.model_validate(event.data))
+                came.set()
+
+        async def follow_all() -> tuple[list[tuple[str, list[JobEvent]]], int]:
+            followed: list[tuple[str, list[JobEvent]]] = [(job, []) for job in jobs * 3]
+            async with anyio.create_task_group() as tasks:
+                events = [anyio.Event() for _ in followed]
+                for (job, told), came in zip(followed, events, strict=True):
+                    tasks.start_soon(follow, job, told, came)
+                for came in events:
+                    await came.wait()
+                with counted(adapters.db.engine) as queries:
+                    await anyio.sleep(2)
+                for job in jobs:
+                    await anyio.to_thread.run_sync(cancel, UUID(job))
+            return followed, len(queries)
+
+        def cancel(job: UUID) -> None:
+            with adapters.db.transaction() as tx:
+                adapters.jobs.cancel(tx, job)
+
+        followed, asked = http.portal.call(follow_all)
+    assert asked <= 2 * 5  # two questions a poll, two polls a second
+    for job, told in followed:
+        assert [e.state for e in told] == ["queued", "cancelled"]
+        assert {str(e.job) for e in told} == {job}
 
 
 @pytest.fixture
