@@ -12,7 +12,7 @@ import polars as pl
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from tests.gateway.conftest import Study
+from tests.gateway.conftest import PHANTOMS, Study
 
 VERBS = ("get", "post", "put", "patch", "delete")
 GONE = str(uuid4())
@@ -162,3 +162,47 @@ def csv_of(head: list[str], names: Iterable[str]) -> str:
     """A table whose first column holds the names, and the others some number."""
     rows = [[name, *[f"{n / 7}"] * (len(head) - 1)] for n, name in enumerate(names)]
     return "\n".join(",".join(row) for row in [head, *rows])
+
+
+def accepted_request(app: FastAPI, path: str, operation: dict[str, Any], things: Ids) -> Request:
+    """A request of these things that is accepted as often as it is sent."""
+    real, cohort = {"dataset": things["dataset"]}, {"generation": things["generation"]}
+    sets = [{"data": real}, {"data": {"dataset": things["other"]}}]
+    about = {"name": "own", "data": f"generation/{things['generation']}"}
+    bodies: dict[str, Any] = {
+        "/datasets": {"name": "d", "site": "phantom-a", **PHANTOMS},
+        "/datasets/{dataset}/views": {"name": "v"},
+        "/withdrawals": {"samples": ["nobody's"]},
+        "/generators": {"name": "g", "dataset": things["dataset"], "preset": "tiny-32", "steps": 5},
+        "/generate": {"generator": things["generator"], "conditions": [{"count": 1}]},
+        "/overlaps": {"first": sets[0], "second": sets[1]},
+        "/exports": {"set": sets[0], "format": "png_csv"},
+        "/qualities": {"cohort": cohort},
+        "/keys": {"name": "k", "scopes": ["read"]},
+        "/scorings": {
+            "classifier": things["classifier"],
+            "data": sets[1]["data"],
+            "allow_leakage": True,
+        },
+        "/experiments": {
+            "name": "e",
+            "preset": {"name": "supplement", "real": real, "synthetic": cohort},
+            "seeds": [0],
+            "validation": {"data": real, "split": "validation"},
+            "tests": [{"name": "t", "data": sets[1]["data"], "split": "all"}],
+        },
+    }
+    if path in bodies:
+        return {"json": bodies[path]}
+    names = [line.partition(",")[0] for line in things["scores"].splitlines()[1:]]
+    files = {
+        "/evaluations": (about, things["scores"]),
+        "/features": (about | {"version": "1"}, csv_of(["sample_id", "a", "b"], names)),
+        "/generators/import": ({"name": "i"}, "no checkpoint"),
+    }
+    if path in files:
+        data, content = files[path]
+        return {"data": data, "files": {"file": content.encode()}}
+    if path == "/uploads":
+        return {"content": b"an archive"}
+    return example(app, operation)

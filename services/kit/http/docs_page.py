@@ -2,12 +2,16 @@
 all that the page loads comes from the app itself.
 """
 
-from fastapi import FastAPI, Request
+import json
+from functools import cache
+
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 FILES = "/docs/files"
+DOCUMENT = "/openapi.json"
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -17,13 +21,24 @@ POLICY = (
 
 def add_docs_page(app: FastAPI) -> None:
     """`/docs`, where a key can be entered; it is forgotten when the page is closed."""
+
+    @cache
+    def written(below: str) -> bytes:
+        document = app.openapi() | ({"servers": [{"url": below}]} if below else {})
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @app.get(DOCUMENT, include_in_schema=False)
+    async def document(request: Request) -> Response:
+        below = request.scope.get("root_path", "")
+        return Response(written(below), media_type="application/json")
+
     app.mount(FILES, StaticFiles(packages=[("fastapi_swagger", "resources")]))
 
     @app.get("/docs", include_in_schema=False)
     def docs(request: Request) -> HTMLResponse:
         below = request.scope.get("root_path", "")
         page = get_swagger_ui_html(
-            openapi_url=f"{below}{app.openapi_url}",
+            openapi_url=f"{below}{DOCUMENT}",
             title=app.title,
             swagger_js_url=f"{below}{FILES}/swagger-ui-bundle.js",
             swagger_css_url=f"{below}{FILES}/swagger-ui.css",
