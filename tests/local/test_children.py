@@ -113,7 +113,7 @@ def test_a_child_gets_its_environment_and_no_more(state: State) -> None:
     command = Command(
         "child", (sys.executable, "-c", script), environment={"GIVEN": "1"}, inherited=("PATH",)
     )
-    assert Child(state, command).output().strip() == "['GIVEN', 'PATH']"
+    assert Child(state, command).output().strip() == "['GIVEN', 'PATH', 'SYNTHORAX_CHILD']"
 
 
 def test_output_stays_out_of_the_log_and_failure_is_an_error(state: State) -> None:
