@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -348,3 +349,29 @@ def test_row_57_all_but_the_watchdog_are_killed(machine: Machine) -> None:
             os.kill(row.pid, SIGKILL)
     until(lambda: machine.upload() == 201 and machine.whole(), "everything to be back")
     assert machine.leaders() == Counter(NAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_row_57_a_killed_web_process_leaves_nothing_in_scratch(machine: Machine) -> None:
+    """What it was receiving is swept by the next one when it starts."""
+    scratch = machine.root / "scratch"
+    received = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield bytes(1 << 20)
+        received.wait(60)  # until the process is gone
+
+    sender = threading.Thread(
+        target=machine.ask, args=("POST", "/uploads"), kwargs={"content": chunks()}
+    )
+    sender.start()
+    until(lambda: list(scratch.glob("upload-*")), "something to be received")
+    web = next(row.pid for row in machine.launcher.status() if row.name == "web")
+    assert web is not None
+    os.kill(web, SIGKILL)
+    received.set()
+    sender.join()
+    assert list(scratch.glob("upload-*")) != []
+    until(machine.whole, "the web process to be back")
+    until(lambda: not list(scratch.glob("upload-*")), "scratch to be swept")
