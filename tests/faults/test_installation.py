@@ -164,7 +164,7 @@ def test_row_53_a_disk_is_full_and_has_space_again(machine: Machine, part: str) 
     kept = machine.uploads()
     ballast = fill(machine.disks[part])
     if part == "postgres":
-        _write_until_refused(machine)
+        _write_until_it_stops(machine)
     called = CALLED.get(part, part)
     assert any(f"disk of {called} is full" in each for each in machine.launcher.problems())
     before = {row.name: row.pid for row in machine.launcher.status()}
@@ -185,13 +185,46 @@ def test_row_53_a_disk_is_full_and_has_space_again(machine: Machine, part: str) 
     assert list((machine.root / "scratch").glob("upload-*")) == []
 
 
-def _write_until_refused(machine: Machine) -> None:
-    """More than the disk of the database holds; at the end Postgres stops for want of a log."""
-    block = os.urandom(1 << 16).hex()
+def _write_until_it_stops(machine: Machine) -> None:
+    """More than the disk of the database holds: Postgres stops for want of its log."""
+    log = machine.root / "logs" / "postgres.log"
+    panics = log.read_text().count("PANIC")
     with suppress(psycopg.Error), psycopg.connect(machine.launcher.servers.postgres.url()) as db:
-        db.execute("CREATE TABLE ballast (content text STORAGE EXTERNAL)")
-        for _ in range(10_000):
-            db.execute("INSERT INTO ballast VALUES (%s)", [block])
+        for _ in range(1000):
+            db.execute("SELECT pg_logical_emit_message(false, 'ballast', repeat('x', 1000000))")
+    until(lambda: log.read_text().count("PANIC") > panics, "Postgres to stop")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_row_53_the_one_disk_of_everything_is_full(tmp_path: Path) -> None:
+    """Records, locks and logs cannot be written either, and processes die meanwhile."""
+    root = tmp_path / "state"
+    Launcher(root)
+    if not _move_to_disk(root, "400m"):
+        pytest.skip("needs to mount a tmpfs, as root")
+    machine = Machine(Launcher(root), {})
+    try:
+        machine.launcher.up()
+        assert machine.upload() == 201
+        ballast = fill(root)
+        before = {row.name: row.pid for row in machine.launcher.status()}
+        for name in ("supervisor", "web", "valkey", "postgres", "control"):
+            os.kill(before[name] or 0, SIGKILL)
+        (said,) = (each for each in machine.launcher.problems() if "is full" in each)
+        assert all(part in said for part in ("database", "object store", "scratch", "logs"))
+        time.sleep(5)  # of trying in vain
+        after = {row.name: row.pid for row in machine.launcher.status()}
+        assert after["watchdog"] == before["watchdog"]
+        ballast.unlink()
+        until(machine.whole, "everything to be back", limit_s=180)
+        until(lambda: machine.upload() == 201, "the store to take something", limit_s=180)
+        assert machine.leaders() == Counter(NAMES)
+        assert list((root / "scratch").glob("upload-*")) == []
+        assert list(root.rglob(".*.json.*")) == []
+    finally:
+        machine.launcher.down()
+        subprocess.run(["umount", "--lazy", root], check=True)  # noqa: S607 - of the system
 
 
 # ---------------------------------------------------------------- row 55
