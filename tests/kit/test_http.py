@@ -21,7 +21,6 @@ from services.kit.auth import Reader, Writer
 from services.kit.http import BODY_LIMIT, Events, IdempotencyHeader, once
 from services.kit.jobs import NewJob
 
-
 JSON = {"Content-Type": "application/json"}
 
 

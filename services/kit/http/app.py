@@ -43,7 +43,18 @@ class WebApp(FastAPI):
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(problem.pop("$defs", {}))
         schemas["Problem"] = problem
+        _describe_streams(document)
         return document
+
+
+def _describe_streams(document: dict[str, Any]) -> None:
+    """`itemSchema` is a word of OpenAPI 3.2, and this is a document of 3.1."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for answer in operation["responses"].values():
+                stream = answer.get("content", {}).get("text/event-stream")
+                if stream is not None:
+                    stream["schema"] = stream.pop("itemSchema")  # of each event
 
 
 def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> FastAPI:

@@ -47,6 +47,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, what in {
+        "400": "The body is not what its media type says",
         "401": "No valid key",
         "403": "The key may not do that",
         "404": "Not here, or not yours",
