@@ -109,7 +109,7 @@ class Child:
 
         Raises `OSError` when the system refuses, as on a full disk; nothing runs then.
         """
-        self._end_leftovers()
+        self.end_leftovers()
         process = self._start()
         record = Record(
             pid=process.pid,
@@ -164,7 +164,7 @@ class Child:
             if time.monotonic() > deadline:
                 self.kill()
             time.sleep(0.02)
-        self._end_leftovers()
+        self.end_leftovers()
         self.record.unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -207,7 +207,7 @@ class Child:
         except (TypeError, ValueError):
             return None
 
-    def _end_leftovers(self) -> None:
+    def end_leftovers(self) -> None:
         """End what a dead process left behind: a loader's helpers, a Postgres that still computes.
 
         The process itself is among them when it was started but could not be recorded.

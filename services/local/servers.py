@@ -119,6 +119,7 @@ class Servers:
         return Child(self.state, recipe.command())
 
     def _launch(self, recipe: Recipe) -> int:
+        self._child(recipe).end_leftovers()  # it may still hold ports and files
         self.state.settle_ports(recipe.ports)
         recipe.prepare()
         return self._child(recipe).spawn()

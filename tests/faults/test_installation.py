@@ -169,10 +169,10 @@ def test_row_53_a_disk_is_full_and_has_space_again(machine: Machine, part: str) 
     assert any(f"disk of {called} is full" in each for each in machine.launcher.problems())
     before = {row.name: row.pid for row in machine.launcher.status()}
     answers = [act() for _ in range(5) for act in (machine.upload, machine.write_key)]
-    refused = {507, 503, None} if part == "postgres" else {507, 503}
-    assert set(answers) <= {201} | refused
+    if part == "postgres":  # it stops and starts again as long as it has no space
+        assert set(answers) <= {201, 503, 507}
     if part in {"seaweed", "scratch"}:
-        assert set(answers[::2]) <= refused
+        assert set(answers[::2]) == {507}
         assert set(answers[1::2]) == {201}
     if part == "logs":
         assert set(answers) == {201}

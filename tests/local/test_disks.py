@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local import disks
+from services.kit import disks
 from services.local.disks import describe_full_disks
 
 

@@ -79,6 +79,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
         max_body_size=BODY_LIMIT,
     )
     app.state.auth = adapters.auth
+    app.state.store_folder = adapters.settings.s3_folder
     app.state.admission = Admission()
     app.state.feed = JobFeed(adapters.db, adapters.jobs, adapters.auth)
     guarded = [
