@@ -45,6 +45,10 @@ class Settings(DatabaseSettings, PseudonymSettings):
     s3_access_key: SecretStr
     s3_secret_key: SecretStr
     s3_secure: bool = False
+    s3_folder: Path | None = None
+    """The folder of the object store's files, for a store of this machine: its answers do not
+    tell a full disk from other failures.
+    """
     bucket: str = "synthorax"
 
     key_pepper: SecretStr

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from anyio import to_thread
@@ -15,6 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from services.kit.errors import TooLarge, Unprocessable
+from services.kit.scratch import temporary_folder
 
 MULTIPART = b"multipart/form-data"
 FILE = "file"
@@ -63,9 +63,8 @@ async def received(
     content_type, options = parse_options_header(request.headers.get("Content-Type"))
     if content_type != MULTIPART or not options.get(b"boundary"):
         raise FormUnusable("Send a form", accepted=MULTIPART.decode())
-    await to_thread.run_sync(lambda: scratch.mkdir(parents=True, exist_ok=True))
-    with TemporaryDirectory(dir=scratch, prefix="upload-") as folder, ExitStack() as opened:
-        form, size = _Form(options[b"boundary"], {FILE, *more}, Path(folder), opened), 0
+    with temporary_folder(scratch, "upload-") as folder, ExitStack() as opened:
+        form, size = _Form(options[b"boundary"], {FILE, *more}, folder, opened), 0
         async for chunk in request.stream():
             size += len(chunk)
             if size > limit_bytes:

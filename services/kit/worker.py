@@ -19,6 +19,7 @@ from services.kit.collector import Collector
 from services.kit.jobs.fairness import ON_DEVICES, Ask
 from services.kit.jobs.runner import Handler, Runner
 from services.kit.jobs.sweeper import Sweeper
+from services.kit.scratch import sweep
 from services.kit.settings import Settings
 
 NVIDIA = Path("/proc/driver/nvidia")
@@ -51,6 +52,7 @@ def slice_worker(
     def start(**_: object) -> None:
         settings = Settings.read()
         adapters = Adapters.connect(settings)
+        sweep(settings.scratch)
         handlers = compose(adapters)
         runners.append(runner(adapters, service, queue, handlers, packages))
 

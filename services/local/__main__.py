@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from api_schemas.client import Client, JobDidNotSucceed, ProblemRaised, wait
@@ -66,13 +67,13 @@ def down(*, state: StateFolder = STATE) -> None:
         console.print(f"Nothing here: {state} does not exist")
         return
     with console.status("stopping: workers finish their step first"):
-        ran = Launcher(state).down()
+        ran = Launcher(state, console.print).down()
     console.print(f"Stopped {', '.join(ran)}" if ran else "Nothing ran")
 
 
 @app.command
 def status(*, state: StateFolder = STATE) -> None:
-    """Show what runs. Exit status 1 when something should and does not."""
+    """Show what runs and what is wrong. Exit status 1 when something is."""
     if not state.exists():
         console.print(f"Nothing here: {state} does not exist")
         sys.exit(1)
@@ -87,7 +88,10 @@ def status(*, state: StateFolder = STATE) -> None:
             since = timedelta(seconds=int(row.since_s))
             table.add_row(row.name, str(row.pid), str(since), f"{row.memory_bytes >> 20} MB", log)
     console.print(table)
-    if any(row.pid is None for row in rows):
+    problems = launcher.problems()
+    for problem in problems:
+        console.print(f"\n[red]{escape(problem)}[/red]")
+    if problems or any(row.pid is None for row in rows):
         sys.exit(1)
     console.print(f"\nSynthorax answers at {launcher.installation.url}")
 
@@ -96,7 +100,7 @@ def status(*, state: StateFolder = STATE) -> None:
 def migrate(*, state: StateFolder = STATE) -> None:
     """Bring the database to the newest schemas (`up` does so as well)."""
     with console.status("migrating"):
-        Launcher(state).migrate()
+        Launcher(state, console.print).migrate()
     console.print("Every schema is at its newest version")
 
 
@@ -187,9 +191,10 @@ def bring_up(state: Path, import_roots: list[Path]) -> Access:
     """`up` with its progress shown; ends the program when it does not come up."""
     with console.status("starting") as spinner:
         try:
-            return Launcher(state).up(import_roots, spinner.update)
-        except NotUp as error:
-            console.print(f"[red]Synthorax did not come up.[/red] {error}")
+            return Launcher(state, console.print).up(import_roots, spinner.update)
+        except (NotUp, OSError) as error:
+            console.print(f"[red]Synthorax did not come up.[/red] {escape(str(error))}")
+            console.print("What runs goes on trying; `down` ends that.")
             sys.exit(1)
 
 

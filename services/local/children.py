@@ -1,8 +1,10 @@
 """One background process by its record: start it, find it again, stop it.
 
-A record holds the pid, when that process started and a digest of its command, so that a later
-launcher adopts what runs, never signals a stranger that was given an old pid, and notices when a
-process was started with other settings than it should have now.
+A record holds the process's number and what proves that the process is still the recorded one: the
+boot of the machine, the moment of its start and its command line. The number alone proves nothing:
+after a crash the system gives it to somebody else. A later launcher so adopts what runs, never
+signals a stranger, and notices that a process was started with other settings than it should have
+now.
 """
 
 import hashlib
@@ -13,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 
@@ -21,7 +23,12 @@ import psutil
 
 from services.local.state import State
 
+CODE = Path(__file__).parents[2]
 LOG_BYTES = 16 * 1024 * 1024
+MARK = "SYNTHORAX_CHILD"
+"""The variable by which a child, and what it starts itself, can be told from every stranger."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 _spawned: dict[int, subprocess.Popen[bytes]] = {}
 """Children of this very process: they must be reaped here, or they stay as zombies."""
 
@@ -44,6 +51,33 @@ class Command:
         return hashlib.sha256(told.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Record:
+    """A process as it was when it was started; `digest` is that of its command and settings."""
+
+    pid: int
+    boot: str
+    started: float | None
+    arguments: list[str]
+    digest: str
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process with this number is still the one that was recorded."""
+        if self.started is None or self.boot != _boot():
+            return False
+        if _started(self.pid) != self.started:
+            return False
+        try:
+            command = psutil.Process(self.pid).cmdline()
+        except psutil.ZombieProcess:
+            return True  # it is still dying, and has no command line any more
+        except psutil.Error:
+            return False
+        # a wrapper is replaced by what it runs, which is the end of the arguments
+        return command == self.arguments[len(self.arguments) - len(command) :]
+
+
 class Child:
     """The process that runs a command for this state folder, if any."""
 
@@ -55,34 +89,42 @@ class Child:
 
     def pid(self) -> int | None:
         """The living process of the record, or None; a dead child of ours is reaped."""
-        record = self.state.read(self.record, None)
+        record = self._recorded()
         if record is None:
             return None
-        pid = record["pid"]
-        if (ours := _spawned.get(pid)) is not None:
-            if ours.poll() is None:
-                return pid
-            del _spawned[pid]
-            return None
-        return pid if _started(pid) == record["started"] else None
+        ours = _spawned.get(record.pid)
+        if ours is not None and ours.poll() is not None:
+            del _spawned[record.pid]
+        return record.pid if record.lives else None
 
     def current(self) -> bool:
         """Whether it runs, and with the command as it should be now."""
         if self.pid() is None:
             return False
-        return self.state.read(self.record, {}).get("digest") == self.command.digest
+        record = self._recorded()
+        return record is not None and record.digest == self.command.digest
 
     def spawn(self) -> int:
-        """Start it in a session of its own: it outlives this process and its terminal."""
-        self._end_leftovers()
+        """Start it in a session of its own: it outlives this process and its terminal.
+
+        Raises `OSError` when the system refuses, as on a full disk; nothing runs then.
+        """
+        self.end_leftovers()
         process = self._start()
+        record = Record(
+            pid=process.pid,
+            boot=_boot(),
+            started=_started(process.pid),
+            arguments=list(self.command.arguments),
+            digest=self.command.digest,
+        )
+        try:
+            self.state.write_json(self.record, asdict(record))
+        except BaseException:  # without a record nobody would find it again
+            process.kill()
+            process.wait()
+            raise
         _spawned[process.pid] = process
-        record = {
-            "pid": process.pid,
-            "started": _started(process.pid),
-            "digest": self.command.digest,
-        }
-        self.state.write_json(self.record, record)
         return process.pid
 
     def output(self) -> str:
@@ -109,15 +151,20 @@ class Child:
             with suppress(ProcessLookupError):
                 os.kill(pid, self.command.stop_signal)
 
+    def kill(self) -> None:
+        """End it at once, with what it started itself."""
+        if (pid := self.pid()) is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, SIGKILL)  # it leads a group of its own since it was started
+
     def await_end(self) -> None:
         """Wait for as long as it was promised, then end it and what it left behind."""
         deadline = time.monotonic() + self.command.grace_s
-        while (pid := self.pid()) is not None:
+        while self.pid() is not None:
             if time.monotonic() > deadline:
-                with suppress(ProcessLookupError):
-                    os.killpg(pid, SIGKILL)
+                self.kill()
             time.sleep(0.02)
-        self._end_leftovers()
+        self.end_leftovers()
         self.record.unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -139,7 +186,7 @@ class Child:
             return subprocess.Popen(
                 self.command.arguments,
                 cwd=self.command.folder or self.state.root,
-                env=inherited | dict(self.command.environment),
+                env=inherited | dict(self.command.environment) | {MARK: self._mark},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout or descriptor,
                 stderr=descriptor,
@@ -149,18 +196,47 @@ class Child:
         finally:
             os.close(descriptor)
 
-    def _end_leftovers(self) -> None:
-        """End what a dead process left in its session (Celery's beat, a loader's helpers).
+    @property
+    def _mark(self) -> str:
+        return f"{self.command.name} of {self.state.root}"
 
-        While a session has members its number is given to no new process: who is in it is ours.
+    def _recorded(self) -> Record | None:
+        """The record; None when there is none, or one that was written by other code."""
+        try:
+            return Record(**self.state.read(self.record, None))
+        except (TypeError, ValueError):
+            return None
+
+    def end_leftovers(self) -> None:
+        """End what a dead process left behind: a loader's helpers, a Postgres that still computes.
+
+        The process itself is among them when it was started but could not be recorded.
         """
-        record = self.state.read(self.record, None)
-        if record is None or psutil.pid_exists(record["pid"]):
-            return
-        for pid in psutil.pids():
-            with suppress(ProcessLookupError, PermissionError):
-                if os.getsid(pid) == record["pid"]:
-                    os.kill(pid, SIGKILL)
+        record = self._recorded()
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError, PermissionError):
+                if self._left(process, record):
+                    process.kill()
+
+    def _left(self, process: psutil.Process, record: Record | None) -> bool:
+        if process.environ().get(MARK) == self._mark:
+            return True
+        # Postgres overwrites the environment of its processes; they stay in session and folder
+        if record is None or record.boot != _boot() or os.getsid(process.pid) != record.pid:
+            return False
+        return Path(process.cwd()).is_relative_to(self.state.root)
+
+
+def inherited() -> tuple[str, ...]:
+    """What every process of ours takes over: paths, locale, CUDA's variables; never settings."""
+    return tuple(name for name in os.environ if not name.startswith(("SYNTHORAX_", "PYTHON")))
+
+
+def _boot() -> str:
+    """Which start of the machine this is: process numbers and start times begin anew with it."""
+    if BOOT_ID.exists():
+        return BOOT_ID.read_text().strip()
+    return str(int(psutil.boot_time()) // 60)
 
 
 def _started(pid: int) -> float | None:

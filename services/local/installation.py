@@ -11,13 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from services.local import processes
-from services.local.children import Command
+from services.local.children import CODE, Command, inherited
 from services.local.seaweed import BUCKET
 from services.local.servers import Endpoints
 from services.local.state import State
 
 HOST = "127.0.0.1"
-CODE = Path(__file__).parents[2]
 TUNABLE = (
     "MLFLOW_TRACKING_URI",
     *(
@@ -81,6 +80,19 @@ class Installation:
         return self.state.read(self.file, {}).get("import_roots", [])
 
     @property
+    def folders(self) -> dict[str, Path]:
+        """What the installation writes to, by what a person calls it."""
+        names = {
+            "database": "postgres",
+            "object store": "seaweed",
+            "broker": "valkey",
+            "scratch": "scratch",
+            "logs": "logs",
+            "records": "run",
+        }
+        return {called: self.state.root / name for called, name in names.items()}
+
+    @property
     def url(self) -> str:
         return f"http://{HOST}:{self.state.port(WEB)}"
 
@@ -128,6 +140,7 @@ class Installation:
             "S3_ENDPOINT": endpoints.s3_endpoint,
             "S3_ACCESS_KEY": endpoints.s3_access_key,
             "S3_SECRET_KEY": endpoints.s3_secret_key,
+            "S3_FOLDER": str(self.folders["object store"]),
             "BUCKET": BUCKET,
             "KEY_PEPPER": state.secret("key_pepper"),
             "PSEUDONYM_KEY": state.secret("pseudonym_key"),
@@ -140,8 +153,3 @@ class Installation:
         }
         named = {f"SYNTHORAX_{name}": value for name, value in settings.items()}
         return named | self.state.read(self.file, {}).get("tuned", {})
-
-
-def inherited() -> tuple[str, ...]:
-    """What every process of ours takes over: paths, locale, CUDA's variables; never settings."""
-    return tuple(name for name in os.environ if not name.startswith(("SYNTHORAX_", "PYTHON")))

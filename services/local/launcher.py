@@ -12,9 +12,11 @@ import httpx2
 import psutil
 
 from services.local.children import Child, Command
+from services.local.disks import describe_full_disks
 from services.local.installation import Installation
 from services.local.servers import Servers
-from services.local.supervisor import FAILED, NAME, UP, migrate, stop_all, supervisor
+from services.local.supervisor import FAILED, UP, migrate, stop_all
+from services.local.watchdog import LOCK, SUPERVISOR, WATCHDOG, supervisor, watchdog
 
 WAIT_S = 180.0
 LOOK_S = 0.1
@@ -47,7 +49,9 @@ class ProcessRow:
 class Launcher:
     """Brings the installation of one state folder up and down."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, announce: Callable[[str], None] = lambda _: None) -> None:
+        """`announce` hears for whom this has to wait, when somebody else is at the same folder."""
+        self._announce = announce
         self.servers = Servers(root)
         self.state = self.servers.state
         self.installation = Installation(self.state)
@@ -60,40 +64,44 @@ class Launcher:
     ) -> Access:
         """Make it run as asked, or find that it does; returns when an authenticated request works.
 
-        Raises `NotUp` when it does not come up, with what the failing part logged last.
+        Raises `NotUp` when it does not come up, with what the failing part logged last; the
+        supervisor goes on trying until `down`.
         """
-        with self.state.lock("up"):
+        with self.state.lock(LOCK, "up", self._announce):
             self.installation.ask(import_roots)
-            keeper = supervisor(self.state)
-            if not keeper.current():  # what runs, if anything, was started from other code
-                keeper.stop()
+            keepers = [Child(self.state, make(self.state)) for make in (supervisor, watchdog)]
+            if any(keeper.pid() and not keeper.current() for keeper in keepers):
+                for keeper in keepers:  # what runs was started from other code
+                    keeper.stop()
             starts = 0
             deadline = time.monotonic() + WAIT_S
-            while keeper.pid() is None or not self._stands():
+            while not (all(keeper.pid() for keeper in keepers) and self._stands()):
                 phase = self._phase() if starts else "starting"
                 report(phase)
                 if phase.startswith(FAILED) or starts > STARTS:
-                    raise NotUp(f"{phase}\n{keeper.last_words()}")
+                    raise NotUp(f"{phase}\n{keepers[0].last_words()}")
                 if time.monotonic() > deadline:
-                    raise NotUp(f"no answer within {WAIT_S:.0f} s; see {self.state.logs}")
-                if keeper.pid() is None:  # not started yet, or killed while we watch
+                    raise NotUp(f"{phase}\nno answer within {WAIT_S:.0f} s; see {self.state.logs}")
+                if keepers[0].pid() is None:  # not started yet, or killed while we watch
                     (self.state.records / "phase").unlink(missing_ok=True)
-                    keeper.spawn()
                     starts += 1
+                for keeper in keepers:
+                    if keeper.pid() is None:
+                        keeper.spawn()
                 time.sleep(LOOK_S)
             return self._write_access(self._key() or "")
 
     def down(self) -> list[str]:
         """Stop everything, whether or not a supervisor is left to do it; names what ran."""
-        with self.state.lock("up"):
+        with self.state.lock(LOCK, "down", self._announce):
             ran = [row.name for row in self.status() if row.pid is not None]
-            supervisor(self.state).stop()
+            Child(self.state, supervisor(self.state)).stop()
             stop_all(self.servers)
             return ran
 
     def migrate(self) -> None:
         """Upgrade every schema; servers that had to be started for it are stopped again."""
-        with self.state.lock("up"):
+        with self.state.lock(LOCK, "migrate", self._announce):
             ran = self.servers.running()
             endpoints = self.servers.start()
             try:
@@ -103,8 +111,16 @@ class Launcher:
                     self.servers.stop()
 
     def status(self) -> list[ProcessRow]:
-        names = (NAME, *self.servers.names, *self.installation.names)
+        names = (WATCHDOG, SUPERVISOR, *self.servers.names, *self.installation.names)
         return [_row(name, Child(self.state, Command(name, ())).pid()) for name in names]
+
+    def problems(self) -> list[str]:
+        """What a person should know or do: full disks, and what the supervisor fails at."""
+        found = describe_full_disks(self.installation.folders)
+        supervised = Child(self.state, Command(SUPERVISOR, ())).pid() is not None
+        if supervised and self._phase() != UP:
+            found.append(f"The supervisor says: {self._phase()}")
+        return found
 
     def _phase(self) -> str:
         file = self.state.records / "phase"

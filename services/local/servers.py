@@ -76,6 +76,20 @@ class Servers:
                 self._await(recipe)
         return self.endpoints()
 
+    def launch(self, name: str) -> int:
+        """Start one server unless it runs, and do not wait until it answers."""
+        recipe = next(each for each in self._recipes if each.name == name)
+        with self.state.lock("servers"):
+            return self._child(recipe).pid() or self._launch(recipe)
+
+    def check(self) -> None:
+        """Raise `ServerFailed` unless all of them answer real requests."""
+        for recipe in self._recipes:
+            try:
+                recipe.probe()
+            except Exception as error:
+                raise ServerFailed(f"{recipe.name} does not answer: {error}") from error
+
     def stop(self) -> None:
         with self.state.lock("servers"):
             children = [self._child(recipe) for recipe in self._recipes]
@@ -104,10 +118,11 @@ class Servers:
     def _child(self, recipe: Recipe) -> Child:
         return Child(self.state, recipe.command())
 
-    def _launch(self, recipe: Recipe) -> None:
+    def _launch(self, recipe: Recipe) -> int:
+        self._child(recipe).end_leftovers()  # it may still hold ports and files
         self.state.settle_ports(recipe.ports)
         recipe.prepare()
-        self._child(recipe).spawn()
+        return self._child(recipe).spawn()
 
     def _await(self, recipe: Recipe) -> None:
         """Wait for a real answer; start again what dies on the way.

@@ -10,11 +10,12 @@ import os
 import random
 import secrets
 import socket
+import threading
 import time
-from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PORTS = range(10_000, 22_000)
 """Below the kernel's ephemeral range, so that no outgoing connection takes a port we keep; so is
@@ -53,15 +54,20 @@ class State:
         """256 random bits under this name, made when first asked for."""
         file = self.secrets / name
         if not file.exists():
-            self.write(file, secrets.token_urlsafe(32))
+            with self.lock("secrets"):
+                if not file.exists():
+                    self.write(file, secrets.token_urlsafe(32))
         return file.read_text()
 
     def port(self, name: str) -> int:
         """The port kept under this name; a free one is chosen when first asked for."""
-        ports = self.read(self.root / "ports.json", {})
+        ports = self._ports()
         if name not in ports:
-            ports[name] = _free_port(set(ports.values()))
-            self.write_json(self.root / "ports.json", ports)
+            with self.lock("ports"):
+                ports = self._ports()
+                if name not in ports:
+                    ports[name] = _free_port(set(ports.values()))
+                    self.write_json(self._port_file, ports)
         return ports[name]
 
     def settle_ports(self, names: Collection[str]) -> None:
@@ -71,9 +77,9 @@ class State:
         deadline = time.monotonic() + SETTLE_S
         while not all(port_is_free(self.port(name)) for name in names):
             if time.monotonic() > deadline:
-                ports = self.read(self.root / "ports.json", {})
-                kept = {name: port for name, port in ports.items() if name not in names}
-                self.write_json(self.root / "ports.json", kept)
+                with self.lock("ports"):
+                    kept = {name: port for name, port in self._ports().items() if name not in names}
+                    self.write_json(self._port_file, kept)
                 return
             time.sleep(0.05)
 
@@ -84,22 +90,69 @@ class State:
         self.write(file, json.dumps(value, indent=1, sort_keys=True))
 
     def write(self, file: Path, text: str) -> None:
-        """Replace the file in one step, so that a reader or a crash never sees half of it."""
-        fresh = file.with_name(f".{file.name}.{os.getpid()}")
+        """Replace the file in one step, so that a reader or a crash never sees half of it.
+
+        Raises `OSError` when the system refuses, as on a full disk; the old file stays then.
+        """
+        fresh = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
+        try:
+            with os.fdopen(descriptor, "w") as out:
+                out.write(text)
+                out.flush()
+                os.fsync(out.fileno())
+            fresh.replace(file)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
 
     @contextmanager
-    def lock(self, name: str) -> Generator[None]:
-        """One holder at a time, over processes; the kernel frees it when the holder dies."""
-        descriptor = os.open(self.records / f"{name}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def lock(
+        self, name: str, holder: str = "", report: Callable[[str], None] = lambda _: None
+    ) -> Generator[None]:
+        """One holder at a time, over processes; the kernel frees it when the holder dies.
+
+        Whoever has to wait reports who holds the lock: `holder` says what that process does.
+        """
+        with self._open_lock(name) as file:
+            if not _try_lock(file):
+                report(f"waiting for {file.read() or 'another process'}")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if holder:
+                _sign(file, f"`{holder}` (process {os.getpid()})")
             yield
+
+    @contextmanager
+    def lock_if_free(self, name: str) -> Generator[bool]:
+        """The same lock without waiting; false when somebody else holds it."""
+        with self._open_lock(name) as file:
+            yield _try_lock(file)
+
+    def _open_lock(self, name: str) -> IO[str]:
+        flags = os.O_RDWR | os.O_CREAT
+        return os.fdopen(os.open(self.records / f"{name}.lock", flags, 0o600), "r+")
+
+    @property
+    def _port_file(self) -> Path:
+        return self.root / "ports.json"
+
+    def _ports(self) -> dict[str, int]:
+        return self.read(self._port_file, {})
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sign(file: IO[str], holder: str) -> None:
+    """Leave word of the holder for those who wait; a full disk must not prevent the work."""
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.pwrite(file.fileno(), holder.encode(), 0)
 
 
 def port_is_free(port: int) -> bool:

@@ -1,54 +1,42 @@
 """The background process that brings an installation up and keeps it up.
 
-`python -m services.local.supervisor STATE` starts the servers, migrates, starts the processes, and
-from then on makes what runs equal what should run: a child that died comes back, with growing
-pauses; a child whose settings changed is replaced. It holds nothing that a successor could not
-read from the state folder: after a kill -9 the next one adopts its children.
+`python -m services.local.supervisor STATE` makes what runs equal what should run, again and again:
+it starts the servers, migrates, and starts the processes. A child that died comes back, with
+growing pauses; a child whose settings changed is replaced. A server that is away, or a full disk,
+ends neither the supervisor nor the other processes. It holds nothing that a successor could not
+read from the state folder: after a kill -9 the watchdog starts the next one, which adopts its
+children.
 """
 
-import hashlib
-import math
 import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from services.kit import logging
 from services.local.children import Child, Command
-from services.local.installation import CODE, WEB, Installation, inherited
+from services.local.installation import WEB, Installation
+from services.local.patience import Patience
 from services.local.servers import Endpoints, ServerFailed, Servers
-from services.local.state import State
+from services.local.watchdog import LOOK_S, SUPERVISOR, WATCHDOG, revive, watchdog
 
-NAME = "supervisor"
-LOOK_S = 0.5
-LONGEST_PAUSE_S = 30.0
-HEALTHY_S = 60.0
+STARTING_LOOK_S = 0.05
+SETTLED_S = 10.0
+"""A process that has run for so long since its last start is in no trouble any more."""
 UP = "up"
 FAILED = "failed: "
+MIGRATIONS = "migrations"
 
 log = logging.get_logger(__name__)
 
 
 class MigrationFailed(Exception):
     """The schemas could not be upgraded; the message ends with what was logged last."""
-
-
-@dataclass
-class Patience:
-    """How long to wait before a child that keeps dying is started again."""
-
-    pause_s: float = 0.0
-    started: float = -math.inf
-
-    def allows(self, now: float) -> bool:
-        return now >= self.started + self.pause_s
-
-    def note_start(self, now: float) -> None:
-        calm = now - self.started > HEALTHY_S
-        self.pause_s = 0.0 if calm else min(max(self.pause_s * 2, LOOK_S), LONGEST_PAUSE_S)
-        self.started = now
 
 
 class Supervisor:
@@ -58,7 +46,12 @@ class Supervisor:
         self.servers = Servers(root)
         self.state = self.servers.state
         self.installation = Installation(self.state)
-        self._patience: dict[str, Patience] = {}
+        self._watchdog = watchdog(self.state)
+        self._migrated = False
+        self._patience: defaultdict[str, Patience] = defaultdict(Patience)
+        self._troubles: dict[str, str] = {}
+        self._leaving: dict[str, float] = {}
+        self._phase = ""
         self._ending = threading.Event()
 
     def end(self, *_: object) -> None:
@@ -67,75 +60,107 @@ class Supervisor:
     def run(self) -> None:
         """Until `end`; then everything is stopped, the workers before the servers they use."""
         try:
-            self._bring_up()
-            while not self._ending.wait(LOOK_S):
-                self._look()
-        except (ServerFailed, MigrationFailed) as error:
-            tell(self.state, f"{FAILED}{error}")
-            raise
+            while not self._ending.wait(self._pause_s):
+                if self._attempt(SUPERVISOR, self._look):
+                    self._troubles.pop(SUPERVISOR, None)
+                self._tell(self._phase)
         finally:
             log.info("stopping")
             stop_all(self.servers)
 
-    def _bring_up(self) -> None:
-        tell(self.state, "starting Postgres, Valkey and the object store")
-        endpoints = self.servers.start()
-        tell(self.state, "migrating the database")
-        self._keep(WEB, endpoints)  # it takes its time to import, and asks for no table till then
-        migrate(self.installation, endpoints)
-        self._look()
-        tell(self.state, UP)
+    @property
+    def _pause_s(self) -> float:
+        return LOOK_S if self._migrated or self._troubles else STARTING_LOOK_S
 
     def _look(self) -> None:
         """Make what runs equal what should run."""
-        gone = set(self.servers.names) - set(self.servers.running())
-        if gone:
-            log.info("starting again", servers=sorted(gone))
-            try:
-                self.servers.start()
-            except ServerFailed as error:
-                log.error("a server does not come back", why=str(error))  # noqa: TRY400 - its words, which the log leaves out
-                return
+        if self._attempt(WATCHDOG, self._revive_watchdog):
+            self._troubles.pop(WATCHDOG, None)
+        running = self.servers.running()
+        for name in self.servers.names:
+            if name in running:
+                self._note_running(name)
+            else:
+                self._start(name, partial(self.servers.launch, name))
         endpoints = self.servers.endpoints()
-        for name in self.installation.names:
-            self._keep(name, endpoints)
+        self._keep(WEB, endpoints)  # before the servers answer: it takes its time to import
+        if not self._migrated:
+            self._migrate(endpoints)
+        if self._migrated:
+            for name in self.installation.names:
+                self._keep(name, endpoints)
+            self._tell(UP)
+
+    def _revive_watchdog(self) -> None:
+        revive(self.state, self._watchdog, self._patience[WATCHDOG])
+
+    def _migrate(self, endpoints: Endpoints) -> None:
+        """Upgrade the schemas as soon as the servers answer."""
+        self._tell("starting Postgres, Valkey and the object store")
+        with suppress(ServerFailed):
+            self.servers.check()
+            self._tell("migrating the database")
+            patience = self._patience[MIGRATIONS]
+            if not patience.allows(time.monotonic()):
+                return
+            patience.note_start(time.monotonic())
+            if self._attempt(MIGRATIONS, partial(migrate, self.installation, endpoints)):
+                self._troubles.pop(MIGRATIONS, None)
+                self._migrated = True
 
     def _keep(self, name: str, endpoints: Endpoints) -> None:
         child = Child(self.state, self.installation.command(name, endpoints))
         if child.current():
-            return
-        patience = self._patience.setdefault(name, Patience())
-        if child.pid() is not None:
+            self._note_running(name)
+        elif child.pid() is None:
+            self._leaving.pop(name, None)
+            self._start(name, partial(self._spawn, name, endpoints))
+        elif name not in self._leaving:
             log.info("replacing: its settings changed", child=name)
-            child.stop()
-        elif not patience.allows(time.monotonic()):
-            return
+            self._leaving[name] = time.monotonic() + child.command.grace_s
+            child.signal()
+        elif time.monotonic() > self._leaving[name]:
+            child.kill()
+
+    def _spawn(self, name: str, endpoints: Endpoints) -> int:
         if name == WEB:
             self.state.settle_ports([WEB])
-            child = Child(self.state, self.installation.command(name, endpoints))
+        return Child(self.state, self.installation.command(name, endpoints)).spawn()
+
+    def _start(self, name: str, start: Callable[[], int]) -> None:
+        """Start what does not run, unless it died a moment ago. A failure is noted, not raised."""
+        patience = self._patience[name]
+        if not patience.allows(time.monotonic()):
+            return
         patience.note_start(time.monotonic())
-        log.info("started", child=name, pid=child.spawn())
+        if not self._attempt(name, lambda: log.info("started", child=name, pid=start())):
+            return
+        if patience.hopeless:
+            last_words = Child(self.state, Command(name, ())).last_words()
+            self._troubles[name] = f"it has ended each time it was started\n{last_words}"
 
+    def _note_running(self, name: str) -> None:
+        if time.monotonic() - self._patience[name].started > SETTLED_S:
+            self._troubles.pop(name, None)
 
-def code_digest(root: Path = CODE) -> str:
-    """Over the code that would be started now: a supervisor of other code is replaced by `up`."""
-    digest = hashlib.sha256()
-    for package in ("api_schemas", "migrations", "services"):
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    def _attempt(self, name: str, act: Callable[[], object]) -> bool:
+        """Whether it went well; if not, the trouble is logged and kept for `status`."""
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - nothing may end the supervisor
+            log.error("failed", child=name, why=str(error))  # noqa: TRY400 - its words, which the log leaves out
+            self._troubles[name] = str(error)
+            return False
+        return True
 
-
-def supervisor(state: State) -> Child:
-    """The supervisor of this state folder as a child of whoever asks."""
-    command = Command(
-        name=NAME,
-        arguments=(sys.executable, "-m", "services.local.supervisor", str(state.root)),
-        environment={"PYTHONPATH": str(CODE), "SYNTHORAX_CODE": code_digest()},
-        inherited=inherited(),
-        grace_s=100.0,  # it waits for its workers first
-    )
-    return Child(state, command)
+    def _tell(self, phase: str) -> None:
+        """Say how far it has come, or what is wrong, for whoever waits. On a full disk: later."""
+        if self._troubles:
+            phase = FAILED + "\n".join(f"{name}: {why}" for name, why in self._troubles.items())
+        if phase != self._phase:
+            with suppress(OSError):
+                self.state.write(self.state.records / "phase", phase)
+                self._phase = phase
 
 
 def migrate(installation: Installation, endpoints: Endpoints) -> None:
@@ -147,7 +172,7 @@ def migrate(installation: Installation, endpoints: Endpoints) -> None:
 
 def stop_all(servers: Servers) -> None:
     """Stop every process that has a record, the servers last."""
-    state, known = servers.state, {NAME, *servers.names}
+    state, known = servers.state, {SUPERVISOR, *servers.names}
     names = [record.stem for record in state.records.glob("*.json") if record.stem not in known]
     children = [Child(state, Command(name, (), grace_s=60.0)) for name in names]
     for child in children:
@@ -155,11 +180,6 @@ def stop_all(servers: Servers) -> None:
     for child in children:
         child.await_end()
     servers.stop()
-
-
-def tell(state: State, phase: str) -> None:
-    """Say how far it has come, for whoever waits."""
-    state.write(state.records / "phase", phase)
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ class Valkey:
             "port": str(self.state.port("valkey")),
             "dir": f'"{self.state.folder("valkey")}"',
             "requirepass": self.state.secret("valkey"),
+            "set-proc-title": "no",  # its command line is part of what it is recognised by
             "appendonly": "yes",
             "save": '""',
             "maxmemory-policy": "noeviction",

@@ -1,11 +1,7 @@
 """The training worker: `celery -A services.training.worker:app worker -Q training`."""
 
 import platform
-import shutil
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 
@@ -15,7 +11,7 @@ from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.remote import Remote
 from services.kit.worker import slice_worker
-from services.training.classifier.cache import PART, SourceCache
+from services.training.classifier.cache import SourceCache
 from services.training.classifier.engine import ClassifierEngine
 from services.training.classifier.stored import to_onnx
 from services.training.classifier.stretches import Kernels
@@ -34,7 +30,6 @@ from services.training.settings import TrainingSettings
 
 GIB = 2**30
 PACKAGES = ("torch", "transformers", "accelerate", "numpy")
-LEFTOVER_S = 24 * 3600.0
 
 
 def handlers(adapters: Adapters) -> Mapping[str, Handler]:
@@ -45,7 +40,6 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         RemoteGenerations(Remote(settings.generation_url, secret)),
     )
     packed, folders = settings.scratch / "packed", settings.scratch / "training"
-    clear_leftovers([*packed.glob(f"*{PART}"), *folders.glob("run-*")])
     sources = SourceCache(packed, round(own.cache_gib * GIB))
     engine = ClassifierEngine(
         _device(settings.device),
@@ -81,17 +75,9 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         KIND: tidying(tidied, run),
         CALIBRATE: calibrate,
         SCORE: tidying(tidied, score),
-        ONNX: MakeOnnx(adapters.db, adapters.store, to_onnx),
+        ONNX: MakeOnnx(adapters.db, adapters.store, to_onnx, scratch=folders),
         DELETE: Delete(adapters.store, KEPT, tidied),
     }
-
-
-def clear_leftovers(folders: Sequence[Path]) -> None:
-    """Remove what a killed worker left behind. A living one's folders are younger."""
-    for folder in folders:
-        with suppress(FileNotFoundError):
-            if time.time() - folder.stat().st_mtime > LEFTOVER_S:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _device(wanted: str) -> str:

@@ -1,5 +1,6 @@
 """Background processes by their records, with real processes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -108,12 +109,60 @@ def test_a_reused_pid_is_never_signalled(state: State, start: Callable[..., Chil
     state.write_json(child.record, record)
 
 
+def test_a_record_from_before_a_restart_of_the_machine_is_nobodys(
+    state: State, start: Callable[..., Child]
+) -> None:
+    """Numbers and start times begin anew then, and may be those of somebody else."""
+    child = start(SLEEPER)
+    record = state.read(child.record, {})
+    for change in ({"boot": "another"}, {"arguments": ["another", "command"]}, {"started": None}):
+        state.write_json(child.record, record | change)
+        assert child.pid() is None
+    state.write_json(child.record, record)
+    assert child.pid() == record["pid"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"pid": 1}', '{"pid": 1, "other": 2}'])
+def test_a_record_that_cannot_be_read_is_none(state: State, content: str) -> None:
+    child = Child(state, Command("child", (sys.executable, "-c", SLEEPER)))
+    child.record.write_text(content)
+    assert child.pid() is None
+    child.stop()
+    assert not child.record.exists()
+
+
+def test_a_child_that_cannot_be_recorded_does_not_run(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(state, "write_json", refuse)
+    child = Child(state, Command("child", (sys.executable, "-c", SLEEPER)))
+    before = set(psutil.Process().children())
+    with pytest.raises(OSError, match="No space left"):
+        child.spawn()
+    assert set(psutil.Process().children()) == before
+
+
+def test_a_child_whose_record_was_lost_is_ended_before_another_is_started(
+    start: Callable[..., Child],
+) -> None:
+    child = start(SLEEPER)
+    lost = child.pid()
+    child.record.unlink()
+    again = child.spawn()
+    assert lost is not None
+    until(lambda: not psutil.pid_exists(lost) or psutil.Process(lost).status() == "zombie")
+    assert child.pid() == again
+
+
 def test_a_child_gets_its_environment_and_no_more(state: State) -> None:
     script = "import os; print(sorted(set(os.environ) - {'LC_CTYPE'}))"
     command = Command(
         "child", (sys.executable, "-c", script), environment={"GIVEN": "1"}, inherited=("PATH",)
     )
-    assert Child(state, command).output().strip() == "['GIVEN', 'PATH']"
+    assert Child(state, command).output().strip() == "['GIVEN', 'PATH', 'SYNTHORAX_CHILD']"
 
 
 def test_output_stays_out_of_the_log_and_failure_is_an_error(state: State) -> None:

@@ -18,7 +18,7 @@ from services.kit.auth import Caller
 from services.kit.remote import Remote
 from services.kit.settings import Settings
 from services.local import processes
-from services.local.installation import CODE
+from services.local.children import CODE
 
 COMPOSE: dict[str, Any] = yaml.safe_load((CODE / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

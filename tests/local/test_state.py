@@ -1,7 +1,12 @@
 """The state folder: private, and the same after a restart."""
 
+import os
 import socket
 import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,3 +60,47 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         state.write(file, "half \udc00")
     assert file.read_text() == "old"
+    assert list(state.root.glob(".file*")) == []
+
+
+def test_many_at_once_get_the_same_secrets_and_ports(tmp_path: Path) -> None:
+    State(tmp_path)
+    with ThreadPoolExecutor(16) as pool:
+        secrets = set(pool.map(lambda _: State(tmp_path).secret("pepper"), range(16)))
+        ports = set(pool.map(lambda _: State(tmp_path).port("web"), range(16)))
+    assert len(secrets) == len(ports) == 1
+
+
+def test_who_waits_for_a_lock_is_told_who_holds_it(tmp_path: Path) -> None:
+    holds, may_go, heard = threading.Event(), threading.Event(), list[str]()
+
+    def hold() -> None:
+        with State(tmp_path).lock("installation", "up"):
+            holds.set()
+            may_go.wait(10)
+
+    def report(what: str) -> None:
+        heard.append(what)
+        may_go.set()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    holds.wait(10)
+    with State(tmp_path).lock_if_free("installation") as free:
+        assert not free
+    with State(tmp_path).lock("installation", "down", report):
+        assert heard == [f"waiting for `up` (process {os.getpid()})"]
+    holder.join()
+    with State(tmp_path).lock_if_free("installation") as free:
+        assert free
+
+
+def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from services.local.state import State\n"
+        "with State(Path(sys.argv[1])).lock('installation', 'up'): os._exit(1)"
+    )
+    folder = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=folder, check=False)
+    with State(tmp_path).lock_if_free("installation") as free:
+        assert free

@@ -29,7 +29,9 @@ def make_onnx(adapters, work):
         return b"onnx of " + (folder / "tensors.safetensors").read_bytes()
 
     return lambda: work(
-        "training", "training", {ONNX: MakeOnnx(adapters.db, adapters.store, export)}
+        "training",
+        "training",
+        {ONNX: MakeOnnx(adapters.db, adapters.store, export, scratch=adapters.settings.scratch)},
     )
 
 

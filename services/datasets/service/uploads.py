@@ -6,10 +6,9 @@ of whichever worker needs its files; another worker, or the same after a crash, 
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio.to_thread
 from sqlalchemy import select
@@ -23,6 +22,7 @@ from services.datasets.service.problems import UploadGone, UploadTooLarge, Uploa
 from services.kit.auth import Caller
 from services.kit.db import Database, new_id
 from services.kit.objects import ObjectStore
+from services.kit.scratch import temporary_folder
 
 FOLDER = "uploads"
 BLOCK = 1 << 20
@@ -39,9 +39,11 @@ class Uploads:
 
     async def receive(self, caller: Caller, chunks: AsyncIterator[bytes]) -> UploadView:
         """Store what arrives, counted while it does. Raises `UploadTooLarge` (413)."""
-        await anyio.to_thread.run_sync(lambda: self._scratch.mkdir(parents=True, exist_ok=True))
         digest, size = hashlib.sha256(), 0
-        with tempfile.NamedTemporaryFile(dir=self._scratch, prefix="upload-") as file:
+        with (
+            temporary_folder(self._scratch, "upload-") as folder,
+            (folder / "archive").open("wb") as file,
+        ):
             async for chunk in chunks:
                 size += len(chunk)
                 if size > self._limit_bytes:
@@ -52,9 +54,8 @@ class Uploads:
                 digest.update(chunk)
                 await anyio.to_thread.run_sync(file.write, chunk)
             file.flush()
-            path = Path(file.name)
             return await anyio.to_thread.run_sync(
-                lambda: self._keep(caller, path, size, digest.hexdigest())
+                lambda: self._keep(caller, folder / "archive", size, digest.hexdigest())
             )
 
     def _keep(self, caller: Caller, path: Path, size: int, sha256: str) -> UploadView:
@@ -100,15 +101,12 @@ class Uploads:
         with self._db.transaction() as tx:
             row = self.require(tx.session, project, upload)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        making = folder.with_name(f"{upload}.{uuid4().hex[:8]}")
-        try:
-            (making / "files").mkdir(parents=True)
+        with temporary_folder(self._scratch, "unpacking-") as making:
+            (making / "files").mkdir()
             self._store.get_file(row.key, making / "archive", row.sha256)
             unpack_apart(making / "archive", making / "files", stop_if_asked)
             if not folder.exists():  # another worker of this machine may have been faster
                 (making / "files").rename(folder)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
         return folder
 
     def used_up(self, session: Session, project: UUID, upload: UUID) -> Callable[[], None]:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +31,7 @@ from services.generation.service.population import POPULATION
 from services.kit.db import Database
 from services.kit.jobs import Lease
 from services.kit.objects import ObjectStore
+from services.kit.scratch import temporary_folder
 
 SCREEN = "screen-generation"
 CALIBRATE, COMPARE, PUBLISH = {"step": "calibrate"}, "compare", {"step": "publish"}
@@ -229,10 +229,9 @@ class Screen:
     @contextmanager
     def _on_disk(self, lease: Lease, rows: Sequence[Row]) -> Yields[Pictures]:
         """The pictures of many images in a file of this worker, gone when no longer needed."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
         shape = (len(rows), FINE, FINE)
-        with TemporaryDirectory(prefix="screening-", dir=self._scratch) as folder:
-            path = Path(folder) / "pictures.npy"
+        with temporary_folder(self._scratch, "screening-") as folder:
+            path = folder / "pictures.npy"
             packed = np.lib.format.open_memmap(path, "w+", np.float16, shape)
             done = 0
             for part in self._pictures(lease, rows):

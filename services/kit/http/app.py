@@ -1,10 +1,13 @@
 """What every service's app has: guarded routes, problems, the page of the API."""
 
+import asyncio
 import resource
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.security import HTTPBearer
 from sqlalchemy import text
@@ -20,6 +23,7 @@ from services.kit.http.events import JobFeed
 from services.kit.http.keepable import keepable
 from services.kit.http.problems import PROBLEMS, answer_with_problems
 from services.kit.http.shielding import Shielding
+from services.kit.scratch import SWEEP_EVERY_S, sweep
 
 BODY_LIMIT = 1 << 20
 """Bytes of a body, unless the route states its own `max_body_size`."""
@@ -59,7 +63,9 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncGenerator[None]:
         _open_as_many_files_as_allowed()  # a connection is one
+        sweeping = asyncio.create_task(_sweep_now_and_then(adapters.settings.scratch))
         yield
+        sweeping.cancel()
         adapters.close()
 
     adapters.db.limit_waits()
@@ -74,6 +80,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
         max_body_size=BODY_LIMIT,
     )
     app.state.auth = adapters.auth
+    app.state.store_folder = adapters.settings.s3_folder
     app.state.admission = Admission()
     app.state.feed = JobFeed(adapters.db, adapters.jobs, adapters.auth)
     guarded = [
@@ -96,6 +103,14 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
 
     answer_with_problems(app)
     return app
+
+
+async def _sweep_now_and_then(scratch: Path) -> None:
+    """A process that was killed leaves what it was receiving: others remove it."""
+    while True:
+        with suppress(OSError):
+            await to_thread.run_sync(sweep, scratch)
+        await asyncio.sleep(SWEEP_EVERY_S)
 
 
 def _open_as_many_files_as_allowed() -> None:

@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Callable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
 from api_schemas.base import Problem
+from services.kit.disks import is_full
 from services.kit.errors import (
     Busy,
     ProblemError,
@@ -172,10 +174,11 @@ def _on_store_away(_: Request, error: Exception) -> JSONResponse:
     return answer_of(Unavailable("The object store does not answer"))
 
 
-def _on_store_refusal(_: Request, error: Exception) -> JSONResponse:
+def _on_store_refusal(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, S3Error)  # noqa: S101 - registered for this type
     log.error("the object store refused", code=error.code)
-    if error.code in STORE_FULL:
+    folder: Path | None = request.app.state.store_folder
+    if error.code in STORE_FULL or (folder is not None and is_full(folder)):
         return answer_of(StorageFull("The disk of the object store is full"))
     return answer_of(Unavailable("The object store answered with an error"))
 

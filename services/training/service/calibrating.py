@@ -1,7 +1,6 @@
 """What the worker does for a calibration: a few steps and a validation on random pixels."""
 
 import statistics
-import tempfile
 import time
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -12,6 +11,7 @@ import numpy as np
 from api_schemas.findings import FINDINGS
 from api_schemas.training import ClassifierSettings
 from services.kit.jobs import Lease
+from services.kit.scratch import temporary_folder
 from services.training.models import Calibration
 from services.training.ports.engine import Engine, Part, RunSpec, StageSpec
 from services.training.service.failures import engine_problems
@@ -37,9 +37,8 @@ class Calibrate:
     def __call__(self, lease: Lease) -> None:
         settings = ClassifierSettings.model_validate(lease.inputs["classifier"])
         spec = _spec(settings, lease.inputs["size_px"])
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="run-", dir=self._scratch) as folder:
-            speed = self._measure(lease, spec, Path(folder))
+        with temporary_folder(self._scratch, "run-") as folder:
+            speed = self._measure(lease, spec, folder)
         with lease.finishing() as tx:
             row = tx.session.get_one(Calibration, lease.resource)
             row.device = self._device

@@ -1,6 +1,5 @@
 """Classifiers on their way out: weights, an ONNX model that a worker makes, and a card."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ from services.kit.db import Database, Tx, new_id
 from services.kit.errors import Conflict, Forbidden, ProblemError, Unavailable
 from services.kit.jobs import Jobs, Lease, NewJob
 from services.kit.objects import ObjectStore
+from services.kit.scratch import temporary_folder
 from services.training.models import Experiment, OnnxModel, Scoring
 from services.training.ports.providers import Desk
 from services.training.service.cards import Card, Judged, card
@@ -159,17 +159,20 @@ class HandingOut:
 class MakeOnnx:
     """Handler of an ONNX model's slice; `to_onnx` makes it of a stored classifier's folder."""
 
-    def __init__(self, db: Database, store: ObjectStore, to_onnx: Callable[[Path], bytes]) -> None:
+    def __init__(
+        self, db: Database, store: ObjectStore, to_onnx: Callable[[Path], bytes], *, scratch: Path
+    ) -> None:
         self._db = db
         self._store = store
         self._to_onnx = to_onnx
+        self._scratch = scratch
 
     def __call__(self, lease: Lease) -> None:
         with self._db.transaction() as tx:
             row = find_classifier(tx.session, lease.caller, lease.resource)
-        with tempfile.TemporaryDirectory() as place:
+        with temporary_folder(self._scratch, "run-") as place:
             files = cast("list[Stored]", row.files)
-            content = self._to_onnx(fetch_folder(self._store, files, Path(place) / "classifier"))
+            content = self._to_onnx(fetch_folder(self._store, files, place / "classifier"))
         lease.stop_now()
         prefix = run_prefix(row.project, row.experiment, ONNX, row.arm, row.seed)
         stored = put(self._store, prefix, "model.onnx", content)

@@ -4,11 +4,8 @@ Knows an engine by its port; a slice is one stretch of one run. A run that fails
 record and the others go on: the experiment fails when all its runs have.
 """
 
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +21,7 @@ from services.kit.errors import ProblemError, RemoteProblem
 from services.kit.jobs import Lease, LeaseLost
 from services.kit.logging import get_logger
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
+from services.kit.scratch import temporary_folder
 from services.training.models import Experiment, Run
 from services.training.ports.engine import CheckpointMismatchError, Engine, Outcome
 from services.training.ports.providers import Evaluation
@@ -158,7 +156,7 @@ class RunExperiment:
 
     def _stretch(self, task: Task) -> bool:
         """Train on; True when the run is trained, scored and stored, else its slice is done."""
-        with self._folder() as folder:
+        with temporary_folder(self._scratch, "run-") as folder:
             if not task.run.checkpoints and self._reuse.instead(task, folder):
                 return True
             pace = self._pace(task)
@@ -271,15 +269,6 @@ class RunExperiment:
         configured = speeds.configuration(task.request.classifier, task.blueprint.size_px)
         with self._db.transaction() as tx:
             speeds.note_step(tx.session, task.lease.caller, configured, self._device, step_s)
-
-    @contextmanager
-    def _folder(self) -> Generator[Path]:
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="run-", dir=self._scratch))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _facts(outcome: Outcome) -> dict[str, Any]:

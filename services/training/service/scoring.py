@@ -1,10 +1,6 @@
 """What the worker does for a scoring: score the images, keep the predictions, hand them on."""
 
 import io
-import shutil
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +15,7 @@ from services.kit.db import Database
 from services.kit.errors import ProblemError, Unprocessable
 from services.kit.jobs import Lease
 from services.kit.objects import ObjectStore
+from services.kit.scratch import temporary_folder
 from services.training.models import Classifier, Experiment, Scoring
 from services.training.ports.engine import Engine
 from services.training.ports.providers import Verdict
@@ -73,7 +70,7 @@ class ScoreData:
         request = ScoringRequest.model_validate(row.request)
         if row.manifest is None:  # the data has just been finished
             self._check(lease, request, row, classifier, experiment)
-        with self._folder() as folder:
+        with temporary_folder(self._scratch, "run-") as folder:
             if row.predictions is None:
                 self._score(lease, request, row, classifier, folder)
             evaluation, refusal = self._hand_on(lease, request, row, folder)
@@ -169,12 +166,3 @@ class ScoreData:
             if error.problem.status != Unprocessable.status:
                 raise
             return None, error.problem.detail or error.problem.title
-
-    @contextmanager
-    def _folder(self) -> Generator[Path]:
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="run-", dir=self._scratch))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-from services.local.supervisor import HEALTHY_S, LONGEST_PAUSE_S, Patience
+from services.local.patience import HEALTHY_S, LONGEST_PAUSE_S, Patience
 
 
 def test_a_child_that_keeps_dying_waits_longer_each_time() -> None:
