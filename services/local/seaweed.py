@@ -1,6 +1,7 @@
 """SeaweedFS from a wheel: the object store, speaking S3."""
 
 import io
+import json
 import sys
 from pathlib import Path
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 import urllib3
 from minio import Minio
 
+from services.local.certificates import certificate
 from services.local.children import Command
 from services.local.state import State
 
@@ -16,10 +18,15 @@ PORTS = (
     *("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"),
     *("volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port"),
 )
+PROGRAM = Path(sys.prefix) / "bin" / "weed"
 GRPC_PARTS = ("s3", "master", "volume", "filer")
 GRPC_OFFSET = 10_000
 SOCKETS = Path("/tmp")  # noqa: S108 - its choice, not ours
-JWT_KEYS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+SECURITY = "security.toml"
+"""`weed` reads it from the folder in which it is started, as server and as client."""
+TOKENS = ("signing", "signing.read", "filer_signing", "filer_signing.read")
+SERVED = ("master", "volume", "filer", "s3", "admin")
+CALLING = ("client", "worker")
 ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
 
 
@@ -52,6 +59,30 @@ class Seaweed:
         }
         identity = {"name": "synthorax", "credentials": [credentials], "actions": ACTIONS}
         self.state.write_json(self.identities, {"identities": [identity]})
+        self.state.write(self.state.folder(self.name) / SECURITY, self._security())
+
+    def _security(self) -> str:
+        """Nobody is served without our certificate, and no object without a token besides.
+
+        The parts would otherwise give whole volumes to every user of the machine.
+        """
+        files = certificate(self.state, self.name)
+        ours = {"cert": str(files.certificate), "key": str(files.key)}
+        authority = {"ca": str(files.authority)}
+        tables: dict[str, dict[str, str | bool]] = {"grpc": {**authority}}
+        tables |= {f"grpc.{part}": {**ours} for part in (*SERVED, *CALLING)}
+        tables |= {f"https.{part}": {**ours, **authority} for part in SERVED if part != "s3"}
+        tables["https.client"] = {"enabled": True, **ours, **authority}
+        tables |= {
+            f"jwt.{token}": {"key": self.state.secret(f"jwt_{token.replace('.', '_')}")}
+            for token in TOKENS
+        }
+        tables["filer.expose_directory_metadata"] = {"enabled": False}
+        lines: list[str] = []
+        for name, table in tables.items():
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        return "\n".join([*lines, ""])
 
     def command(self) -> Command:
         folder = self.state.folder("seaweed")
@@ -74,17 +105,15 @@ class Seaweed:
             # its own maintenance worker looks for the administration at this offset, told or not
             "admin.port.grpc": str(self.state.port("admin.port") + GRPC_OFFSET),
         } | {port: str(self.state.port(port)) for port in PORTS}
-        # without these keys the filer's own port serves every object to anyone on the machine
-        keys = {f"WEED_JWT_{key}_KEY": self.state.secret(f"jwt_{key.lower()}") for key in JWT_KEYS}
         return Command(
             name=self.name,
             arguments=(
-                str(Path(sys.prefix) / "bin" / "weed"),
+                str(PROGRAM),
                 "-logtostderr=true",
                 "mini",
                 *(f"-{key}={value}" for key, value in options.items()),
             ),
-            environment={"GOMEMLIMIT": "300MiB", **keys},
+            environment={"GOMEMLIMIT": "300MiB"},
             folder=folder,
         )
 
