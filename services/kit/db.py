@@ -72,6 +72,11 @@ class Database:
             connect_args=PATIENCE,
         )
         _ask_the_quiet(self.engine)
+        self._before_commit: list[Callable[[], None]] = []
+
+    def before_commit(self, effect: Callable[[], None]) -> None:
+        """Run `effect` before every commit. When it raises, nothing is committed."""
+        self._before_commit.append(effect)
 
     @contextmanager
     def transaction(self) -> Generator[Tx]:
@@ -80,6 +85,8 @@ class Database:
             tx = Tx(session)
             with session.begin():
                 yield tx
+                for effect in self._before_commit:
+                    effect()
         for effect in tx.effects:
             effect()
 

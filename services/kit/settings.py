@@ -45,6 +45,9 @@ class Settings(DatabaseSettings, PseudonymSettings):
     s3_access_key: SecretStr
     s3_secret_key: SecretStr
     s3_secure: bool = False
+    s3_folder: Path | None = None
+    """The folder of the object store's files, for a store of this machine that answers a put before
+    the object is on the disk: its files are then synced before a row is committed."""
     bucket: str = "synthorax"
 
     key_pepper: SecretStr

@@ -128,6 +128,7 @@ class Installation:
             "S3_ENDPOINT": endpoints.s3_endpoint,
             "S3_ACCESS_KEY": endpoints.s3_access_key,
             "S3_SECRET_KEY": endpoints.s3_secret_key,
+            "S3_FOLDER": str(endpoints.s3_folder),
             "BUCKET": BUCKET,
             "KEY_PEPPER": state.secret("key_pepper"),
             "PSEUDONYM_KEY": state.secret("pseudonym_key"),

@@ -45,6 +45,11 @@ class Seaweed:
         return f"127.0.0.1:{self.state.port('s3.port')}"
 
     @property
+    def folder(self) -> Path:
+        """All that it keeps."""
+        return self.state.folder(self.name)
+
+    @property
     def leftovers(self) -> tuple[Path, ...]:
         """Its parts' sockets for each other: only we may connect, but nobody removes them."""
         ports = {part: self.state.port(f"{part}.port.grpc") for part in GRPC_PARTS}
@@ -59,7 +64,7 @@ class Seaweed:
         }
         identity = {"name": "synthorax", "credentials": [credentials], "actions": ACTIONS}
         self.state.write_json(self.identities, {"identities": [identity]})
-        self.state.write(self.state.folder(self.name) / SECURITY, self._security())
+        self.state.write(self.folder / SECURITY, self._security())
 
     def _security(self) -> str:
         """Nobody is served without our certificate, and no object without a token besides.
@@ -85,9 +90,8 @@ class Seaweed:
         return "\n".join([*lines, ""])
 
     def command(self) -> Command:
-        folder = self.state.folder("seaweed")
         options = {
-            "dir": str(folder),
+            "dir": str(self.folder),
             "ip": "127.0.0.1",
             "ip.bind": "127.0.0.1",
             "master.telemetry": "false",
@@ -114,7 +118,7 @@ class Seaweed:
                 *(f"-{key}={value}" for key, value in options.items()),
             ),
             environment={"GOMEMLIMIT": "300MiB"},
-            folder=folder,
+            folder=self.folder,
         )
 
     def probe(self) -> None:
