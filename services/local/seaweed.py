@@ -12,6 +12,7 @@ from minio import Minio
 from services.local.certificates import certificate
 from services.local.children import Command
 from services.local.state import State
+from services.local.volumes import mend_volumes
 
 BUCKET = "synthorax"
 PORTS = (
@@ -57,7 +58,8 @@ class Seaweed:
         return tuple(SOCKETS / f"seaweedfs-{part}-grpc-{port}.sock" for part, port in ports.items())
 
     def prepare(self) -> None:
-        """The one identity that may do anything; nobody is anonymous."""
+        """The one identity that may do anything; nobody is anonymous. A power cut is mended."""
+        mend_volumes(self.folder)
         credentials = {
             "accessKey": self.state.secret("s3_access_key"),
             "secretKey": self.state.secret("s3_secret_key"),
