@@ -104,6 +104,9 @@ class Installation:
     def first_key(self, endpoints: Endpoints, *asked: str) -> Command:
         return self._command("first-key", (*processes.FIRST_KEY, *asked), endpoints)
 
+    def verification(self, endpoints: Endpoints, *asked: str) -> Command:
+        return self._command("verify", (*processes.VERIFY, *asked), endpoints)
+
     def _command(
         self, name: str, arguments: tuple[str, ...], endpoints: Endpoints, *, torch: bool = False
     ) -> Command:

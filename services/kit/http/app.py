@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -16,6 +17,7 @@ from services.kit.http.docs_page import add_docs_page
 from services.kit.http.keepable import keepable
 from services.kit.http.problems import PROBLEMS, answer_with_problems
 from services.kit.http.shielding import Shielding
+from services.kit.jobs.integrity import note_damage
 
 BODY_LIMIT = 64 << 20
 """Bytes of a JSON body: more than the longest list that any request may have."""
@@ -69,5 +71,5 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
             tx.session.execute(text("SELECT 1"))
         return {"status": "ok"}
 
-    answer_with_problems(app)
+    answer_with_problems(app, partial(note_damage, adapters.db))
     return app

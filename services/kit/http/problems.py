@@ -3,7 +3,8 @@ what was sent: it may be a patient's.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import urllib3
@@ -12,14 +13,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.types import ExceptionHandler
 
 from api_schemas.base import Problem
 from services.kit.errors import ProblemError, Unavailable, Unprocessable
 from services.kit.logging import get_logger
-from services.kit.objects import DigestMismatch
+from services.kit.objects import DigestMismatch, ObjectMissing
 
 log = get_logger(__name__)
 
+RESTORE = "Its resource is marked as damaged; restore the object from a backup, or make it anew"
 PROBLEM_JSON = "application/problem+json"
 CONSEQUENCE = "default_factory_not_called"
 """Pydantic's name for what could not be filled in because something else is wrong."""
@@ -44,21 +47,39 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class ObjectGone(ProblemError):
+    status = 410
+    slug = "object-missing"
+    title = "The object store has lost what this resource is made of"
+
+
 class StoredBytesDamaged(ProblemError):
     slug = "digest-mismatch"
     title = "The object store returned other bytes than were put there"
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Whatever goes wrong in a request is answered with a problem."""
-    app.add_exception_handler(ProblemError, _on_problem)
+def answer_with_problems(app: FastAPI, note_damage: Callable[[Exception], None]) -> None:
+    """Whatever goes wrong in a request is answered with a problem. `note_damage` is told of what
+    may come from an object that is missing or altered.
+    """
+
+    def noting(answer: Callable[[Request, Exception], JSONResponse]) -> ExceptionHandler:
+        def handle(request: Request, error: Exception) -> JSONResponse:
+            with suppress(OperationalError, InterfaceError):  # then the next reader notes it
+                note_damage(error)
+            return answer(request, error)
+
+        return handle
+
+    app.add_exception_handler(ProblemError, noting(_on_problem))
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(OperationalError, _on_database_away)
     app.add_exception_handler(InterfaceError, _on_database_away)
     app.add_exception_handler(DataError, _on_unstorable)
     app.add_exception_handler(urllib3.exceptions.HTTPError, _on_store_away)
-    app.add_exception_handler(DigestMismatch, _on_damaged)
+    app.add_exception_handler(DigestMismatch, noting(_on_damaged))
+    app.add_exception_handler(ObjectMissing, noting(_on_missing))
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -147,6 +168,11 @@ def _on_unstorable(_: Request, error: Exception) -> JSONResponse:
 def _on_damaged(_: Request, error: Exception) -> JSONResponse:
     log.error("an object is damaged", key=str(error))
     return problem_response(StoredBytesDamaged("Nothing of it is served; restore it").problem)
+
+
+def _on_missing(_: Request, error: Exception) -> JSONResponse:
+    log.error("an object is missing", key=str(error))
+    return problem_response(ObjectGone(RESTORE).problem)
 
 
 def _on_bug(_: Request, error: Exception) -> JSONResponse:
