@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from services.kit.syncing import sync
+
 PORTS = range(10_000, 22_000)
 """Below the kernel's ephemeral range, so that no outgoing connection takes a port we keep; so is
 each of them plus 10,000, which SeaweedFS uses as well."""
@@ -92,6 +94,7 @@ class State:
             out.flush()
             os.fsync(out.fileno())
         fresh.replace(file)
+        sync(file.parent)  # a secret whose name a power cut took would be made anew
 
     @contextmanager
     def lock(self, name: str) -> Generator[None]:
