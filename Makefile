@@ -15,7 +15,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --constraint constraints
 STAMP := $(VENV)/installed-$(shell cat requirements/*.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status migrate test faults soak check fix bench secrets
+.PHONY: help setup demo up down status migrate verify test faults soak check fix bench secrets
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ status: setup ## show what runs
 
 migrate: setup ## bring the database of this installation to the newest schemas
 	$(PY) -m services.local migrate
+
+verify: setup ## walk rows against objects (CONTENT=1: read every object)
+	$(PY) -m services.local verify $(if $(CONTENT),--content)
 
 test: setup ## run all tests, on real servers of their own (WORKERS=2 processes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \

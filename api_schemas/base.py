@@ -2,10 +2,17 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 
 class Wire(BaseModel):
@@ -82,6 +89,23 @@ class JobView(Wire):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    damaged: bool = Field(default=False, exclude=True)
+    """Of what the job is about; the resource says it on the wire."""
+
+
+class Damageable(Wire):
+    """A resource that is made of objects, one of which may be missing or altered."""
+
+    damaged: bool = Field(
+        default=False, description="an object of it is missing, or is not what was stored"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_job_knows(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(job := values.get("job"), JobView):
+            return {"damaged": job.damaged, **values}
+        return values
 
 
 class JobEvent(Wire):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api_schemas.base import Digest, JobView, Seed, Split, Wire
+from api_schemas.base import Damageable, Digest, JobView, Seed, Split, Wire
 from api_schemas.findings import Ethnicity, Race, Sex, View
 from api_schemas.selection import DerivedView, Filter
 from api_schemas.terms import Licence
@@ -28,7 +28,7 @@ class ManifestView(Wire):
     key: str
 
 
-class DatasetView(Wire):
+class DatasetView(Damageable):
     id: UUID
     name: str
     kind: DatasetKind

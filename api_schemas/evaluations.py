@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api_schemas.base import Digest, EvaluationSplit, JobView, Name, Wire
+from api_schemas.base import Damageable, Digest, EvaluationSplit, JobView, Name, Wire
 from api_schemas.evaluation import Flag
 from api_schemas.findings import Finding
 from api_schemas.shifts import ComparedSet, DataWord
@@ -79,7 +79,7 @@ class Evaluated(Wire):
     rows: list[EvaluatedRow]
 
 
-class EvaluationView(Wire):
+class EvaluationView(Damageable):
     id: UUID
     name: str
     request: EvaluationRequest

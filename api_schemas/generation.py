@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from api_schemas.base import Digest, JobView, Name, Seed, Wire
+from api_schemas.base import Damageable, Digest, JobView, Name, Seed, Wire
 from api_schemas.findings import AGE_LIMIT, Finding, Race, Sex, contradictions
 from api_schemas.screening import Screening
 from api_schemas.terms import Licence
@@ -206,7 +206,7 @@ class Environment(Wire):
     )
 
 
-class GenerationView(Wire):
+class GenerationView(Damageable):
     """A cohort in the making or made.
 
     `licence` is the strictest of the data it comes from. `flags` may hold `withdrawn-patients`,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from api_schemas.base import Digest, JobView, Name, Seed, Wire
+from api_schemas.base import Damageable, Digest, JobView, Name, Seed, Wire
 from api_schemas.terms import Licence
 
 STEPS_LIMIT = 10_000_000
@@ -68,7 +68,7 @@ class GeneratorRequest(Wire):
     preview_every: int | None = Field(default=None, ge=1)
 
 
-class GeneratorView(Wire):
+class GeneratorView(Damageable):
     """A trained (or still training) generator. `digest` is the SHA-256 of its weights.
 
     `settings` is what was asked for otherwise than the preset's. `training` says what it saw: the

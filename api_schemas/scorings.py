@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from api_schemas.base import DataRef, EvaluationSplit, JobView, Name, Wire
+from api_schemas.base import Damageable, DataRef, EvaluationSplit, JobView, Name, Wire
 from api_schemas.findings import Finding
 
 
@@ -35,7 +35,7 @@ class ScoringRequest(Wire):
     allow_leakage: bool = False
 
 
-class ScoringView(Wire):
+class ScoringView(Damageable):
     """A scoring. `leakage` says in words what training had seen of the data, null before that is
     looked up. Its predictions are at `/scorings/{id}/predictions`, and evaluated as `evaluation`;
     where they cannot be, `not_evaluated` says why.

@@ -8,7 +8,17 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from api_schemas.arms import Arm, ArmName, Presets
-from api_schemas.base import DataRef, Digest, EvaluationSplit, JobView, Name, Problem, Seed, Wire
+from api_schemas.base import (
+    Damageable,
+    DataRef,
+    Digest,
+    EvaluationSplit,
+    JobView,
+    Name,
+    Problem,
+    Seed,
+    Wire,
+)
 from api_schemas.findings import Finding
 from api_schemas.terms import Licence
 
@@ -335,7 +345,7 @@ class RunView(Wire):
     curve: list[CurvePoint] = []
 
 
-class ExperimentView(Wire):
+class ExperimentView(Damageable):
     """`labels` is the one list for all arms and test sets, known once planned; `left_out` says why
     others are not in it, `not_estimable` which of them lack a class in a test set. `waived` names
     every guard that was waived, `failed_runs` counts the runs that failed for good: what is left

@@ -50,6 +50,7 @@ def connect(endpoints: Endpoints) -> Adapters:
             s3_endpoint=endpoints.s3_endpoint,
             s3_access_key=SecretStr(endpoints.s3_access_key),
             s3_secret_key=SecretStr(endpoints.s3_secret_key),
+            s3_folder=endpoints.s3_folder,
             key_pepper=secret,
             pseudonym_key=secret,
             service_secret=secret,

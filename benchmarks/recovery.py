@@ -54,6 +54,7 @@ class Bench:
         stack.callback(self.redis.close)
         names = ("database_url", "broker_url", "s3_endpoint", "s3_access_key", "s3_secret_key")
         own = {name: getattr(endpoints, name) for name in names}
+        own["s3_folder"] = str(endpoints.s3_folder)
         own |= dict.fromkeys(("key_pepper", "pseudonym_key", "service_secret"), "bench")
         own |= {"lease_s": str(LEASE_S), "log_level": "ERROR", "device": "cpu"}
         self._environment = os.environ | {f"SYNTHORAX_{k.upper()}": v for k, v in own.items()}

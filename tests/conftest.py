@@ -45,6 +45,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             "s3_endpoint": endpoints.s3_endpoint,
             "s3_access_key": endpoints.s3_access_key,
             "s3_secret_key": endpoints.s3_secret_key,
+            "s3_folder": endpoints.s3_folder,
             "key_pepper": "pepper-of-the-tests",
             "pseudonym_key": "pseudonym-key-of-the-tests",
             "service_secret": "service-secret-of-the-tests",

@@ -28,18 +28,21 @@ class Adapters:
         failpoints.arm(settings.fail)
         db = Database(settings.database_url.get_secret_value())
         bell = Bell(settings.broker_url.get_secret_value())
+        store = ObjectStore(
+            settings.s3_endpoint,
+            settings.s3_access_key.get_secret_value(),
+            settings.s3_secret_key.get_secret_value(),
+            settings.bucket,
+            secure=settings.s3_secure,
+            folder=settings.s3_folder,
+        )
+        db.before_commit(store.sync)
         return cls(
             settings=settings,
             db=db,
             bell=bell,
             jobs=Jobs(bell, settings.queued_cap),
-            store=ObjectStore(
-                settings.s3_endpoint,
-                settings.s3_access_key.get_secret_value(),
-                settings.s3_secret_key.get_secret_value(),
-                settings.bucket,
-                secure=settings.s3_secure,
-            ),
+            store=store,
             auth=Auth(
                 db,
                 settings.key_pepper.get_secret_value(),

@@ -77,6 +77,7 @@ class Database:
             connect_args=PATIENCE,
         )
         _ask_the_quiet(self.engine)
+        self._before_commit: list[Callable[[], None]] = []
         self._connecting: dict[str, str] = {}
 
         @event.listens_for(self.engine, "do_connect")
@@ -89,6 +90,10 @@ class Database:
         """
         self._connecting["options"] = f"-c lock_timeout={WAIT_S * 1000}"
 
+    def before_commit(self, effect: Callable[[], None]) -> None:
+        """Run `effect` before every commit. When it raises, nothing is committed."""
+        self._before_commit.append(effect)
+
     @contextmanager
     def transaction(self) -> Generator[Tx]:
         """Commit on leaving, roll back on any error; then run the effects that waited."""
@@ -96,6 +101,8 @@ class Database:
             tx = Tx(session)
             with session.begin():
                 yield tx
+                for effect in self._before_commit:
+                    effect()
         for effect in tx.effects:
             effect()
 

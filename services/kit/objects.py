@@ -13,6 +13,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
 from services.kit.failpoints import failpoint
+from services.kit.syncing import SyncedFolder
 
 BYTES = "application/octet-stream"
 BLOCK = 1 << 20
@@ -42,13 +43,27 @@ def sha256(content: bytes) -> str:
 class ObjectStore:
     """Bytes under keys in one bucket. Does not know what they mean.
 
+    An object that was put outlives the processes. It also outlives a power cut once `sync` has
+    returned, which every commit calls: an object is safe before a row that names it is.
+
     Keys carry no personal data; by custom they end in the first 16 digits of the content's
     SHA-256, so that two writers never write different bytes to one key.
     """
 
     def __init__(
-        self, endpoint: str, access_key: str, secret_key: str, bucket: str, *, secure: bool = False
+        self,
+        endpoint: str,
+        access_key: str,
+        secret_key: str,
+        bucket: str,
+        *,
+        secure: bool = False,
+        folder: Path | None = None,
     ) -> None:
+        """`folder` is where a store of this machine keeps its files; without it the store is one
+        that answers a put when the object is on its disks.
+        """
+        self._files = SyncedFolder(folder) if folder is not None else None
         self._bucket = bucket
         self._client = Minio(
             endpoint,
@@ -70,6 +85,15 @@ class ObjectStore:
             if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise
 
+    def sync(self) -> None:
+        """Return when all that this process has put and removed so far outlives a power cut."""
+        if self._files is not None:
+            self._files.sync()
+
+    def _note_change(self) -> None:
+        if self._files is not None:
+            self._files.note()
+
     def put(self, key: str, content: bytes, content_type: str = BYTES) -> None:
         """Store `content`; the bucket of a new installation is made on the way."""
         try:
@@ -79,6 +103,7 @@ class ObjectStore:
                 raise
             self.ensure_bucket()
             self._put(key, content, content_type)
+        self._note_change()
         failpoint("after_put")
 
     def _put(self, key: str, content: bytes, content_type: str) -> None:
@@ -87,9 +112,11 @@ class ObjectStore:
         )
 
     def put_file(self, key: str, path: Path) -> None:
-        """Store a file of any size, in parts."""
+        """Store a file of any size, in parts, and sync it: that may take too long for a commit."""
         self.ensure_bucket()
         self._client.fput_object(self._bucket, key, str(path))
+        self._note_change()
+        self.sync()
         failpoint("after_put")
 
     def get_file(self, key: str, path: Path, digest: str) -> None:
@@ -159,6 +186,7 @@ class ObjectStore:
     def remove(self, keys: Iterable[str]) -> None:
         errors = self._client.remove_objects(self._bucket, (DeleteObject(k) for k in keys))
         failed = [e.code for e in errors if e.code != "NoSuchKey"]
+        self._note_change()
         if failed:
             raise OSError(f"{len(failed)} objects could not be removed: {failed[0]}")
 

@@ -46,8 +46,9 @@ class Settings(DatabaseSettings, PseudonymSettings):
     s3_secret_key: SecretStr
     s3_secure: bool = False
     s3_folder: Path | None = None
-    """The folder of the object store's files, for a store of this machine: its answers do not
-    tell a full disk from other failures.
+    """The folder of the object store's files, for a store of this machine: it answers a put before
+    the object is on the disk, so its files are synced before a row is committed; and its answers do
+    not tell a full disk from other failures.
     """
     bucket: str = "synthorax"
 

@@ -3,6 +3,7 @@
 import sys
 from datetime import timedelta
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -102,6 +103,23 @@ def migrate(*, state: StateFolder = STATE) -> None:
     with console.status("migrating"):
         Launcher(state, console.print).migrate()
     console.print("Every schema is at its newest version")
+
+
+@app.command
+def verify(
+    *,
+    content: Annotated[
+        bool, Parameter(negative="", help="Read every object, too: as long as a backup takes.")
+    ] = False,
+    state: StateFolder = STATE,
+) -> None:
+    """Walk rows against the object store. Exit status 1 when an object is missing or altered."""
+    try:
+        with console.status("walking rows against objects"):
+            console.print(Launcher(state).verify(content=content), end="", highlight=False)
+    except CalledProcessError as error:
+        console.print(error.output or f"see {state / 'logs' / 'verify.log'}", highlight=False)
+        sys.exit(1)
 
 
 @app.command

@@ -128,14 +128,16 @@ class Child:
         return process.pid
 
     def output(self) -> str:
-        """Start it and return what it prints; raises `CalledProcessError` when it fails.
+        """Start it and return what it prints; raises `CalledProcessError` with it when it fails.
 
         What it prints goes to the caller alone, not into the log: it may be a secret.
         """
         process = self._start(subprocess.PIPE)
         printed, _ = process.communicate()
         if process.returncode != 0:
-            raise subprocess.CalledProcessError(process.returncode, self.command.name)
+            raise subprocess.CalledProcessError(
+                process.returncode, self.command.name, printed.decode()
+            )
         return printed.decode()
 
     def run(self) -> int:

@@ -116,6 +116,9 @@ class Installation:
     def first_key(self, endpoints: Endpoints, *asked: str) -> Command:
         return self._command("first-key", (*processes.FIRST_KEY, *asked), endpoints)
 
+    def verification(self, endpoints: Endpoints, *asked: str) -> Command:
+        return self._command("verify", (*processes.VERIFY, *asked), endpoints)
+
     def _command(
         self, name: str, arguments: tuple[str, ...], endpoints: Endpoints, *, torch: bool = False
     ) -> Command:
@@ -140,7 +143,7 @@ class Installation:
             "S3_ENDPOINT": endpoints.s3_endpoint,
             "S3_ACCESS_KEY": endpoints.s3_access_key,
             "S3_SECRET_KEY": endpoints.s3_secret_key,
-            "S3_FOLDER": str(self.folders["object store"]),
+            "S3_FOLDER": str(endpoints.s3_folder),
             "BUCKET": BUCKET,
             "KEY_PEPPER": state.secret("key_pepper"),
             "PSEUDONYM_KEY": state.secret("pseudonym_key"),

@@ -110,6 +110,21 @@ class Launcher:
                 if not ran:
                     self.servers.stop()
 
+    def verify(self, *, content: bool = False) -> str:
+        """Walk rows against objects; servers that had to be started for it are stopped again.
+
+        Raises `CalledProcessError` with what was found when an object is missing or altered.
+        """
+        with self.state.lock("up"):
+            ran = self.servers.running()
+            endpoints = self.servers.start()
+        try:
+            asked = ("--content",) if content else ()
+            return Child(self.state, self.installation.verification(endpoints, *asked)).output()
+        finally:
+            if not ran:
+                self.servers.stop()
+
     def status(self) -> list[ProcessRow]:
         names = (WATCHDOG, SUPERVISOR, *self.servers.names, *self.installation.names)
         return [_row(name, Child(self.state, Command(name, ())).pid()) for name in names]

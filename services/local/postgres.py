@@ -11,6 +11,7 @@ from signal import SIGINT
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from services.kit.syncing import sync
 from services.local import unprivileged
 from services.local.children import Command
 from services.local.state import State
@@ -55,6 +56,7 @@ class Postgres:
         if done.returncode != 0:
             raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
         aside.rename(self.data)
+        sync(self.data.parent)
 
     def command(self) -> Command:
         options = {

@@ -6,6 +6,7 @@ Knows command lines (what follows the interpreter), not settings, hosts or state
 from dataclasses import dataclass
 
 MIGRATIONS = ("-m", "migrations")
+VERIFY = ("-m", "services.gateway.verify")
 FIRST_KEY = ("-m", "services.accounts.main")
 WEB_SERVICES = ("accounts", "datasets", "generation", "training", "evaluation")
 """Each also runs alone; on one machine the gateway holds them all."""

@@ -1,6 +1,7 @@
 """SeaweedFS from a wheel: the object store, speaking S3."""
 
 import io
+import json
 import sys
 from pathlib import Path
 from uuid import uuid4
@@ -8,18 +9,25 @@ from uuid import uuid4
 import urllib3
 from minio import Minio
 
+from services.local.certificates import certificate
 from services.local.children import Command
 from services.local.state import State
+from services.local.volumes import mend_volumes
 
 BUCKET = "synthorax"
 PORTS = (
     *("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"),
     *("volume.port.grpc", "filer.port", "filer.port.grpc", "admin.port"),
 )
+PROGRAM = Path(sys.prefix) / "bin" / "weed"
 GRPC_PARTS = ("s3", "master", "volume", "filer")
 GRPC_OFFSET = 10_000
 SOCKETS = Path("/tmp")  # noqa: S108 - its choice, not ours
-JWT_KEYS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+SECURITY = "security.toml"
+"""`weed` reads it from the folder in which it is started, as server and as client."""
+TOKENS = ("signing", "signing.read", "filer_signing", "filer_signing.read")
+SERVED = ("master", "volume", "filer", "s3", "admin")
+CALLING = ("client", "worker")
 ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
 
 
@@ -38,6 +46,11 @@ class Seaweed:
         return f"127.0.0.1:{self.state.port('s3.port')}"
 
     @property
+    def folder(self) -> Path:
+        """All that it keeps."""
+        return self.state.folder(self.name)
+
+    @property
     def leftovers(self) -> tuple[Path, ...]:
         """Its parts' sockets for each other: only we may connect, but nobody removes them."""
         ports = {part: self.state.port(f"{part}.port.grpc") for part in GRPC_PARTS}
@@ -45,18 +58,42 @@ class Seaweed:
         return tuple(SOCKETS / f"seaweedfs-{part}-grpc-{port}.sock" for part, port in ports.items())
 
     def prepare(self) -> None:
-        """The one identity that may do anything; nobody is anonymous."""
+        """The one identity that may do anything; nobody is anonymous. A power cut is mended."""
+        mend_volumes(self.folder)
         credentials = {
             "accessKey": self.state.secret("s3_access_key"),
             "secretKey": self.state.secret("s3_secret_key"),
         }
         identity = {"name": "synthorax", "credentials": [credentials], "actions": ACTIONS}
         self.state.write_json(self.identities, {"identities": [identity]})
+        self.state.write(self.folder / SECURITY, self._security())
+
+    def _security(self) -> str:
+        """Nobody is served without our certificate, and no object without a token besides.
+
+        The parts would otherwise give whole volumes to every user of the machine.
+        """
+        files = certificate(self.state, self.name)
+        ours = {"cert": str(files.certificate), "key": str(files.key)}
+        authority = {"ca": str(files.authority)}
+        tables: dict[str, dict[str, str | bool]] = {"grpc": {**authority}}
+        tables |= {f"grpc.{part}": {**ours} for part in (*SERVED, *CALLING)}
+        tables |= {f"https.{part}": {**ours, **authority} for part in SERVED if part != "s3"}
+        tables["https.client"] = {"enabled": True, **ours, **authority}
+        tables |= {
+            f"jwt.{token}": {"key": self.state.secret(f"jwt_{token.replace('.', '_')}")}
+            for token in TOKENS
+        }
+        tables["filer.expose_directory_metadata"] = {"enabled": False}
+        lines: list[str] = []
+        for name, table in tables.items():
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        return "\n".join([*lines, ""])
 
     def command(self) -> Command:
-        folder = self.state.folder("seaweed")
         options = {
-            "dir": str(folder),
+            "dir": str(self.folder),
             "ip": "127.0.0.1",
             "ip.bind": "127.0.0.1",
             "master.telemetry": "false",
@@ -74,18 +111,16 @@ class Seaweed:
             # its own maintenance worker looks for the administration at this offset, told or not
             "admin.port.grpc": str(self.state.port("admin.port") + GRPC_OFFSET),
         } | {port: str(self.state.port(port)) for port in PORTS}
-        # without these keys the filer's own port serves every object to anyone on the machine
-        keys = {f"WEED_JWT_{key}_KEY": self.state.secret(f"jwt_{key.lower()}") for key in JWT_KEYS}
         return Command(
             name=self.name,
             arguments=(
-                str(Path(sys.prefix) / "bin" / "weed"),
+                str(PROGRAM),
                 "-logtostderr=true",
                 "mini",
                 *(f"-{key}={value}" for key, value in options.items()),
             ),
-            environment={"GOMEMLIMIT": "300MiB", **keys},
-            folder=folder,
+            environment={"GOMEMLIMIT": "300MiB"},
+            folder=self.folder,
         )
 
     def probe(self) -> None:

@@ -24,6 +24,7 @@ class Endpoints:
     s3_endpoint: str
     s3_access_key: str
     s3_secret_key: str
+    s3_folder: Path
 
 
 class Recipe(Protocol):
@@ -113,6 +114,7 @@ class Servers:
             s3_endpoint=self.seaweed.endpoint,
             s3_access_key=self.state.secret("s3_access_key"),
             s3_secret_key=self.state.secret("s3_secret_key"),
+            s3_folder=self.seaweed.folder,
         )
 
     def _child(self, recipe: Recipe) -> Child:

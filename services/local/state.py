@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from services.kit.syncing import sync
+
 PORTS = range(10_000, 22_000)
 """Below the kernel's ephemeral range, so that no outgoing connection takes a port we keep; so is
 each of them plus 10,000, which SeaweedFS uses as well."""
@@ -105,6 +107,7 @@ class State:
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
+        sync(file.parent)  # a secret whose name a power cut took would be made anew
 
     @contextmanager
     def lock(

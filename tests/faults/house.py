@@ -126,6 +126,7 @@ class House:
                 "s3_endpoint": endpoints.s3_endpoint,
                 "s3_access_key": endpoints.s3_access_key,
                 "s3_secret_key": endpoints.s3_secret_key,
+                "s3_folder": endpoints.s3_folder,
                 "scratch": root / "scratch",
                 "import_roots": str(root / "imports"),
             }

@@ -34,6 +34,7 @@ def environment(settings) -> dict[str, str]:
             "s3_endpoint",
             "s3_access_key",
             "s3_secret_key",
+            "s3_folder",
             "key_pepper",
             "pseudonym_key",
             "service_secret",

@@ -4,6 +4,7 @@ import asyncio
 import resource
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from services.kit.http.events import JobFeed
 from services.kit.http.keepable import keepable
 from services.kit.http.problems import PROBLEMS, answer_with_problems
 from services.kit.http.shielding import Shielding
+from services.kit.jobs.integrity import note_damage
 from services.kit.scratch import SWEEP_EVERY_S, sweep
 
 BODY_LIMIT = 1 << 20
@@ -101,7 +103,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
             tx.session.execute(text("SELECT 1"))
         return {"status": "ok"}
 
-    answer_with_problems(app)
+    answer_with_problems(app, partial(note_damage, adapters.db))
     return app
 
 

@@ -5,6 +5,7 @@ what was sent: it may be a patient's.
 import errno
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fastapi.responses import JSONResponse
 from minio.error import S3Error
 from sqlalchemy import exc
 from starlette.exceptions import HTTPException
+from starlette.types import ExceptionHandler
 
 from api_schemas.base import Problem
 from services.kit.disks import is_full
@@ -29,10 +31,11 @@ from services.kit.errors import (
     Unprocessable,
 )
 from services.kit.logging import get_logger
-from services.kit.objects import DigestMismatch
+from services.kit.objects import DigestMismatch, ObjectMissing
 
 log = get_logger(__name__)
 
+RESTORE = "Its resource is marked as damaged; restore the object from a backup, or make it anew"
 PROBLEM_JSON = "application/problem+json"
 CONSEQUENCE = "default_factory_not_called"
 """Pydantic's name for what could not be filled in because something else is wrong."""
@@ -63,15 +66,32 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class ObjectGone(ProblemError):
+    status = 410
+    slug = "object-missing"
+    title = "The object store has lost what this resource is made of"
+
+
 class StoredBytesDamaged(ProblemError):
     slug = "digest-mismatch"
     title = "The object store returned other bytes than were put there"
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Whatever goes wrong in a request is answered with a problem."""
+def answer_with_problems(app: FastAPI, note_damage: Callable[[Exception], None]) -> None:
+    """Whatever goes wrong in a request is answered with a problem. `note_damage` is told of what
+    may come from an object that is missing or altered.
+    """
+
+    def noting(answer: Callable[[Request, Exception], JSONResponse]) -> ExceptionHandler:
+        def handle(request: Request, error: Exception) -> JSONResponse:
+            with suppress(exc.OperationalError, exc.InterfaceError):  # the next reader notes it
+                note_damage(error)
+            return answer(request, error)
+
+        return handle
+
     for kind, answer in _ANSWERS.items():
-        app.add_exception_handler(kind, answer)
+        app.add_exception_handler(kind, noting(answer) if kind in _MAY_BE_DAMAGE else answer)
 
 
 def problem_of(request: Request, error: Exception) -> JSONResponse:
@@ -202,6 +222,11 @@ def _on_damaged(_: Request, error: Exception) -> JSONResponse:
     return answer_of(StoredBytesDamaged("Nothing of it is served; restore it"))
 
 
+def _on_missing(_: Request, error: Exception) -> JSONResponse:
+    log.error("an object is missing", key=str(error))
+    return answer_of(ObjectGone(RESTORE))
+
+
 def _on_bug(_: Request, error: Exception) -> JSONResponse:
     log.error("unhandled error", error=type(error).__name__)  # the server logs where
     return answer_of(ProblemError("Please tell the people who run this suite"))
@@ -236,5 +261,7 @@ _ANSWERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = 
     S3Error: _on_store_refusal,
     OSError: _on_system_error,
     DigestMismatch: _on_damaged,
+    ObjectMissing: _on_missing,
     Exception: _on_bug,
 }
+_MAY_BE_DAMAGE = {ProblemError, DigestMismatch, ObjectMissing}

@@ -8,7 +8,7 @@ from minio.error import S3Error
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from services.kit.errors import ProblemError, Unavailable, Unprocessable
-from services.kit.objects import DigestMismatch
+from services.kit.objects import DigestMismatch, ObjectMissing
 
 STORE_BUSY = frozenset(
     {"SlowDown", "SlowDownWrite", "ServiceUnavailable", "InternalError", "RequestTimeout"}
@@ -28,6 +28,11 @@ AWAY = (
 class ContentDamaged(Unprocessable):
     slug = "digest-mismatch"
     title = "The object store returned other bytes than were put there"
+
+
+class ObjectLost(Unprocessable):
+    slug = "object-missing"
+    title = "The object store has lost an object that this is made from"
 
 
 class OutOfMemory(Unprocessable):
@@ -59,6 +64,8 @@ def verdict(error: Exception) -> ProblemError | None:
     """The problem that ends the job at once: trying again would end the same way."""
     if isinstance(error, ProblemError):
         return error
+    if isinstance(error, ObjectMissing):
+        return ObjectLost("Nothing was made of it; restore the object, then ask again")
     if isinstance(error, DigestMismatch):
         return ContentDamaged("Nothing was made of them; restore the object, then ask again")
     if isinstance(error, MemoryError):

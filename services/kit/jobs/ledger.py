@@ -166,7 +166,10 @@ class Jobs:
         if blocked:
             for wait in tx.session.scalars(select(Wait).where(Wait.job.in_(blocked))):
                 waits.setdefault(wait.job, []).append(wait.awaited)
-        return {row.id: _job_view(row, waits.get(row.id, [])) for row in rows}
+        damaged = lineage.damaged(tx.session, {row.resource for row in rows})
+        return {
+            row.id: _job_view(row, waits.get(row.id, []), row.resource in damaged) for row in rows
+        }
 
     def find(self, tx: Tx, caller: Caller, job: UUID) -> JobView:
         """A job of the caller's project; raises `JobUnknown` (404) for any other."""
@@ -280,7 +283,7 @@ def _attempt_view(row: Attempt, ordinal: int) -> AttemptView:
     )
 
 
-def _job_view(row: Job, waits_for: list[UUID]) -> JobView:
+def _job_view(row: Job, waits_for: list[UUID], damaged: bool) -> JobView:
     return JobView(
         id=row.id,
         kind=row.kind,
@@ -295,4 +298,5 @@ def _job_view(row: Job, waits_for: list[UUID]) -> JobView:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        damaged=damaged,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, insert, select, text, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select, text, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from api_schemas.base import JobState
@@ -22,6 +22,7 @@ from services.kit.db import Tx
 from services.kit.errors import NotFound
 from services.kit.jobs.models import Job, Resource, Use
 
+IDS_AT_ONCE = 10_000
 DELETE = "delete"
 """Kind of the jobs that delete."""
 
@@ -159,6 +160,41 @@ def unfinished(session: Session, resources: Collection[UUID]) -> list[Unfinished
 def mark_deleted(session: Session, resource: UUID, job: UUID) -> None:
     """From the commit on, readers find nothing; `job` takes away what is there."""
     session.execute(update(Resource).where(Resource.id == resource).values(deletion=job))
+
+
+def standing(session: Session, resources: Collection[UUID]) -> set[UUID]:
+    """Those of some resources that are neither deleted nor being deleted."""
+    found: set[UUID] = set()
+    ids = list(resources)
+    for first in range(0, len(ids), IDS_AT_ONCE):
+        part = ids[first : first + IDS_AT_ONCE]
+        query = select(Resource.id).where(Resource.id.in_(part), Resource.deletion.is_(None))
+        found.update(session.scalars(query))
+    return found
+
+
+def damaged(session: Session, resources: Collection[UUID]) -> set[UUID]:
+    """Those of some resources that are damaged."""
+    query = select(Resource.id).where(Resource.id.in_(resources), Resource.damaged_at.is_not(None))
+    return set(session.scalars(query))
+
+
+def note_damaged(session: Session, resource: UUID) -> None:
+    """An object of the resource is missing, or is not what was put there."""
+    mark = update(Resource).values(damaged_at=func.now())
+    session.execute(
+        mark.where(Resource.id == resource)
+        .where(Resource.deletion.is_(None))
+        .where(Resource.damaged_at.is_(None))
+    )
+
+
+def set_damaged(session: Session, resources: Collection[UUID]) -> None:
+    """These resources are damaged and no others: somebody has looked at all of them."""
+    whole = update(Resource).values(damaged_at=None).where(Resource.damaged_at.is_not(None))
+    session.execute(whole.where(Resource.id.not_in(resources)))
+    for resource in resources:
+        note_damaged(session, resource)
 
 
 def forget_uses(session: Session, resource: UUID) -> None:

@@ -83,7 +83,8 @@ class Wait(Base):
 
 class Resource(Base):
     """What a service keeps under an id. `deletion` is the job that takes it away: from then on
-    it is gone for readers. The row stays, and tells that there was such a thing.
+    it is gone for readers. The row stays, and tells that there was such a thing. `damaged_at` is
+    when an object of it was found missing, or not what was put there.
     """
 
     __tablename__ = "resources"
@@ -95,6 +96,7 @@ class Resource(Base):
     kind: Mapped[str]
     name: Mapped[str]
     deletion: Mapped[UUID | None] = mapped_column(ForeignKey(Job.id))
+    damaged_at: Mapped[datetime | None]
 
 
 class Use(Base):

@@ -19,8 +19,10 @@ from services.kit.bell import Bell
 from services.kit.db import Database
 from services.kit.jobs import faults
 from services.kit.jobs.fairness import Ask
+from services.kit.jobs.integrity import note_damage
 from services.kit.jobs.leases import Lease, LeaseLost, Released, claim
 from services.kit.logging import get_logger
+from services.kit.objects import ObjectMissing
 
 log = get_logger(__name__)
 
@@ -114,8 +116,11 @@ class Runner:
             log.warning("slice given back", reason=lacking, error=type(error).__name__)
             self._settle(lambda: lease.give_back(lacking, AWAY_DELAY_S))
             return
+        with suppress(*DATABASE_AWAY):  # then the next reader notes it
+            note_damage(self._db, error)
         problem = faults.verdict(error)
-        if problem is not None:
+        if problem is not None and not (isinstance(error, ObjectMissing) and lease.attempt == 1):
+            # what is missing may have been removed with its row, which a second look shows
             log.info("slice failed", problem=problem.problem.type)
             self._settle(lambda: lease.fail(problem))
             return
