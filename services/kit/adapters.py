@@ -7,7 +7,9 @@ from services.kit import failpoints, logging
 from services.kit.auth import Auth
 from services.kit.bell import Bell
 from services.kit.db import Database
+from services.kit.erasure import Erasure
 from services.kit.jobs.ledger import Jobs
+from services.kit.jobs.pairing import Pairing
 from services.kit.objects import ObjectStore
 from services.kit.settings import Settings
 
@@ -19,6 +21,7 @@ class Adapters:
     bell: Bell
     jobs: Jobs
     store: ObjectStore
+    erasure: Erasure
     auth: Auth
 
     @classmethod
@@ -28,18 +31,20 @@ class Adapters:
         failpoints.arm(settings.fail)
         db = Database(settings.database_url.get_secret_value())
         bell = Bell(settings.broker_url.get_secret_value())
+        store = ObjectStore(
+            settings.s3_endpoint,
+            settings.s3_access_key.get_secret_value(),
+            settings.s3_secret_key.get_secret_value(),
+            settings.bucket,
+            secure=settings.s3_secure,
+        )
         return cls(
             settings=settings,
             db=db,
             bell=bell,
             jobs=Jobs(bell, settings.queued_cap),
-            store=ObjectStore(
-                settings.s3_endpoint,
-                settings.s3_access_key.get_secret_value(),
-                settings.s3_secret_key.get_secret_value(),
-                settings.bucket,
-                secure=settings.s3_secure,
-            ),
+            store=store,
+            erasure=Erasure(store, Pairing(db, store), settings.s3_compact),
             auth=Auth(
                 db,
                 settings.key_pepper.get_secret_value(),

@@ -46,6 +46,8 @@ class Settings(DatabaseSettings, PseudonymSettings):
     s3_secret_key: SecretStr
     s3_secure: bool = False
     bucket: str = "synthorax"
+    s3_compact: str = ""
+    """Command line that frees the bytes of removed objects, where the store keeps them."""
 
     key_pepper: SecretStr
     """Key of the hash under which API keys are stored."""

@@ -6,6 +6,7 @@ a change then restarts just those that it concerns.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -104,6 +105,9 @@ class Installation:
     def first_key(self, endpoints: Endpoints, *asked: str) -> Command:
         return self._command("first-key", (*processes.FIRST_KEY, *asked), endpoints)
 
+    def upkeep(self, endpoints: Endpoints, *asked: str) -> Command:
+        return self._command("upkeep", (*processes.UPKEEP, *asked), endpoints)
+
     def _command(
         self, name: str, arguments: tuple[str, ...], endpoints: Endpoints, *, torch: bool = False
     ) -> Command:
@@ -129,6 +133,7 @@ class Installation:
             "S3_ACCESS_KEY": endpoints.s3_access_key,
             "S3_SECRET_KEY": endpoints.s3_secret_key,
             "BUCKET": BUCKET,
+            "S3_COMPACT": shlex.join((sys.executable, *processes.COMPACTING, str(state.root))),
             "KEY_PEPPER": state.secret("key_pepper"),
             "PSEUDONYM_KEY": state.secret("pseudonym_key"),
             "SERVICE_SECRET": state.secret("service_secret"),

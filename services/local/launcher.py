@@ -102,6 +102,20 @@ class Launcher:
                 if not ran:
                     self.servers.stop()
 
+    def upkeep(self, *asked: str) -> int:
+        """Run a command of `services.gateway.upkeep` in this terminal; its exit status.
+
+        Servers that had to be started for it are stopped again.
+        """
+        with self.state.lock("up"):
+            ran = self.servers.running()
+            endpoints = self.servers.start()
+            try:
+                return Child(self.state, self.installation.upkeep(endpoints, *asked)).show()
+            finally:
+                if not ran:
+                    self.servers.stop()
+
     def status(self) -> list[ProcessRow]:
         names = (NAME, *self.servers.names, *self.installation.names)
         return [_row(name, Child(self.state, Command(name, ())).pid()) for name in names]

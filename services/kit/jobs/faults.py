@@ -16,6 +16,8 @@ STORE_BUSY = frozenset(
 CLOCK_OFF = "RequestTimeTooSkewed"
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+LOCK_TIMEOUT = "lock timeout"
+
 AWAY = (
     OperationalError,
     InterfaceError,
@@ -23,6 +25,13 @@ AWAY = (
     httpx2.TransportError,
     Unavailable,
 )
+
+
+class StoreMismatch(Unavailable):
+    """Nothing is removed while database and object store may not belong together."""
+
+    slug = "store-mismatch"
+    title = "The object store and the database do not belong together; nothing is removed"
 
 
 class ContentDamaged(Unprocessable):
@@ -46,6 +55,8 @@ def absence(error: Exception) -> str | None:
         if error.code == CLOCK_OFF:
             return "this host's clock is off: the object store refuses its signatures"
         return "the object store was busy" if error.code in STORE_BUSY else None
+    if isinstance(error, StoreMismatch):
+        return f"{error.title}: {error}"
     if isinstance(error, urllib3.exceptions.HTTPError):
         return "the object store was away"
     if isinstance(error, AWAY):

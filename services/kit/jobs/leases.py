@@ -34,7 +34,14 @@ class LeaseLost(Exception):
 
 
 class Released(Exception):
-    """Raised by a handler after a checkpoint: the slice goes back to the queue, no harm done."""
+    """Raised by a handler after a checkpoint: the slice goes back to the queue, no harm done.
+
+    It is not taken again within `delay_s`.
+    """
+
+    def __init__(self, reason: str = "", delay_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.delay_s = delay_s
 
 
 _FENCE = text("""

@@ -19,6 +19,7 @@ from services.kit.bell import Bell
 from services.kit.db import Database
 from services.kit.jobs import faults
 from services.kit.jobs.fairness import Ask
+from services.kit.jobs.faults import StoreMismatch
 from services.kit.jobs.leases import Lease, LeaseLost, Released, claim
 from services.kit.logging import get_logger
 
@@ -99,7 +100,8 @@ class Runner:
                     self._settle(lambda: lease.give_back("the database was away"))
             except Released as released:
                 reason = str(released) or "its handler asked for a pause"
-                self._settle(lambda: lease.give_back(reason))
+                delay_s = released.delay_s
+                self._settle(lambda: lease.give_back(reason, delay_s))
             except Exception as error:  # noqa: BLE001 - the last resort: crashed, tried again
                 self._after(lease, error)
             else:
@@ -112,7 +114,9 @@ class Runner:
         lacking = faults.absence(error)
         if lacking is not None:
             log.warning("slice given back", reason=lacking, error=type(error).__name__)
-            self._settle(lambda: lease.give_back(lacking, AWAY_DELAY_S))
+            # until a person has looked, sooner would only fill the ledger
+            waits = LONGEST_DELAY_S if isinstance(error, StoreMismatch) else AWAY_DELAY_S
+            self._settle(lambda: lease.give_back(lacking, waits))
             return
         problem = faults.verdict(error)
         if problem is not None:
