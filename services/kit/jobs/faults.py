@@ -16,8 +16,6 @@ STORE_BUSY = frozenset(
 CLOCK_OFF = "RequestTimeTooSkewed"
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-LOCK_TIMEOUT = "lock timeout"
-
 AWAY = (
     OperationalError,
     InterfaceError,

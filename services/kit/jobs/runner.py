@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import structlog
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -205,7 +206,7 @@ class Runner:
                 text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), {"key": key}
             )
         except OperationalError as error:
-            if "lock timeout" not in str(error.orig):
+            if not isinstance(error.orig, LockNotAvailable):
                 raise
             return False
         return True
