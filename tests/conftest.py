@@ -74,7 +74,7 @@ def connected(settings: Settings) -> Iterator[Adapters]:
 @pytest.fixture
 def adapters(connected: Adapters) -> Iterator[Adapters]:
     """The adapters over empty tables; whatever a test leaves is wiped after it."""
-    Pairing(connected.db, connected.store).adopt()  # the installation's row was wiped too
+    Pairing(connected.db, connected.store).adopt()  # a test may have parted them
     yield connected
     with connected.db.transaction() as tx:
         tx.session.execute(EMPTY)

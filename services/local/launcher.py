@@ -155,6 +155,7 @@ class Launcher:
 
     def _mint(self) -> str:
         asked = ("--person", getpass.getuser(), "--project", PROJECT, "--name", "first key")
+        asked += ("--installation-admin",)  # whoever starts it on this machine runs it
         key = Child(
             self.state, self.installation.first_key(self.servers.endpoints(), *asked)
         ).output()
