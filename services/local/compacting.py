@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from services.local.seaweed import Seaweed
@@ -22,7 +23,10 @@ SCRIPT = b"lock\nvolume.vacuum -garbageThreshold=0\nunlock\nexit\n"
 
 
 def compact(state: State) -> None:
-    """Rewrite every volume that holds garbage. Raises `CalledProcessError`, `TimeoutExpired`."""
+    """Rewrite every volume that holds garbage, and sync it.
+
+    Raises `CalledProcessError` and `TimeoutExpired`.
+    """
     server = Seaweed(state).command()
     ports = f"{state.port('master.port')}.{state.port('master.port.grpc')}"
     for _ in range(TIMES):
@@ -38,6 +42,19 @@ def compact(state: State) -> None:
         )
         if b"error" in (done.stdout + done.stderr).lower():
             raise subprocess.CalledProcessError(1, "weed shell", done.stdout, done.stderr)
+    if server.folder is not None:
+        _sync(server.folder)
+
+
+def _sync(folder: Path) -> None:
+    """The volumes were written anew: on the disk, before anybody relies on it that they are."""
+    for path in (*sorted(folder.glob("*.dat")), *sorted(folder.glob("*.idx")), folder):
+        with suppress(FileNotFoundError):  # an empty volume goes altogether
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Row 60: what was deleted is not in the object store's own files either."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ def store(servers: Servers, adapters: Adapters) -> ObjectStore:
 
 @pytest.fixture
 def erasure(servers: Servers, adapters: Adapters, store, monkeypatch) -> Erasure:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     command = shlex.join((sys.executable, *COMPACTING, str(servers.state.root)))
     return Erasure(store, Pairing(adapters.db, store), command)
 
