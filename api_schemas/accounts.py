@@ -10,10 +10,21 @@ from api_schemas.base import Name, Wire
 
 
 class Scope(StrEnum):
-    """What a key may do: `read` looks, `write` posts work, `admin` makes keys."""
+    """What a key may do in its project: `read` looks, `write` posts work, `admin` makes and
+    revokes keys of the same person.
+    """
 
     READ = "read"
     WRITE = "write"
+    ADMIN = "admin"
+
+
+class InstallationRole(StrEnum):
+    """What a person may do beyond their projects: `admin` grants shares of the machines and lets
+    work go before that of others.
+    """
+
+    NONE = "none"
     ADMIN = "admin"
 
 
@@ -50,3 +61,4 @@ class Me(Wire):
     project: UUID
     project_name: str
     scopes: list[Scope]
+    installation_role: InstallationRole = InstallationRole.NONE

@@ -83,6 +83,11 @@ class JobView(Wire):
     total: float = 0
     unit: str = ""
     message: str = ""
+    cancelling: bool = Field(
+        default=False,
+        description="a cancellation was asked for; it comes when the step that is being written "
+        "is done, or never where that was the last one",
+    )
     priority: int = 0
     waits_for: list[UUID] = []
     problem: Problem | None = None

@@ -113,7 +113,7 @@ def delete(adapters: Adapters, caller: Caller, dataset: UUID) -> str:
     """Ask for the deletion and do all its slices; what that was."""
     deletions = Deletions(adapters.db, adapters.jobs, KIND)
     deletions.delete(caller, dataset, derived=True)
-    worker = runner(adapters, "datasets", QUEUE, {DELETE: Delete(adapters.store, KEPT)})
+    worker = runner(adapters, "datasets", QUEUE, {DELETE: Delete(adapters.erasure, KEPT)})
     slices = 0
     while worker.run_one():
         slices += 1

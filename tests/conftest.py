@@ -18,6 +18,7 @@ from services.accounts.service import Accounts
 from services.kit.adapters import Adapters
 from services.kit.auth import Caller
 from services.kit.http import web_app
+from services.kit.jobs.pairing import Pairing
 from services.kit.jobs.runner import Handler, Runner
 from services.kit.jobs.sweeper import Sweeper
 from services.kit.settings import Settings
@@ -74,6 +75,7 @@ def connected(settings: Settings) -> Iterator[Adapters]:
 @pytest.fixture
 def adapters(connected: Adapters) -> Iterator[Adapters]:
     """The adapters over empty tables; whatever a test leaves is wiped after it."""
+    Pairing(connected.db, connected.store).adopt()  # a test may have parted them
     yield connected
     with connected.db.transaction() as tx:
         tx.session.execute(EMPTY)

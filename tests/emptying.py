@@ -11,7 +11,7 @@ EMPTY = text(
         FOR each IN
             SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
             WHERE schemaname NOT LIKE 'pg_%' AND schemaname <> 'information_schema'
-            AND tablename <> 'alembic_version'
+            AND tablename NOT IN ('alembic_version', 'installation')  -- it stands in the store too
         LOOP
             EXECUTE 'DELETE FROM ' || each;
         END LOOP;

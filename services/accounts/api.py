@@ -77,7 +77,7 @@ def _work(router: APIRouter, work: Work) -> None:
 
     @router.put("/jobs/{job}/priority", tags=["jobs"])
     def put_priority(job: UUID, body: PriorityRequest, caller: Writer) -> JobView:
-        """Let a job step back behind others; above 0 takes an administrator."""
+        """Let a job step back behind others; above 0 takes an administrator of the installation."""
         return work.prioritise(caller, job, body)
 
 
@@ -100,10 +100,13 @@ def _events(router: APIRouter, work: Work) -> None:
 def _shares(router: APIRouter, work: Work) -> None:
     @router.get("/shares/{person}", tags=["jobs"])
     def get_share(person: UUID, caller: Reader) -> ShareView:
-        """Weight, caps and decayed use: your own, or as an administrator anybody's."""
+        """Weight, caps and decayed use: your own; anybody's for an installation's administrator."""
         return work.share(caller, person)
 
     @router.put("/shares/{person}", tags=["jobs"])
-    def put_share(person: UUID, body: ShareRequest, _: Admin) -> ShareView:
-        """Give a person another weight or caps of their own."""
-        return work.grant(person, body)
+    def put_share(person: UUID, body: ShareRequest, caller: Admin) -> ShareView:
+        """Give a person another weight or caps of their own.
+
+        Takes an administrator of the installation; one of a project is answered 403.
+        """
+        return work.grant(caller, person, body)

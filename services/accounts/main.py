@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from api_schemas.accounts import KeyRequest, Scope
+from api_schemas.accounts import InstallationRole, KeyRequest, Scope
 from services.accounts.api import routes
 from services.accounts.service import Accounts, Work
 from services.kit.adapters import Adapters
 from services.kit.http import web_app
 from services.kit.settings import Settings
+
+_ROLES = {True: InstallationRole.ADMIN, False: InstallationRole.NONE}
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,38 @@ def build() -> FastAPI:
 def mint() -> None:
     """Print a new key: `python -m services.accounts.main --person ada --project lab`.
 
-    With `--revoke` all keys of the person end instead, as when one was lost or somebody leaves.
+    It reads and writes in its project. With `--installation-admin` the person may from now on do
+    what concerns all projects, and the key may use that. With `--revoke` all keys of the person
+    end instead, as when one was lost or somebody leaves.
     """
     parser = argparse.ArgumentParser(description="Make an API key and print it once.")
     parser.add_argument("--revoke", action="store_true", help="end all keys of the person instead")
     parser.add_argument("--person", required=True)
     parser.add_argument("--project", default="lab")
     parser.add_argument("--name", default="first key")
-    parser.add_argument("--scopes", nargs="+", type=Scope, default=list(Scope))
+    parser.add_argument(
+        "--scopes",
+        nargs="+",
+        type=Scope,
+        help="what the key may do: read and write unless said; of an installation's administrator "
+        "admin as well",
+    )
+    parser.add_argument(
+        "--installation-admin",
+        action=argparse.BooleanOptionalAction,
+        help="whether the person administers the whole installation; stays as it is unless said",
+    )
     parser.add_argument("--days", type=int, default=365)
     asked = parser.parse_args()
     accounts = compose(Adapters.connect(Settings.read())).provider
     if asked.revoke:
         sys.stdout.write(f"{accounts.revoke_all(asked.person)} keys revoked\n")
         return
-    request = KeyRequest(name=asked.name, scopes=asked.scopes, days=asked.days)
-    sys.stdout.write(accounts.mint(asked.person, asked.project, request).key + "\n")
+    administers: bool | None = asked.installation_admin
+    scopes = asked.scopes or (list(Scope) if administers else [Scope.READ, Scope.WRITE])
+    request = KeyRequest(name=asked.name, scopes=scopes, days=asked.days)
+    role = None if administers is None else _ROLES[administers]
+    sys.stdout.write(accounts.mint(asked.person, asked.project, request, role).key + "\n")
 
 
 if __name__ == "__main__":

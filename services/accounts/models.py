@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, DateTime, ForeignKey, MetaData, String, text
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, ForeignKey, MetaData, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NOW = text("now()")
@@ -18,10 +18,16 @@ class Base(DeclarativeBase):
 
 
 class Person(Base):
+    """Somebody with keys. `installation_role` is given on the machine, never over HTTP."""
+
     __tablename__ = "people"
+    __table_args__ = (
+        CheckConstraint("installation_role IN ('none', 'admin')", name="installation_role"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    installation_role: Mapped[str] = mapped_column(server_default="none")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey, Scope
+from api_schemas.accounts import InstallationRole, KeyRequest, KeyView, Me, NewKey, Scope
 from api_schemas.base import JobView, Page
 from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
 from services.accounts.models import Key, Person, Project
@@ -35,14 +35,23 @@ class Accounts:
         self._db = db
         self._pepper = pepper
 
-    def mint(self, person: str, project: str, request: KeyRequest) -> NewKey:
-        """Make a key for a person in a project, making both when they are new.
+    def mint(
+        self,
+        person: str,
+        project: str,
+        request: KeyRequest,
+        role: InstallationRole | None = None,
+    ) -> NewKey:
+        """Make a key for a person in a project, making both when they are new; with `role`, that
+        is the person's in the installation from now on.
 
         For whoever runs the installation: no route leads here.
         """
         with self._db.transaction() as tx:
             person_id = _named(tx.session, Person, person)
             project_id = _named(tx.session, Project, project)
+            if role is not None:
+                tx.session.get_one(Person, person_id).installation_role = role
             return self._add_key(tx.session, person_id, project_id, request)
 
     def make_key(self, caller: Caller, request: KeyRequest) -> NewKey:
@@ -92,6 +101,7 @@ class Accounts:
                 project=project.id,
                 project_name=project.name,
                 scopes=sorted(caller.scopes),
+                installation_role=InstallationRole(person.installation_role),
             )
 
     def _add_key(
@@ -159,28 +169,42 @@ class Work:
             return self._jobs.retry(tx, self._jobs.find(tx, caller, job).id)
 
     def prioritise(self, caller: Caller, job: UUID, request: PriorityRequest) -> JobView:
-        """Anybody may step back; to go before others takes an administrator."""
-        if request.priority > 0 and Scope.ADMIN not in caller.scopes:
-            raise Forbidden(
-                "Only an administrator lets work go before that of others",
-                field="priority",
-                accepted="-10 to 0",
-            )
+        """Anybody may step back; to go before others, of other projects too, takes an
+        administrator of the installation.
+        """
         with self._db.transaction() as tx:
+            if request.priority > 0 and not _administers(tx.session, caller):
+                raise Forbidden(
+                    "Only an administrator of the installation lets work go before that of others",
+                    field="priority",
+                    accepted="-10 to 0",
+                )
             return self._jobs.prioritise(tx, self._jobs.find(tx, caller, job).id, request.priority)
 
     def share(self, caller: Caller, person: UUID) -> ShareView:
-        """One's own share; an administrator sees everybody's."""
-        if person != caller.person and Scope.ADMIN not in caller.scopes:
-            raise ShareUnknown("There is no such person here")
+        """One's own share; an administrator of the installation sees everybody's."""
         with self._db.transaction() as tx:
+            if person != caller.person and not _administers(tx.session, caller):
+                raise ShareUnknown("There is no such person here")
             if tx.session.get(Person, person) is None:
                 raise ShareUnknown("There is no such person here")
             return shares.view(tx, person)
 
-    def grant(self, person: UUID, request: ShareRequest) -> ShareView:
-        """For administrators: the route asks for their scope."""
+    def grant(self, caller: Caller, person: UUID, request: ShareRequest) -> ShareView:
+        """For administrators of the installation: the machines are everybody's."""
         with self._db.transaction() as tx:
+            if not _administers(tx.session, caller):
+                raise Forbidden(
+                    "Only an administrator of the installation grants shares of the machines"
+                )
             if tx.session.get(Person, person) is None:
                 raise ShareUnknown("There is no such person here")
             return shares.grant(tx, person, request)
+
+
+def _administers(session: Session, caller: Caller) -> bool:
+    """Whether this key of this person may do what concerns all projects."""
+    if Scope.ADMIN not in caller.scopes:
+        return False
+    person = session.get_one(Person, caller.person)
+    return person.installation_role == InstallationRole.ADMIN

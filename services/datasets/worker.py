@@ -44,8 +44,8 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     return {
         INGEST: ingest,
         DERIVE: Derive(adapters.db, adapters.store, manifests),
-        WITHDRAW: Withdraw(adapters.db, adapters.store, manifests),
-        DELETE: Delete(adapters.store, KEPT),
+        WITHDRAW: Withdraw(adapters.db, adapters.store, manifests, adapters.erasure),
+        DELETE: Delete(adapters.erasure, KEPT),
     }
 
 

@@ -40,7 +40,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         QUALITY: MeasureQuality(stock, GivenTables(adapters.db, adapters.store)),
         EXPORT: Verify(adapters.db, stock),
         JUDGE: Judge(adapters.db, adapters.store),
-        DELETE: Delete(adapters.store, KEPT),
+        DELETE: Delete(adapters.erasure, KEPT),
     }
 
 

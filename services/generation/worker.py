@@ -48,7 +48,7 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
         TRAIN: tidying(scratch.tidy, train),
         RENDER: tidying(scratch.tidy, render),
         SCREEN: tidying(scratch.tidy, render),
-        DELETE: Delete(adapters.store, KEPT, scratch.tidy),
+        DELETE: Delete(adapters.erasure, KEPT, scratch.tidy),
     }
 
 

@@ -7,7 +7,9 @@ from services.kit import failpoints, logging
 from services.kit.auth import Auth
 from services.kit.bell import Bell
 from services.kit.db import Database
+from services.kit.erasure import Erasure
 from services.kit.jobs.ledger import Jobs
+from services.kit.jobs.pairing import Pairing
 from services.kit.objects import ObjectStore
 from services.kit.settings import Settings
 
@@ -19,6 +21,7 @@ class Adapters:
     bell: Bell
     jobs: Jobs
     store: ObjectStore
+    erasure: Erasure
     auth: Auth
 
     @classmethod
@@ -43,6 +46,7 @@ class Adapters:
             bell=bell,
             jobs=Jobs(bell, settings.queued_cap),
             store=store,
+            erasure=Erasure(store, Pairing(db, store), settings.s3_compact),
             auth=Auth(
                 db,
                 settings.key_pepper.get_secret_value(),

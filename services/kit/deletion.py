@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query
@@ -18,15 +18,17 @@ from sqlalchemy.orm import Session
 from api_schemas.base import DeletionView, JobState, ResourceView
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx
+from services.kit.erasure import COMPACT, Erasure
 from services.kit.errors import Conflict, NotFound
-from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage
 from services.kit.jobs.ledger import JobFinished
 from services.kit.jobs.lineage import DELETE, Kin
+from services.kit.jobs.pairing import require_pairing
 from services.kit.jobs.runner import Handler
-from services.kit.objects import ObjectStore
 
 SLICE_OBJECTS = 20_000
 REMOVED_AT_ONCE = 1000
+BUSY_S = 2.0
 
 DerivedQuery = Annotated[
     bool, Query(description="delete what was made from it too; without it that is a 409")
@@ -63,9 +65,11 @@ class Deletions:
 
         While it is being deleted this answers the same job. Jobs of it that crashed too often
         are retried; those that failed get a successor. Raises
-        `HasDerivedData` (409) unless `derived`.
+        `HasDerivedData` (409) unless `derived`, and `StoreMismatch` (503) while the store may not
+        be this database's.
         """
         with self._db.transaction() as tx:
+            require_pairing(tx.session)
             lineage.hold(tx.session, caller.project)
             family = self._family(tx, caller, resource)
             *made, itself = family
@@ -166,36 +170,54 @@ class Kept:
 
 @dataclass(frozen=True)
 class Delete:
-    """Handler of `delete`: objects first, some thousands a slice, then rows.
+    """Handler of `delete`: objects first, some thousands a slice, then rows, then the bytes that
+    the store keeps of objects that are gone.
 
     `kept` is by kind. `tidy` removes the copies on this machine's disk; by then no reader finds
     the resource. What a worker that was cut off puts too late is an orphan, and the collector's.
     """
 
-    store: ObjectStore
+    erasure: Erasure
     kept: Mapping[str, Kept]
     tidy: Callable[[], None] = lambda: None
 
     def __call__(self, lease: Lease) -> None:
+        if lease.payload.get("step") == COMPACT:
+            self.erasure.compact()
+            with lease.finishing():
+                pass
+            return
+        self.erasure.check()
+        self._await_work(lease)
         kept = self.kept[lease.inputs["kind"]]
         folder = kept.folder(lease.caller.project, lease.resource)
         removed = self._remove_some(lease, folder)
-        if next(self.store.keys(folder), None) is not None:
+        if next(self.erasure.keys(folder), None) is not None:
             with lease.finishing([{"removed": removed}]):
                 pass
             return
         self.tidy()
-        with lease.finishing() as tx:
+        last: list[dict[str, Any]] = []
+        with lease.finishing(last=last) as tx:
             kept.forget(tx.session, lease.resource)
             lineage.forget_uses(tx.session, lease.resource)
+            if not lineage.is_awaited(tx.session, lease.job):  # else that deletion compacts for all
+                last += self.erasure.last
+
+    def _await_work(self, lease: Lease) -> None:
+        """Work on it was cancelled; what is just being written comes to its end first."""
+        with lease.writing() as tx:
+            jobs = lineage.unfinished(tx.session, [lease.resource])
+        if any(job.kind != DELETE for job in jobs):
+            raise Released("work on it has yet to end", BUSY_S)
 
     def _remove_some(self, lease: Lease, folder: str) -> int:
         """Remove a slice's worth of objects; answers how many the job has removed so far."""
         removed: int = lease.payload["removed"]
-        keys = islice(self.store.keys(folder), SLICE_OBJECTS)
+        keys = islice(self.erasure.keys(folder), SLICE_OBJECTS)
         while part := list(islice(keys, REMOVED_AT_ONCE)):
             lease.stop_now()
-            self.store.remove(part)
+            self.erasure.remove(part)
             removed += len(part)
             lease.progress(removed, 0, "objects")
         return removed

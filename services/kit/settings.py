@@ -51,6 +51,8 @@ class Settings(DatabaseSettings, PseudonymSettings):
     not tell a full disk from other failures.
     """
     bucket: str = "synthorax"
+    s3_compact: str = ""
+    """Command line that frees the bytes of removed objects, where the store keeps them."""
 
     key_pepper: SecretStr
     """Key of the hash under which API keys are stored."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from celery import Celery, signals
 from services.kit.adapters import Adapters
 from services.kit.bell import BELL_TASK, celery_settings
 from services.kit.collector import Collector
+from services.kit.jobs import Released
 from services.kit.jobs.fairness import ON_DEVICES, Ask
 from services.kit.jobs.runner import Handler, Runner
 from services.kit.jobs.sweeper import Sweeper
@@ -130,6 +132,13 @@ def control(compose: Callable[[Adapters], Collector]) -> None:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    collecting = threading.Thread(target=compose(adapters).run, args=(ending,), daemon=True)
+
+    def compact() -> None:
+        """The bytes of what was removed one by one: uploads that were discarded, old reports."""
+        with suppress(Released):  # the next round does
+            adapters.erasure.compact()
+
+    collector = compose(adapters)
+    collecting = threading.Thread(target=collector.run, args=(ending, compact), daemon=True)
     collecting.start()  # by itself: a store that hangs must not keep the sweeper waiting
     Sweeper(adapters.db, adapters.bell, settings.lease_s).run(settings.sweep_s, ending)

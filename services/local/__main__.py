@@ -123,6 +123,29 @@ def verify(
 
 
 @app.command
+def adopt(
+    *,
+    yes: Annotated[bool, Parameter(negative="", help="Do it; without it only look.")] = False,
+    state: StateFolder = STATE,
+) -> None:
+    """Show what database and object store hold; with --yes, declare that they belong together.
+
+    Needed once when one of them is new, older or another's. Nothing is removed by it.
+    """
+    sys.exit(Launcher(state).upkeep("adopt", *(["--yes"] if yes else [])))
+
+
+@app.command
+def collect(
+    *,
+    most: Annotated[int | None, Parameter(help="Remove them if they are no more.")] = None,
+    state: StateFolder = STATE,
+) -> None:
+    """Show how many objects no row names; with --most N, remove them if they are no more."""
+    sys.exit(Launcher(state).upkeep("collect", *([] if most is None else ["--most", str(most)])))
+
+
+@app.command
 def import_generator(
     file: CheckpointFile,
     *,

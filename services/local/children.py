@@ -140,6 +140,13 @@ class Child:
             )
         return printed.decode()
 
+    def show(self) -> int:
+        """Start it, pass on what it prints to this terminal, and return its exit status."""
+        process = self._start(subprocess.PIPE)
+        printed, _ = process.communicate()
+        sys.stdout.write(printed.decode())
+        return process.returncode
+
     def run(self) -> int:
         """Start it, wait for its end and return its exit status; one at a time."""
         self.await_end()

@@ -6,6 +6,7 @@ a change then restarts just those that it concerns.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -119,6 +120,9 @@ class Installation:
     def verification(self, endpoints: Endpoints, *asked: str) -> Command:
         return self._command("verify", (*processes.VERIFY, *asked), endpoints)
 
+    def upkeep(self, endpoints: Endpoints, *asked: str) -> Command:
+        return self._command("upkeep", (*processes.UPKEEP, *asked), endpoints)
+
     def _command(
         self, name: str, arguments: tuple[str, ...], endpoints: Endpoints, *, torch: bool = False
     ) -> Command:
@@ -145,6 +149,7 @@ class Installation:
             "S3_SECRET_KEY": endpoints.s3_secret_key,
             "S3_FOLDER": str(endpoints.s3_folder),
             "BUCKET": BUCKET,
+            "S3_COMPACT": shlex.join((sys.executable, *processes.COMPACTING, str(state.root))),
             "KEY_PEPPER": state.secret("key_pepper"),
             "PSEUDONYM_KEY": state.secret("pseudonym_key"),
             "SERVICE_SECRET": state.secret("service_secret"),

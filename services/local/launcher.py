@@ -3,7 +3,8 @@
 import getpass
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -14,7 +15,7 @@ import psutil
 from services.local.children import Child, Command
 from services.local.disks import describe_full_disks
 from services.local.installation import Installation
-from services.local.servers import Servers
+from services.local.servers import Endpoints, Servers
 from services.local.supervisor import FAILED, UP, migrate, stop_all
 from services.local.watchdog import LOCK, SUPERVISOR, WATCHDOG, supervisor, watchdog
 
@@ -101,29 +102,36 @@ class Launcher:
 
     def migrate(self) -> None:
         """Upgrade every schema; servers that had to be started for it are stopped again."""
-        with self.state.lock(LOCK, "migrate", self._announce):
-            ran = self.servers.running()
-            endpoints = self.servers.start()
-            try:
-                migrate(self.installation, endpoints)
-            finally:
-                if not ran:
-                    self.servers.stop()
+        with self._with_servers("migrate") as endpoints:
+            migrate(self.installation, endpoints)
 
     def verify(self, *, content: bool = False) -> str:
         """Walk rows against objects; servers that had to be started for it are stopped again.
 
         Raises `CalledProcessError` with what was found when an object is missing or altered.
         """
-        with self.state.lock("up"):
+        asked = ("--content",) if content else ()
+        with self._with_servers("verify") as endpoints:
+            return Child(self.state, self.installation.verification(endpoints, *asked)).output()
+
+    def upkeep(self, *asked: str) -> int:
+        """Run a command of `services.gateway.upkeep` in this terminal; its exit status.
+
+        Servers that had to be started for it are stopped again.
+        """
+        with self._with_servers(asked[0]) as endpoints:
+            return Child(self.state, self.installation.upkeep(endpoints, *asked)).show()
+
+    @contextmanager
+    def _with_servers(self, doing: str) -> Generator[Endpoints]:
+        with self.state.lock(LOCK, doing, self._announce):
             ran = self.servers.running()
             endpoints = self.servers.start()
-        try:
-            asked = ("--content",) if content else ()
-            return Child(self.state, self.installation.verification(endpoints, *asked)).output()
-        finally:
-            if not ran:
-                self.servers.stop()
+            try:
+                yield endpoints
+            finally:
+                if not ran:
+                    self.servers.stop()
 
     def status(self) -> list[ProcessRow]:
         names = (WATCHDOG, SUPERVISOR, *self.servers.names, *self.installation.names)
@@ -172,6 +180,7 @@ class Launcher:
 
     def _mint(self) -> str:
         asked = ("--person", getpass.getuser(), "--project", PROJECT, "--name", "first key")
+        asked += ("--installation-admin",)  # whoever starts it on this machine runs it
         key = Child(
             self.state, self.installation.first_key(self.servers.endpoints(), *asked)
         ).output()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 MIGRATIONS = ("-m", "migrations")
 VERIFY = ("-m", "services.gateway.verify")
 FIRST_KEY = ("-m", "services.accounts.main")
+UPKEEP = ("-m", "services.gateway.upkeep")
+COMPACTING = ("-m", "services.local.compacting")
 WEB_SERVICES = ("accounts", "datasets", "generation", "training", "evaluation")
 """Each also runs alone; on one machine the gateway holds them all."""
 

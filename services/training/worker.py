@@ -76,7 +76,7 @@ def handlers(adapters: Adapters) -> Mapping[str, Handler]:
         CALIBRATE: calibrate,
         SCORE: tidying(tidied, score),
         ONNX: MakeOnnx(adapters.db, adapters.store, to_onnx, scratch=folders),
-        DELETE: Delete(adapters.store, KEPT, tidied),
+        DELETE: Delete(adapters.erasure, KEPT, tidied),
     }
 
 

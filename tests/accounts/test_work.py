@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api_schemas.accounts import Scope
+from api_schemas.accounts import InstallationRole, KeyRequest, Scope
 from services.accounts.main import compose
 from services.kit.jobs import Lease, NewJob, Released
 
@@ -15,6 +15,13 @@ def job(adapters, ada) -> UUID:
     new = NewJob("stub", "stub", "stub", ada.caller, uuid4(), {"secret": "42"}, [{}, {}])
     with adapters.db.transaction() as tx:
         return adapters.jobs.submit(tx, new)
+
+
+@pytest.fixture
+def administrator(accounts, ada) -> None:
+    """Ada runs the installation."""
+    request = KeyRequest(name="test", scopes=list(Scope))
+    accounts.mint("ada", "lab", request, InstallationRole.ADMIN)
 
 
 @pytest.fixture
@@ -68,16 +75,42 @@ def test_cancel_and_retry_answer_what_fits(http, job) -> None:
     assert http.post(f"/jobs/{job}/cancel").status_code == 200
 
 
-def test_to_go_first_takes_an_administrator(adapters, browse, enrol, http, job) -> None:
+def test_to_go_first_takes_an_administrator_of_the_installation(
+    adapters, browse, enrol, http, job, accounts
+) -> None:
     member = browse(compose(adapters).router, member=enrol("ada", "lab", Scope.READ, Scope.WRITE))
     assert member.put(f"/jobs/{job}/priority", json={"priority": -3}).json()["priority"] == -3
-    refused = member.put(f"/jobs/{job}/priority", json={"priority": 1})
-    assert (refused.status_code, refused.json()["field"]) == (403, "priority")
+    for mere in (member, http):  # http is an administrator of the project
+        refused = mere.put(f"/jobs/{job}/priority", json={"priority": 1})
+        assert (refused.status_code, refused.json()["field"]) == (403, "priority")
+    request = KeyRequest(name="test", scopes=list(Scope))
+    accounts.mint("ada", "lab", request, InstallationRole.ADMIN)
+    assert member.put(f"/jobs/{job}/priority", json={"priority": 1}).status_code == 403
     assert http.put(f"/jobs/{job}/priority", json={"priority": 1}).json()["priority"] == 1
     assert http.put(f"/jobs/{job}/priority", json={"priority": 11}).status_code == 422
 
 
-def test_shares_are_granted_and_seen(adapters, browse, enrol, http, ada) -> None:
+def test_an_administrator_of_a_project_has_no_say_over_the_machines(
+    adapters, browse, stranger, http, ada, enrol
+) -> None:
+    """Neither over people of other projects nor over their own."""
+    theirs = browse(compose(adapters).router, member=stranger)
+    bob = enrol("bob", "lab", Scope.READ, Scope.WRITE)
+    before = http.get(f"/shares/{ada.caller.person}").json()
+    for person in (ada, stranger, bob):
+        path = f"/shares/{person.caller.person}"
+        for client in (theirs, http):
+            refused = client.put(path, json={"weight": 100})
+            assert refused.status_code == 403
+            assert "administrator of the installation" in refused.json()["detail"]
+    assert theirs.get(f"/shares/{ada.caller.person}").status_code == 404
+    assert http.get(f"/shares/{bob.caller.person}").status_code == 404
+    assert http.get(f"/shares/{ada.caller.person}").json() == before
+    assert http.get("/me").json()["installation_role"] == "none"
+
+
+def test_shares_are_granted_and_seen(adapters, browse, enrol, http, ada, administrator) -> None:
+    assert http.get("/me").json()["installation_role"] == "admin"
     bob = enrol("bob", "lab", Scope.READ, Scope.WRITE)
     path = f"/shares/{bob.caller.person}"
     assert http.put(path, json={"weight": 2, "queued_cap": 0}).json()["weight"] == 2
@@ -89,7 +122,9 @@ def test_shares_are_granted_and_seen(adapters, browse, enrol, http, ada) -> None
     assert http.put(path, json={"weight": 0}).status_code == 422
 
 
-def test_over_the_cap_is_429_and_says_when_to_come_back(adapters, browse, enrol, http, ada) -> None:
+def test_over_the_cap_is_429_and_says_when_to_come_back(
+    adapters, browse, enrol, http, ada, administrator
+) -> None:
     http.put(f"/shares/{ada.caller.person}", json={"queued_cap": 0})
     new = NewJob("stub", "stub", "stub", ada.caller, uuid4(), {}, [{}])
 

@@ -1,5 +1,7 @@
 """A withdrawn patient leaves every manifest and the store, and no import brings them back."""
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,14 +10,18 @@ from uuid import UUID, uuid4
 import polars as pl
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy import text
 
 from api_schemas.datasets import DatasetView
 from api_schemas.imports import PhantomSite
 from api_schemas.manifest import MANIFEST, from_parquet
 from services.datasets.importers.phantom import draw, population
+from services.datasets.service import WITHDRAW, Manifests, Withdraw
 from services.datasets.worker import handlers
 from services.kit.adapters import Adapters
+from services.kit.erasure import Erasure
 from services.kit.jobs import Lease
+from services.kit.jobs.pairing import NAMEPLATE, Nameplate, Pairing
 
 PHANTOM = {
     "format": "phantom",
@@ -280,3 +286,43 @@ def test_pairs_of_duplicates_forget_a_withdrawn_sample(
     ingest()
     left = http.get(f"/datasets/{made}/duplicates")
     assert twin["other_sample_id"] not in left.text
+
+
+def test_a_withdrawal_waits_for_a_store_that_is_ours_and_ends_by_compacting_it(
+    http: TestClient,
+    phantoms: Callable[..., DatasetView],
+    adapters: Adapters,
+    work: Callable[..., int],
+    tmp_path: Path,
+) -> None:
+    """Rows 58 and 60; that compacting frees the bytes is shown where the store's files are."""
+    base = phantoms()
+    rows = table(http, base.id)
+    patient = rows["patient_id"][0]
+    keys = rows.filter(pl.col("patient_id") == patient)["image_key"].to_list()
+    pairing = Pairing(adapters.db, adapters.store)
+    compacted = tmp_path / "compacted"
+    note = f"open({str(compacted)!r}, 'a').write('x')"
+    erasure = Erasure(adapters.store, pairing, shlex.join((sys.executable, "-c", note)))
+    manifests = Manifests(adapters.store, tmp_path)
+    withdrawing = {WITHDRAW: Withdraw(adapters.db, adapters.store, manifests, erasure)}
+
+    where = withdraw(http, patients=[patient])
+    ours = adapters.store.get(NAMEPLATE)
+    adapters.store.put(NAMEPLATE, Nameplate(uuid4(), 0).encode())
+    work("datasets", "cpu", withdrawing, 1)
+    assert http.get(where).json()["job"]["state"] == "running"
+    assert all(adapters.store.exists(key) for key in keys)
+    refused = http.post("/withdrawals", json={"patients": [patient]})
+    assert (refused.status_code, refused.json()["type"]) == (
+        503,
+        "urn:synthorax:problem:store-mismatch",
+    )
+
+    adapters.store.put(NAMEPLATE, ours)
+    with adapters.db.transaction() as tx:
+        tx.session.execute(text("UPDATE jobs.slices SET not_before = now() WHERE state = 'queued'"))
+    work("datasets", "cpu", withdrawing)
+    assert http.get(where).json()["job"]["state"] == "succeeded"
+    assert not any(adapters.store.exists(key) for key in keys)
+    assert compacted.read_text() == "x"

@@ -44,7 +44,7 @@ def run(adapters, work, shelf) -> Callable[..., int]:
         sources = Sources(adapters.store, shelf, shelf)
         handlers = {
             EVALUATE: Evaluate(adapters.db, adapters.store, sources, render),
-            DELETE: Delete(adapters.store, KEPT),
+            DELETE: Delete(adapters.erasure, KEPT),
         }
         return work("evaluation", "evaluation", handlers)
 

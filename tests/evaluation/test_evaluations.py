@@ -355,7 +355,7 @@ def test_an_evaluation_is_deleted_with_its_predictions(http, judged, adapters, a
     assert http.get(f"{place}/deletion").json()["job"] is None
     assert http.delete(place).status_code == 202
     assert http.get(place).status_code == 404
-    work("evaluation", "evaluation", {DELETE: Delete(adapters.store, KEPT)})
+    work("evaluation", "evaluation", {DELETE: Delete(adapters.erasure, KEPT)})
     assert list(adapters.store.keys(f"projects/{ada.caller.project}/evaluations/")) == []
 
 

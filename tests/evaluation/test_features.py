@@ -204,5 +204,5 @@ def test_features_are_listed_deleted_and_belong_to_their_project(
     assert [each["kind"] for each in desk.delete(place).json()["derived"]] == ["quality"]
     assert desk.delete(place, params={"derived": True}).status_code == 202
     assert desk.get(place).status_code == 404
-    work("evaluation", "evaluation", {DELETE: Delete(adapters.store, KEPT)})
+    work("evaluation", "evaluation", {DELETE: Delete(adapters.erasure, KEPT)})
     assert list(adapters.store.keys(folder)) == []

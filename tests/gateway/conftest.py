@@ -78,19 +78,19 @@ def run(adapters, work, tmp_path: Path) -> Callable[[], None]:
         ("generation", "generation"): {
             TRAIN: Training(*parts),
             RENDER: Rendering(*parts),
-            DELETE: Delete(store, KEPT_BY_GENERATION, scratch.tidy),
+            DELETE: Delete(adapters.erasure, KEPT_BY_GENERATION, scratch.tidy),
         },
         ("training", "training"): {
             "experiment": experiments,
             CALIBRATE: Calibrate(StubClassifier(), device="a machine", scratch=tmp_path / "speed"),
-            DELETE: Delete(store, KEPT_BY_TRAINING, lambda: tidy(db, packed)),
+            DELETE: Delete(adapters.erasure, KEPT_BY_TRAINING, lambda: tidy(db, packed)),
         },
         ("evaluation", "evaluation"): {
             EVALUATE: Evaluate(db, store, sources, lambda _: "a report"),
             OVERLAP: FindOverlap(stock),
             QUALITY: MeasureQuality(stock, GivenTables(db, store)),
             EXPORT: Verify(db, stock),
-            DELETE: Delete(store, KEPT_BY_EVALUATION),
+            DELETE: Delete(adapters.erasure, KEPT_BY_EVALUATION),
         },
     }
 

@@ -8,14 +8,17 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from api_schemas.accounts import Scope
+from api_schemas.accounts import InstallationRole, KeyRequest, Scope
 from services.gateway.main import compose
 from services.kit.auth import KEY_PREFIX, checksum
 from tests.gateway.everything import GONE, NUMBERS, Ids, address, example, operations, things_of
 
 NOT_FOUND = 404
-OF_THE_INSTALLATION = {("GET", "/shares/{person}"), ("PUT", "/shares/{person}")}
-"""Administrators see and set everybody's share of the machines; a share names no data."""
+FORBIDDEN = 403
+OF_THE_INSTALLATION = {("PUT", "/shares/{person}")}
+"""Only an administrator of the installation grants shares of the machines, whoever's they are."""
+OF_THE_PERSON = {("GET", "/shares/{person}")}
+"""Ada finds her own share with a key of any project of hers."""
 
 
 @pytest.fixture
@@ -38,25 +41,28 @@ def ours(http, run, study) -> Ids:
     return things_of(http, run, study)
 
 
-def test_what_is_another_projects_does_not_exist(app, as_member, ours, stranger, enrol) -> None:
+def test_what_is_another_projects_does_not_exist(
+    app, as_member, ours, stranger, enrol, accounts
+) -> None:
     """For a stranger who may do everything at home, and for Ada herself in another project, the
     answer is word for word that of what nobody has; in her own project she finds all of it.
     """
     elsewhere = [as_member(stranger), as_member(enrol("ada", "elsewhere"))]
-    home = as_member(enrol("ada"))
     nobodys = dict.fromkeys(ours, GONE) | NUMBERS
     asked = [each for each in operations(app) if "{" in each[1]]
     leaks = []
     for verb, path, operation in asked:
-        if (verb, path) in OF_THE_INSTALLATION:
-            continue
+        expected = FORBIDDEN if (verb, path) in OF_THE_INSTALLATION else NOT_FOUND
         request = example(app, operation)
-        for http in elsewhere:
+        for http in elsewhere[:1] if (verb, path) in OF_THE_PERSON else elsewhere:
             answer = http.request(verb, address(path, ours), **request)
             unknown = http.request(verb, address(path, nobodys), **request)
-            if answer.status_code != NOT_FOUND or answer.json() != unknown.json():
+            if answer.status_code != expected or answer.json() != unknown.json():
                 leaks.append((verb, path, answer.status_code, answer.text))
     assert leaks == []
+    everything = KeyRequest(name="test", scopes=list(Scope))
+    accounts.mint("ada", "lab", everything, InstallationRole.ADMIN)
+    home = as_member(enrol("ada"))
     asked.sort(key=lambda each: ["GET", "POST", "PUT", "DELETE"].index(each[0]))
     lost = []
     for verb, path, operation in asked:

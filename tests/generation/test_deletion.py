@@ -34,7 +34,7 @@ def run(adapters, work, shelf, engine, scratch) -> Callable[..., int]:
     handlers = {
         TRAIN: tidying(scratch.tidy, Training(*parts, stretch_s=1)),
         RENDER: tidying(scratch.tidy, Rendering(*parts)),
-        DELETE: Delete(adapters.store, KEPT, scratch.tidy),
+        DELETE: Delete(adapters.erasure, KEPT, scratch.tidy),
     }
     return lambda most=1000: work("generation", "generation", handlers, most)
 

@@ -113,7 +113,7 @@ def test_a_deleted_generator_leaves_no_preview(adapters, http, run, order, work)
     run()
     assert [k for k in adapters.store.keys("projects/") if f"{made}/previews" in k]
     http.delete(f"/generators/{made}")
-    handlers = {DELETE: Delete(adapters.store, KEPT, lambda: None)}
+    handlers = {DELETE: Delete(adapters.erasure, KEPT, lambda: None)}
     work("generation", "generation", handlers, 100)
     assert not [k for k in adapters.store.keys("projects/") if made in k]
 

@@ -9,9 +9,10 @@ from minio.error import S3Error
 from sqlalchemy import text
 
 from services.kit import collector as module
-from services.kit.collector import Collector
+from services.kit.collector import Collector, Tally
 from services.kit.db import Tx, new_id
 from services.kit.jobs import Lease, NewJob
+from services.kit.jobs.pairing import NAMEPLATE, Pairing
 from services.kit.objects import MARKER, Listed, ObjectStore
 from tests.kit.test_worker import until
 
@@ -20,15 +21,27 @@ OLD = -3600.0
 LONG = 3600.0
 
 
+MANY = 1000
+"""What a person says who has looked: in these stores most objects are leftovers."""
+
+
 @pytest.fixture
-def store(settings) -> ObjectStore:
-    """A bucket of its own."""
-    return ObjectStore(
+def empty_store(settings) -> Callable[[], ObjectStore]:
+    """Make a bucket of its own."""
+    return lambda: ObjectStore(
         settings.s3_endpoint,
         settings.s3_access_key.get_secret_value(),
         settings.s3_secret_key.get_secret_value(),
         f"collect-{uuid4().hex[:12]}",
     )
+
+
+@pytest.fixture
+def store(adapters, empty_store) -> ObjectStore:
+    """An empty bucket that belongs to the database."""
+    store = empty_store()
+    Pairing(adapters.db, store).adopt()
+    return store
 
 
 class Rows:
@@ -68,7 +81,7 @@ def test_orphans_are_taken_and_what_is_named_is_kept(collector, store, rows) -> 
     orphans = {key(thing, "images/0002"), key(uuid4(), "weights")}
     for each in rows.named | orphans:
         store.put(each, b"x")
-    tally = collector().collect()
+    tally = collector().collect(most=MANY)
     assert (tally.seen, tally.removed, tally.unclaimed) == (4, 2, 0)
     assert set(store.keys("projects/")) == rows.named
 
@@ -93,7 +106,7 @@ def test_nobodys_folders_are_left_alone(collector, store, rows) -> None:
         store.put(each, b"x")
     tally = collector().collect()
     assert (tally.seen, tally.removed, tally.unclaimed) == (4, 0, 4)
-    assert set(store.keys("")) == {*left, MARKER}
+    assert set(store.keys("")) == {*left, MARKER, NAMEPLATE}
     assert rows.asked == []
 
 
@@ -132,8 +145,9 @@ def test_bytes_put_again_while_it_looks_are_kept(collector, store, monkeypatch) 
     store.put(orphan, b"x")
     walk = collector(grace_s=0.0)
     listed = Listed(orphan, store.now().replace(year=2000))
+    at = store.changed(orphan)
     monkeypatch.setattr(store, "listing", lambda _: iter([listed]))
-    monkeypatch.setattr(store, "now", lambda: store.changed(orphan))
+    monkeypatch.setattr(store, "now", lambda: at)
     assert walk.collect().removed == 0
     assert store.exists(orphan)
 
@@ -147,9 +161,9 @@ def test_an_interrupted_walk_does_no_harm(collector, store, rows, monkeypatch) -
         store.put(each, b"x")
     ending = threading.Event()
     ending.set()
-    assert collector().collect(ending).removed == 5
-    assert len(list(store.keys("projects/"))) == 35
-    assert collector().collect().removed == 15
+    assert collector().collect(ending, MANY).removed == 0
+    assert len(list(store.keys("projects/"))) == 40
+    assert collector().collect(most=MANY).removed == 20
     assert set(store.keys("projects/")) == rows.named
 
 
@@ -191,3 +205,48 @@ def test_rows_are_asked_for_a_page_at_most(collector, store, rows, monkeypatch) 
     tally = collector().collect()
     assert (tally.seen, tally.removed) == (50, 0)
     assert rows.asked == [7] * 7 + [1]
+
+
+def test_a_round_removes_one_in_a_hundred_at_most_unless_told(
+    collector, store, rows, monkeypatch
+) -> None:
+    """More than a few leftovers are no leftovers: the rows are gone."""
+    thing = uuid4()
+    keys = [key(thing, f"{n:03d}") for n in range(200)]
+    for each in keys:
+        store.put(each, b"x")
+    rows.named = set(keys[3:])
+    tally = collector().collect()
+    assert (tally.seen, tally.unnamed, tally.allowed, tally.removed) == (200, 3, 2, 0)
+    rows.named = set(keys[2:])
+    assert collector().collect().removed == 2
+    rows.named = set()
+    assert collector().collect().removed == 0
+    assert collector().collect(most=197).removed == 0
+    assert set(store.keys("projects/")) == set(keys[2:])
+    assert collector().collect(most=198).removed == 198
+
+
+def test_a_round_removes_a_thousand_at_most() -> None:
+    assert [Tally(seen=seen).allowed for seen in (0, 1, 99, 100, 8_034, 100_000, 10**7)] == [
+        *(1, 1, 1, 1, 80, 1000, 1000)
+    ]
+
+
+def test_what_a_row_names_by_the_time_it_is_removed_is_kept(
+    collector, store, rows, monkeypatch
+) -> None:
+    """A row may be written while the walk goes on over the rest of the store."""
+    late = key(uuid4(), "late")
+    store.put(late, b"x")
+    walk = collector()
+    look = walk._look
+
+    def looks(horizon, keep, ending):
+        found = look(horizon, keep, ending)
+        rows.named.add(late)
+        return found
+
+    monkeypatch.setattr(walk, "_look", looks)
+    assert walk.collect().removed == 0
+    assert store.exists(late)

@@ -31,7 +31,7 @@ def rows() -> set[UUID]:
 @pytest.fixture
 def handler(adapters, rows) -> Delete:
     kept = Kept(folder, lambda _, resource: rows.discard(resource))
-    return Delete(adapters.store, dict.fromkeys(KINDS, kept))
+    return Delete(adapters.erasure, dict.fromkeys(KINDS, kept))
 
 
 @pytest.fixture

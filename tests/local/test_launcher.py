@@ -140,3 +140,35 @@ def test_down_stops_orphans_without_a_supervisor(tmp_path: Path) -> None:
 
 def test_down_of_nothing_is_fine(tmp_path: Path) -> None:
     assert Launcher(tmp_path / "state").down() == []
+
+
+def test_adopt_shows_what_database_and_store_hold(
+    launcher: Launcher, access: Access, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launcher.upkeep("adopt") == 0
+    told = capsys.readouterr().out
+    assert "They belong together." in told
+    assert "0 of them of things that the database never knew" in told
+    assert answers(access)  # what ran runs on
+
+
+def test_row_60_a_deleted_dataset_is_gone_from_the_files_of_the_store(
+    launcher: Launcher, access: Access
+) -> None:
+    files = launcher.state.folder("seaweed")
+    phantom = {"format": "phantom", "name": "P", "site": "phantom-a", "patients": 3, "size_px": 32}
+    headers = {"Authorization": f"Bearer {access.key}"}
+    with httpx2.Client(base_url=access.url, headers=headers, timeout=30) as http:
+        made = f"/datasets/{http.post('/datasets', json=phantom).json()['id']}"
+        until(lambda: http.get(made).json()["job"]["state"] == "succeeded")
+        sample = http.get(f"{made}/samples").json()["items"][0]["sample_id"]
+        image = http.get(f"{made}/samples/{sample}.png").content
+
+        def stands() -> bool:
+            return any(image in path.read_bytes() for path in files.rglob("*.dat"))
+
+        assert stands()
+        assert http.delete(made).status_code == 202
+        deletion = f"{made}/deletion"
+        until(lambda: http.get(deletion).json()["job"]["state"] == "succeeded")
+        assert not stands()

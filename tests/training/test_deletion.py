@@ -25,7 +25,7 @@ def run(adapters, work, handler, engine, packed):
 
     handlers = {
         "experiment": tidying(tidied, handler(engine)),
-        DELETE: Delete(adapters.store, KEPT, tidied),
+        DELETE: Delete(adapters.erasure, KEPT, tidied),
     }
     return lambda most=1000: work("training", "training", handlers, most)
 

@@ -190,7 +190,7 @@ def test_an_onnx_model_goes_with_its_experiment(
         assert NAMED["experiments"](tx, UUID(experiment), keys) == set(keys)
     http.delete(f"/experiments/{experiment}")
     assert http.get(f"/classifiers/{classifier}/model.onnx").status_code == 404
-    work("training", "training", {DELETE: Delete(adapters.store, KEPT)})
+    work("training", "training", {DELETE: Delete(adapters.erasure, KEPT)})
     assert list(adapters.store.keys(folder)) == []
 
 

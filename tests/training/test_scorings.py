@@ -296,8 +296,8 @@ def test_a_scoring_goes_with_its_evaluation(
     assert {each["kind"] for each in made_of_it} >= {"scoring", "evaluation"}
     assert http.delete(place, params={"derived": True}).status_code == 202
     assert http.get(place).status_code == 404
-    work("evaluation", "evaluation", {DELETE: Delete(adapters.store, KEPT_EVALUATIONS)})
-    work("training", "training", {DELETE: Delete(adapters.store, KEPT)})
+    work("evaluation", "evaluation", {DELETE: Delete(adapters.erasure, KEPT_EVALUATIONS)})
+    work("training", "training", {DELETE: Delete(adapters.erasure, KEPT)})
     assert list(adapters.store.keys(folder)) == []
     with adapters.db.transaction() as tx:
         assert tx.session.scalar(text("SELECT count(*) FROM training.scorings")) == 0

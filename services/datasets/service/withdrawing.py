@@ -24,8 +24,10 @@ from services.datasets.service.standing import lock_manifests, newest
 from services.datasets.views import withdrawal_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
+from services.kit.erasure import Erasure
 from services.kit.http import once, page
 from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage
+from services.kit.jobs.pairing import require_pairing
 from services.kit.objects import ObjectMissing, ObjectStore
 
 WITHDRAW = "withdraw"
@@ -41,8 +43,12 @@ class Withdrawals:
         self._jobs = jobs
 
     def order(self, caller: Caller, request: WithdrawalRequest, key: str | None) -> WithdrawalView:
-        """From here on no import of the project takes them in; the job removes what is there."""
+        """From here on no import of the project takes them in; the job removes what is there.
+
+        Raises `StoreMismatch` (503) while the store may not be this database's.
+        """
         with self._db.transaction() as tx:
+            require_pairing(tx.session)
             lock_manifests(tx.session, caller.project)
             made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
             return self._view(tx, _find(tx.session, caller, made))
@@ -111,21 +117,31 @@ class _Change:
 
 
 class Withdraw:
-    """Handler of the slices of a withdrawal: plan, then import after import with its views."""
+    """Handler of the slices of a withdrawal: plan, then import after import with its views, and
+    at last the bytes that the store keeps of objects that are gone.
+    """
 
-    def __init__(self, db: Database, store: ObjectStore, manifests: Manifests) -> None:
+    def __init__(
+        self, db: Database, store: ObjectStore, manifests: Manifests, erasure: Erasure
+    ) -> None:
         self._db = db
         self._store = store
         self._manifests = manifests
+        self._erasure = erasure
 
     def __call__(self, lease: Lease) -> None:
+        self._erasure.check()
         match lease.payload["step"]:
             case "plan":
                 self._plan(lease)
             case "family":
                 self._family(lease, UUID(lease.payload["root"]))
-            case _:
+            case "remove":
                 self._remove(lease)
+            case _:
+                self._erasure.compact()
+                with lease.finishing():
+                    pass
 
     def _plan(self, lease: Lease) -> None:
         with self._db.transaction() as tx:
@@ -154,7 +170,7 @@ class Withdraw:
         old = [str(c.before.id) for c in changes]
         more = [{**lease.payload, "step": "remove", "old": old}] if changes else []
         lease.progress(lease.payload["place"] + 1, lease.payload["of"], UNIT)
-        with lease.finishing(more) as tx:
+        with lease.finishing(more, last=self._erasure.last) as tx:
             lock_manifests(tx.session, lease.caller.project)
             now = newest(tx.session, _family(tx.session, root))
             if {m.id for m in now.values()} != {m.id for m in manifests.values()}:
@@ -207,11 +223,11 @@ class Withdraw:
                 keys = self._manifests.scan(manifest).filter(hit).select("image_key").collect()
             except ObjectMissing:
                 continue  # an earlier attempt came this far
-            self._store.remove(keys["image_key"].drop_nulls().to_list())
-            self._store.remove([manifest.key])
+            self._erasure.remove(keys["image_key"].drop_nulls().to_list())
+            self._erasure.remove([manifest.key])
             self._manifests.forget(manifest)
         lease.progress(lease.payload["place"] + 1, lease.payload["of"], UNIT)
-        with lease.finishing():
+        with lease.finishing(last=self._erasure.last):
             pass
 
 

@@ -5,6 +5,7 @@ day, and what runs right now); then the job that this worker ran last, whose mod
 age. Does not lease anything.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -60,6 +61,7 @@ OWNERS = """
 # A subquery with a limit, not EXISTS: that would be made a join over all jobs of an owner.
 _RUNNABLE = """
     j.finished_at IS NULL AND j.service = :service AND j.state IN ('queued', 'running')
+    AND j.id <> ALL(CAST(:busy AS uuid[]))
     AND (SELECT q.id FROM jobs.slices q
          WHERE q.job = j.id AND q.state = 'queued' AND q.not_before <= now() LIMIT 1) IS NOT NULL
 """
@@ -126,10 +128,10 @@ class Turn:
     """Whether the owner is kept from other claims until the commit."""
 
 
-def turns(session: Session, ask: Ask, warm: UUID | None) -> list[Turn]:
+def turns(session: Session, ask: Ask, warm: UUID | None, busy: Collection[UUID] = ()) -> list[Turn]:
     """The jobs whose turn it is, the fairest first; of each owner at most two and the warm one.
 
-    The first whose owner was to be had is held.
+    The first whose owner was to be had is held. Jobs in `busy` are passed over.
     """
     rows = session.execute(
         _TURNS,
@@ -139,6 +141,7 @@ def turns(session: Session, ask: Ask, warm: UUID | None) -> list[Turn]:
             "pool": pool(ask.queue),
             "running_cap": ask.running_cap,
             "warm": warm or UUID(int=0),
+            "busy": [str(job) for job in busy],
             "limit": CANDIDATES,
             "claims": _claims(ask),
         },

@@ -25,6 +25,13 @@ AWAY = (
 )
 
 
+class StoreMismatch(Unavailable):
+    """Nothing is removed while database and object store may not belong together."""
+
+    slug = "store-mismatch"
+    title = "The object store and the database do not belong together; nothing is removed"
+
+
 class ContentDamaged(Unprocessable):
     slug = "digest-mismatch"
     title = "The object store returned other bytes than were put there"
@@ -51,6 +58,8 @@ def absence(error: Exception) -> str | None:
         if error.code == CLOCK_OFF:
             return "this host's clock is off: the object store refuses its signatures"
         return "the object store was busy" if error.code in STORE_BUSY else None
+    if isinstance(error, StoreMismatch):
+        return f"{error.title}: {error}"
     if isinstance(error, urllib3.exceptions.HTTPError):
         return "the object store was away"
     if isinstance(error, AWAY):

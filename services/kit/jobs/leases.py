@@ -22,7 +22,8 @@ from services.kit.db import Database, Tx
 from services.kit.errors import ProblemError
 from services.kit.failpoints import failpoint
 from services.kit.jobs import fairness, moves, slices
-from services.kit.jobs.fairness import Ask, Turn
+from services.kit.jobs.fairness import CANDIDATES, Ask, Turn
+from services.kit.jobs.locks import RowBusy, brief_wait
 from services.kit.jobs.slices import Holding, Left, Outcome
 
 YIELD_AFTER_S = 60.0
@@ -34,7 +35,14 @@ class LeaseLost(Exception):
 
 
 class Released(Exception):
-    """Raised by a handler after a checkpoint: the slice goes back to the queue, no harm done."""
+    """Raised by a handler after a checkpoint: the slice goes back to the queue, no harm done.
+
+    It is not taken again within `delay_s`.
+    """
+
+    def __init__(self, reason: str = "", delay_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.delay_s = delay_s
 
 
 _FENCE = text("""
@@ -164,11 +172,13 @@ class Lease:
             slices.append(tx.session, self.job, more)
             self._flush(tx)
             left = self._leave(tx, "done")
-            if left is not None and left.last:
-                if last:
-                    slices.append(tx.session, self.job, last)
-                else:
-                    moves.end(tx, self._bell, self.job, "succeeded")
+            ended = left is not None and left.last and not last
+            if ended:
+                moves.end(tx, self._bell, self.job, "succeeded")
+            elif moves.is_cancelling(tx.session, self.job):
+                moves.end(tx, self._bell, self.job, "cancelled")
+            elif left is not None and left.last:
+                slices.append(tx.session, self.job, last)
         self.lost.set()  # what is finished can be written to no more
 
     # ------------------------------------------------------------ for the runner
@@ -181,14 +191,12 @@ class Lease:
         """Show that we live, and write the latest progress; False when the lease is gone."""
         asked = time.monotonic()
         with self._db.transaction() as tx:
-            if self._progress is not None:
-                self._lock_job(tx)
             if tx.session.scalar(_BEAT, self._key) is None:
                 self.lost.set()
                 return False
-            self._flush(tx)
             self.others_wait = fairness.others_wait(tx.session, self._ask, self.caller.person)
         self.last_beat = asked
+        self._write_progress()
         return True
 
     def give_back(self, reason: str, delay_s: float = 0.0, *, crashed: bool = False) -> None:
@@ -236,6 +244,18 @@ class Lease:
             self.lost.set()
         return left
 
+    def _write_progress(self) -> None:
+        """Unless somebody holds the job's row: we live all the same, and try at the next beat."""
+        latest = self._progress
+        if latest is None:
+            return
+        try:
+            with self._db.transaction() as tx, brief_wait(tx.session):
+                self._lock_job(tx)
+                self._flush(tx)
+        except RowBusy:
+            self._progress = self._progress or latest
+
     def _flush(self, tx: Tx) -> None:
         latest, self._progress = self._progress, None
         if latest is None:
@@ -246,27 +266,39 @@ class Lease:
 def claim(
     db: Database, bell: Bell, ask: Ask, warm: UUID | None, draining: threading.Event
 ) -> Lease | None:
-    """Lease the fairest runnable slice, or None. `warm` is the job this worker ran last."""
+    """Lease the fairest runnable slice, or None. `warm` is the job this worker ran last.
+
+    A job whose row somebody holds for long is passed over.
+    """
 
     def lease(tx: Tx, turn: Turn, *, wait: bool) -> Lease | None:
         if not fairness.hold(tx.session, ask, turn, wait=wait):
             return None
         return _take(tx.session, db, bell, ask, turn.job, draining, wait=wait)
 
-    with db.transaction() as tx:
-        turns = fairness.turns(tx.session, ask, warm)
-        # Those before the one that is held were not to be had when it was chosen.
-        for turn in dropwhile(lambda each: not each.held, turns):
-            taken = lease(tx, turn, wait=False)
+    busy: set[UUID] = set()
+    while len(busy) < CANDIDATES:
+        with db.transaction() as tx:
+            turns = fairness.turns(tx.session, ask, warm, busy)
+            # Those before the one that is held were not to be had when it was chosen.
+            for turn in dropwhile(lambda each: not each.held, turns):
+                taken = lease(tx, turn, wait=False)
+                if taken is not None:
+                    return taken
+        # Somebody was at all of them for a moment. Each in a transaction of its own: two claims
+        # that wait for each other's owners would hold each other up.
+        found = len(busy)
+        for turn in turns:
+            try:
+                with db.transaction() as tx, brief_wait(tx.session):
+                    taken = lease(tx, turn, wait=True)
+            except RowBusy:
+                busy.add(turn.job)
+                continue
             if taken is not None:
                 return taken
-    # Somebody was at all of them for a moment. Each in a transaction of its own: two claims that
-    # wait for each other's owners would hold each other up.
-    for turn in turns:
-        with db.transaction() as tx:
-            taken = lease(tx, turn, wait=True)
-        if taken is not None:
-            return taken
+        if len(busy) == found:
+            return None
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from api_schemas.base import JobEvent, JobState, JobView, Problem
@@ -13,16 +14,20 @@ from api_schemas.jobs import AttemptView
 from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Tx, new_id
-from services.kit.errors import Conflict, NotFound, TooMany
+from services.kit.errors import Conflict, NotFound, TooMany, Unavailable
 from services.kit.failpoints import failpoint
 from services.kit.jobs import lineage, moves, slices
 from services.kit.jobs.lineage import DELETE, SourceDeleted
-from services.kit.jobs.models import Attempt, Job, Share, Slice, Wait
+from services.kit.jobs.locks import RowBusy, brief_wait
+from services.kit.jobs.models import Attempt, Cancellation, Job, Share, Slice, Wait
 from services.kit.jobs.moves import IN_VAIN, DependencyFailed
 
 QUEUED_CAP = 1000
 """Unfinished jobs that one person may have in one queue, unless their share says otherwise."""
 
+
+CANCEL_WAIT_MS = 300
+CANCELLING = "will be cancelled when the step that is being written is done"
 
 REFUSED = (*IN_VAIN, "quarantined")
 """States of a job for which no new job may wait."""
@@ -59,6 +64,11 @@ class QueueFull(TooMany):
 
 class JobUnknown(NotFound):
     pass
+
+
+class JobBusy(Unavailable):
+    slug = "job-busy"
+    title = "The job is being written to"
 
 
 @dataclass(frozen=True)
@@ -141,13 +151,11 @@ class Jobs:
     def _first_state(self, session: Session, waits_for: Sequence[UUID]) -> str:
         if not waits_for:
             return "queued"
-        # The share lock makes a job that is just finishing wait for our commit, or us for its.
-        awaited = session.execute(
-            select(Job.id, Job.state)
-            .where(Job.id.in_(waits_for))
-            .order_by(Job.id)
-            .with_for_update(read=True)
-        ).all()
+        # The share lock makes a job that is just finishing wait for our commit. One that is being
+        # written to is not waited for: should it end now, the sweeper settles ours.
+        query = select(Job.id, Job.state).where(Job.id.in_(waits_for)).order_by(Job.id)
+        session.execute(query.with_for_update(read=True, skip_locked=True))
+        awaited = session.execute(query).all()
         if any(row.state in REFUSED for row in awaited):
             raise DependencyFailed("A dataset, generator or cohort named here did not succeed")
         return "queued" if all(row.state == "succeeded" for row in awaited) else "blocked"
@@ -167,8 +175,18 @@ class Jobs:
             for wait in tx.session.scalars(select(Wait).where(Wait.job.in_(blocked))):
                 waits.setdefault(wait.job, []).append(wait.awaited)
         damaged = lineage.damaged(tx.session, {row.resource for row in rows})
+        cancelling: set[UUID] = set()
+        if unfinished := [r.id for r in rows if r.finished_at is None]:
+            asked = select(Cancellation.job).where(Cancellation.job.in_(unfinished))
+            cancelling |= {*tx.session.scalars(asked)}
         return {
-            row.id: _job_view(row, waits.get(row.id, []), row.resource in damaged) for row in rows
+            row.id: _job_view(
+                row,
+                waits.get(row.id, []),
+                damaged=row.resource in damaged,
+                cancelling=row.id in cancelling,
+            )
+            for row in rows
         }
 
     def find(self, tx: Tx, caller: Caller, job: UUID) -> JobView:
@@ -181,17 +199,18 @@ class Jobs:
     def cancel(self, tx: Tx, job: UUID) -> JobView:
         """Cancel; cancelled already is fine, finished raises `JobFinished` (409).
 
-        A worker notices within one heartbeat: its slice is no longer its own. A deletion raises
-        `NotCancellable` (409).
+        A worker notices within one heartbeat: its slice is no longer its own. While somebody
+        writes to the job, such as the plan of a large order, the view says `cancelling`: it is
+        cancelled when that step has been written. A deletion raises `NotCancellable` (409).
         """
-        row = _locked(tx.session, job)
-        if row.kind == DELETE:
-            raise NotCancellable("Ask again for the deletion if it does not come to its end")
-        if row.state == "cancelled":
-            return self.view(tx, job)
-        if row.finished_at is not None:
-            raise JobFinished(f"The job has {row.state}; there is nothing left to cancel")
-        moves.end(tx, self._bell, job, "cancelled")
+        try:
+            with tx.session.begin_nested(), brief_wait(tx.session, CANCEL_WAIT_MS):
+                if _is_cancellable(_row(tx.session, job, lock=True)):
+                    moves.end(tx, self._bell, job, "cancelled")
+        except RowBusy:
+            if _is_cancellable(_row(tx.session, job)):
+                request = upsert(Cancellation).values(job=job)
+                tx.session.execute(request.on_conflict_do_nothing())
         return self.view(tx, job)
 
     def retry(self, tx: Tx, job: UUID) -> JobView:
@@ -259,15 +278,33 @@ class Jobs:
 
 
 def _locked(session: Session, job: UUID) -> Job:
-    row = session.scalars(
-        select(Job)
-        .where(Job.id == job)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    """The row, ours until the commit; raises `JobBusy` (503) when somebody holds it for long."""
+    try:
+        with brief_wait(session):
+            return _row(session, job, lock=True)
+    except RowBusy as error:
+        raise JobBusy("A step of it is being written; ask again in a minute") from error
+
+
+def _row(session: Session, job: UUID, *, lock: bool = False) -> Job:
+    query = select(Job).where(Job.id == job).execution_options(populate_existing=True)
+    if lock:
+        query = query.with_for_update(key_share=True)
+    row = session.scalars(query).one_or_none()
     if row is None:
         raise JobUnknown("There is no such job")
     return row
+
+
+def _is_cancellable(row: Job) -> bool:
+    """False for one that is cancelled already; raises for any other that has ended."""
+    if row.kind == DELETE:
+        raise NotCancellable("Ask again for the deletion if it does not come to its end")
+    if row.state == "cancelled":
+        return False
+    if row.finished_at is not None:
+        raise JobFinished(f"The job has {row.state}; there is nothing left to cancel")
+    return True
 
 
 def _attempt_view(row: Attempt, ordinal: int) -> AttemptView:
@@ -283,7 +320,7 @@ def _attempt_view(row: Attempt, ordinal: int) -> AttemptView:
     )
 
 
-def _job_view(row: Job, waits_for: list[UUID], damaged: bool) -> JobView:
+def _job_view(row: Job, waits_for: list[UUID], *, damaged: bool, cancelling: bool) -> JobView:
     return JobView(
         id=row.id,
         kind=row.kind,
@@ -291,7 +328,8 @@ def _job_view(row: Job, waits_for: list[UUID], damaged: bool) -> JobView:
         done=row.done,
         total=row.total,
         unit=row.unit,
-        message=row.message,
+        message=CANCELLING if cancelling else row.message,
+        cancelling=cancelling,
         priority=row.priority,
         waits_for=waits_for,
         problem=None if row.problem is None else Problem.model_validate(row.problem),

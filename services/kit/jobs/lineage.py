@@ -8,6 +8,7 @@ shares it, whoever deletes holds it alone. So nothing is derived from what is be
 a deletion sees everything that was.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from api_schemas.base import JobState
 from services.kit.auth import Caller
 from services.kit.db import Tx
 from services.kit.errors import NotFound
-from services.kit.jobs.models import Job, Resource, Use
+from services.kit.jobs.models import Job, Resource, Use, Wait
 
 IDS_AT_ONCE = 10_000
 DELETE = "delete"
@@ -155,6 +156,20 @@ def unfinished(session: Session, resources: Collection[UUID]) -> list[Unfinished
     query = select(Job.id, Job.kind, Job.resource).order_by(Job.id)
     rows = session.execute(query.where(Job.resource.in_(resources), Job.finished_at.is_(None)))
     return [Unfinished(*row) for row in rows]
+
+
+def count_kinds(session: Session) -> Counter[str]:
+    """How many resources of each kind there are, in all projects, but for what is deleted."""
+    query = select(Resource.kind, func.count()).where(Resource.deletion.is_(None))
+    rows = session.execute(query.group_by(Resource.kind))
+    return Counter(dict(rows.tuples().all()))
+
+
+def is_awaited(session: Session, job: UUID) -> bool:
+    """Whether a job that has not ended waits for `job`."""
+    waiting = select(Wait.job).join(Job, Job.id == Wait.job)
+    query = waiting.where(Wait.awaited == job, Job.finished_at.is_(None)).limit(1)
+    return session.scalar(query) is not None
 
 
 def mark_deleted(session: Session, resource: UUID, job: UUID) -> None:

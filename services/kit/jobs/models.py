@@ -109,6 +109,34 @@ class Use(Base):
     uses: Mapped[UUID] = mapped_column(primary_key=True)
 
 
+class Installation(Base):
+    """The one row that says which installation this database is; the object store says it too.
+
+    `rounds` counts the collector's rounds in both, so that a restored backup of either is
+    noticed. `mismatch` says in words why they do not belong together, when they do not.
+    """
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("one", name="one_installation"),)
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    id: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    rounds: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    paired_at: Mapped[datetime | None]
+    mismatch: Mapped[str] = mapped_column(server_default="")
+
+
+class Cancellation(Base):
+    """A job whose cancellation was asked for while somebody wrote to it: it is cancelled when the
+    lock is free. No foreign key, which would wait for that lock.
+    """
+
+    __tablename__ = "cancellations"
+
+    job: Mapped[UUID] = mapped_column(primary_key=True)
+    requested_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Slice(Base):
     """What a worker leases. `beats` moves while its holder lives: the sweeper watches it."""
 

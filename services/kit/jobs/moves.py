@@ -6,7 +6,7 @@ Whoever calls has locked the job's row; the database's trigger refuses what is n
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from api_schemas.base import Problem
@@ -14,7 +14,7 @@ from services.kit.bell import Bell
 from services.kit.db import Tx
 from services.kit.errors import Conflict, ProblemError
 from services.kit.jobs import slices
-from services.kit.jobs.models import NOW, Job, Wait
+from services.kit.jobs.models import NOW, Cancellation, Job, Wait
 
 IN_VAIN = ("failed", "cancelled")
 """States of a job for which nobody needs to wait any longer. Quarantined work may be retried."""
@@ -65,9 +65,15 @@ def end(tx: Tx, bell: Bell, job: UUID, state: str, problem: Problem | None = Non
         slices.drop_queued(session, job)
     told = None if problem is None else problem.model_dump(mode="json")
     move(session, job, state, finished_at=NOW, problem=told)
+    session.execute(delete(Cancellation).where(Cancellation.job == job))
     waiting = session.scalars(select(Wait.job).where(Wait.awaited == job).order_by(Wait.job)).all()
     for dependent in waiting:
         settle(tx, bell, dependent)
+
+
+def is_cancelling(session: Session, job: UUID) -> bool:
+    """Whether its cancellation was asked for and has yet to come."""
+    return session.get(Cancellation, job) is not None
 
 
 def quarantine(tx: Tx, bell: Bell, job: UUID, reason: str) -> None:
@@ -77,13 +83,16 @@ def quarantine(tx: Tx, bell: Bell, job: UUID, reason: str) -> None:
     end(tx, bell, job, "quarantined", Quarantined(times).problem)
 
 
-def settle(tx: Tx, bell: Bell, job: UUID) -> None:
-    """Queue a blocked job whose wait is over, or fail it when it waited in vain."""
+def settle(tx: Tx, bell: Bell, job: UUID, *, skip_locked: bool = False) -> None:
+    """Queue a blocked job whose wait is over, or fail it when it waited in vain.
+
+    With `skip_locked` a job that somebody is at is left as it is.
+    """
     session = tx.session
     row = session.scalars(
         select(Job)
         .where(Job.id == job, Job.state == "blocked")
-        .with_for_update(key_share=True)
+        .with_for_update(key_share=True, skip_locked=skip_locked)
         .execution_options(populate_existing=True)
     ).one_or_none()
     if row is None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import structlog
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -19,6 +20,7 @@ from services.kit.bell import Bell
 from services.kit.db import Database
 from services.kit.jobs import faults
 from services.kit.jobs.fairness import Ask
+from services.kit.jobs.faults import StoreMismatch
 from services.kit.jobs.integrity import note_damage
 from services.kit.jobs.leases import Lease, LeaseLost, Released, claim
 from services.kit.logging import get_logger
@@ -101,7 +103,8 @@ class Runner:
                     self._settle(lambda: lease.give_back("the database was away"))
             except Released as released:
                 reason = str(released) or "its handler asked for a pause"
-                self._settle(lambda: lease.give_back(reason))
+                delay_s = released.delay_s
+                self._settle(lambda: lease.give_back(reason, delay_s))
             except Exception as error:  # noqa: BLE001 - the last resort: crashed, tried again
                 self._after(lease, error)
             else:
@@ -114,7 +117,9 @@ class Runner:
         lacking = faults.absence(error)
         if lacking is not None:
             log.warning("slice given back", reason=lacking, error=type(error).__name__)
-            self._settle(lambda: lease.give_back(lacking, AWAY_DELAY_S))
+            # until a person has looked, sooner would only fill the ledger
+            waits = LONGEST_DELAY_S if isinstance(error, StoreMismatch) else AWAY_DELAY_S
+            self._settle(lambda: lease.give_back(lacking, waits))
             return
         with suppress(*DATABASE_AWAY):  # then the next reader notes it
             note_damage(self._db, error)
@@ -206,7 +211,7 @@ class Runner:
                 text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), {"key": key}
             )
         except OperationalError as error:
-            if "lock timeout" not in str(error.orig):
+            if not isinstance(error.orig, LockNotAvailable):
                 raise
             return False
         return True

@@ -7,34 +7,39 @@ it leaves alone.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
 
 from services.kit.bell import Bell
-from services.kit.db import Database
+from services.kit.db import Database, Tx
 from services.kit.jobs import faults, moves, slices
-from services.kit.jobs.models import Job
+from services.kit.jobs.locks import RowBusy, brief_wait
+from services.kit.jobs.models import Cancellation, Job
 from services.kit.jobs.slices import Holding
 from services.kit.logging import get_logger
 
 log = get_logger(__name__)
 
 TIDY_EVERY_S = 3600.0
+OPEN_STATES = ("blocked", "queued", "running")
 LONGEST_DELAY_S = 600
 """No slice is put off for longer; one that seems to be was put off by another clock."""
 
 _HELD = text("SELECT id, job, lease, beats FROM jobs.slices WHERE state = 'running' ORDER BY id")
 
-_LOCK_JOB = text("SELECT 1 FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE")
+_TRY_JOB = text("SELECT state FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE SKIP LOCKED")
 
 _STILL = text("SELECT 1 FROM jobs.slices WHERE id = :id AND lease = :lease AND beats = :beats")
 
 _PUT_OFF = text("""
-    UPDATE jobs.slices SET not_before = now()
-    WHERE state = 'queued' AND not_before > now() + make_interval(secs => :longest_s)
+    UPDATE jobs.slices SET not_before = now() WHERE id IN (
+        SELECT id FROM jobs.slices
+        WHERE state = 'queued' AND not_before > now() + make_interval(secs => :longest_s)
+        FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
 _RUNNABLE = text("""
@@ -86,6 +91,7 @@ class Sweeper:
 
     def sweep(self) -> None:
         self.take_back_lost()
+        self.cancel_requested()
         self.settle_blocked()
         self.ring_forgotten()
         if self._clock() - self._tidied > TIDY_EVERY_S:
@@ -110,8 +116,9 @@ class Sweeper:
                 self._take_back(holding, row.job, row.beats)
 
     def _take_back(self, holding: Holding, job: UUID, beats: int) -> None:
-        with self._db.transaction() as tx:
-            tx.session.execute(_LOCK_JOB, {"job": job})
+        with self._brief() as tx:
+            if tx.session.scalar(_TRY_JOB, {"job": job}) is None:
+                return  # somebody writes to the job: whoever that is, the next sweep looks again
             values = {"id": holding.slice, "lease": holding.lease, "beats": beats}
             if tx.session.scalar(_STILL, values) is None:
                 return
@@ -129,8 +136,31 @@ class Sweeper:
         with self._db.transaction() as tx:
             blocked = tx.session.scalars(select(Job.id).where(Job.state == "blocked")).all()
         for job in blocked:
-            with self._db.transaction() as tx:
-                moves.settle(tx, self._bell, job)
+            with self._brief() as tx:
+                moves.settle(tx, self._bell, job, skip_locked=True)
+
+    def cancel_requested(self) -> None:
+        """Cancel what was being written to when that was asked for."""
+        with self._db.transaction() as tx:
+            jobs = tx.session.scalars(select(Cancellation.job)).all()
+        for job in jobs:
+            with self._brief() as tx:
+                state = tx.session.scalar(_TRY_JOB, {"job": job})
+                if state in OPEN_STATES:
+                    moves.end(tx, self._bell, job, "cancelled")
+                elif state is not None:  # it has come to another end
+                    tx.session.execute(delete(Cancellation).where(Cancellation.job == job))
+
+    @contextmanager
+    def _brief(self) -> Generator[Tx]:
+        """A transaction that waits for nobody for long: one job must not keep all others waiting.
+        What could not be done now is done by a later sweep.
+        """
+        try:
+            with self._db.transaction() as tx, brief_wait(tx.session):
+                yield tx
+        except RowBusy:
+            log.info("somebody is at a job; a later sweep looks again")
 
     def ring_forgotten(self) -> None:
         with self._db.transaction() as tx:
