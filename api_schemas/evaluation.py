@@ -255,6 +255,7 @@ Flag = Literal[
     "registered",
     "leakage_waived",
     "phantom",
+    "synthetic",
 ]
 
 

@@ -281,4 +281,5 @@ class Provenance(BaseModel):
     batch: BatchShape
     environment: Environment
     terms: str
+    licence: Licence
     manifest: str

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +17,7 @@ from services.datasets.importers import dicom
 from services.datasets.importers.files import open_regular, read_limited
 from services.datasets.importers.images import picture
 from services.datasets.importers.preparing import FILE_LIMIT_BYTES, prepare
+from services.datasets.importers.provenance import inscription, read_origin
 from services.datasets.importers.source import Header, Picture, Preparation, Unreadable
 
 MEMORY_BYTES = 2 << 30
@@ -53,7 +55,10 @@ def _answer(request: dict[str, Any]) -> Picture | Header | Unreadable:
     if content is None:
         return Unreadable(f"the file has more than {FILE_LIMIT_BYTES >> 20} MiB")
     pixels = prepare(content, Preparation(request["size_px"], request["resize"]))
-    return pixels if isinstance(pixels, Unreadable) else picture(pixels)
+    if isinstance(pixels, Unreadable):
+        return pixels
+    origin = read_origin(content)
+    return replace(picture(pixels, inscription(origin)), origin=origin)
 
 
 def _reply(answers: BinaryIO, answer: Picture | Header | Unreadable) -> None:
@@ -66,6 +71,7 @@ def _reply(answers: BinaryIO, answer: Picture | Header | Unreadable) -> None:
             "bytes": len(content),
             "pixel_sha256": answer.pixel_sha256,
             "descriptor": answer.descriptor.hex(),
+            "origin": answer.origin and answer.origin.model_dump(mode="json"),
         }
     else:
         told = {"header": dict(answer)}

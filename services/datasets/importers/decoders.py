@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.datasets import RejectionCode
+from api_schemas.provenance import ImageOrigin
 from services.datasets.importers.source import Header, Picture, Preparation, Unreadable
 
 WALL_S = 300.0
@@ -112,7 +113,12 @@ class DecoderPool:
             if isinstance(told, Unreadable):
                 return told
             about, content = told
-            return Picture(content, about["pixel_sha256"], bytes.fromhex(about["descriptor"]))
+            return Picture(
+                content,
+                about["pixel_sha256"],
+                bytes.fromhex(about["descriptor"]),
+                about["origin"] and ImageOrigin.model_validate(about["origin"]),
+            )
 
         return self._threads.map(one, paths)
 

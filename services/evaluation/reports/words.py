@@ -51,6 +51,7 @@ FLAGS: dict[Flag, str] = {
     "registered": "a further registered question",
     "leakage_waived": "a guard against leakage was waived",
     "phantom": "drawn phantoms, not patients",
+    "synthetic": "the test set holds synthetic images, not patients only",
 }
 
 

@@ -10,7 +10,7 @@ from functools import cache
 
 from sqlalchemy import select
 
-from api_schemas.evaluation import PlanPost
+from api_schemas.evaluation import Flag, PlanPost
 from services.evaluation import models, statistics
 from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans, record
@@ -160,12 +160,11 @@ class Evaluate:
         plan, predictions = stored.left, stored.predictions
         estimates = [each.estimates for each in scored]
         tests: list[TestFacts] = []
-        phantom: set[str] = set()
+        shown: dict[str, list[Flag]] = {}
         for test, of in zip(plan.tests, estimates, strict=True):
             images, patients = len(of.cases.patient), of.cases.G
-            facts, is_phantom = self.sources.facts(lease.caller, test, images, patients)
+            facts, shown[test.name] = self.sources.facts(lease.caller, test, images, patients)
             tests.append(facts)
-            phantom |= {test.name} if is_phantom else set()
         return Report(
             plan=plan,
             plan_id=stored.row.id,
@@ -180,10 +179,10 @@ class Evaluate:
                 {test.name: test.manifest for test in tests},
             ),
             rows=[
-                *result_rows(plan, estimates, phantom),
+                *result_rows(plan, estimates, shown),
                 *lines_of_left_out(stored.plan, plan, estimates),
             ],
-            comparisons=comparisons(plan, estimates, phantom),
+            comparisons=comparisons(plan, estimates, shown),
             trends=trends(plan, estimates),
             tests=tests,
             predictions=[
@@ -192,9 +191,9 @@ class Evaluate:
             contact=self.sources.contact(lease.caller, plan),
             curves=[each for test in scored for each in test.curves],
             licence=self.sources.licence(lease.caller, plan),
-            groups=group_rows(plan, estimates, phantom),
-            metrics=metric_rows(plan, estimates, phantom),
-            answers=answers(plan, estimates, phantom),
+            groups=group_rows(plan, estimates, shown),
+            metrics=metric_rows(plan, estimates, shown),
+            answers=answers(plan, estimates, shown),
         )
 
 

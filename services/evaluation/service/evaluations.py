@@ -17,6 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import DataSplit, Page
+from api_schemas.datasets import DatasetKind
+from api_schemas.evaluation import Flag
 from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.manifest import content_digest, to_parquet
 from api_schemas.shifts import ComparedSet
@@ -239,8 +241,7 @@ class Judge:
         ours = self._predictions(row, FILE)
         theirs = self._predictions(row, REFERENCE) if REFERENCE in row.files else None
         lease.stop_now()
-        leakage = row.request["leakage"] is not None
-        found = judge(ours, theirs, self._groups(row), leakage=leakage)
+        found = judge(ours, theirs, self._groups(row), _flags(row))
         result = Evaluated.model_validate(
             {
                 "method": METHOD,
@@ -276,6 +277,18 @@ class Judge:
             return self._store.get(stored["key"], stored["sha256"])
         except (ObjectMissing, DigestMismatch) as error:
             raise PredictionsDamaged("Send them again", field=field) from error
+
+
+def _flags(row: models.Judgement) -> list[Flag]:
+    """What a reader must know of all numbers: what was waived, and whose images these are."""
+    data = None if row.compared is None else ComparedSet.model_validate(row.compared)
+    made = data is not None and data.kind in {DatasetKind.SYNTHETIC, DatasetKind.MIXED}
+    said: list[tuple[Flag, bool]] = [
+        ("leakage_waived", row.request["leakage"] is not None),
+        ("phantom", data is not None and data.phantom),
+        ("synthetic", made),
+    ]
+    return [flag for flag, holds in said if holds]
 
 
 def data_of(request: EvaluationRequest) -> DataSplit | None:

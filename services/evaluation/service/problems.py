@@ -161,6 +161,11 @@ class QualityNotReady(Conflict):
     title = "The cohort has not been measured (yet)"
 
 
+class ReferenceNotReal(Unprocessable):
+    slug = "reference-not-real"
+    title = "A cohort is measured beside real images"
+
+
 class ReferenceMissing(Unprocessable):
     slug = "reference-missing"
     title = "Nobody knows which dataset the generator was trained on"

@@ -47,7 +47,7 @@ from services.generation.service.problems import (
 from services.generation.service.publishing import Publish
 from services.generation.service.quota import check_quota
 from services.generation.service.screening import CALIBRATE, PUBLISH, Screen, reason_against
-from services.generation.views import recipe_of, request_of
+from services.generation.views import licence_of, recipe_of, request_of
 from services.kit.db import Database, Tx
 from services.kit.jobs import Lease
 from services.kit.objects import ObjectStore, sha256
@@ -367,6 +367,7 @@ class _Task:
             batch=self.row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
             environment=environment,
             terms=self.generator.terms or "",
+            licence=licence_of(self.row, self.generator),
             manifest=f"/generations/{self.row.id}/manifest",
         )
 

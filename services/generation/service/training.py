@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from sqlalchemy import delete, func, select
 
-from api_schemas.datasets import DatasetKind, DatasetView
+from api_schemas.datasets import DatasetView
 from api_schemas.manifest import MANIFEST, content_digest, from_parquet, to_parquet
 from services.generation.models import Checkpoint, Generator, Loss, Preview
 from services.generation.ports.engine import (
@@ -68,7 +68,7 @@ def keep_population(
         row.site = view.site
         row.terms = view.terms or view.licence.name
         row.licence = view.licence.model_dump(mode="json")
-        row.phantom = view.kind is DatasetKind.PHANTOM
+        row.phantom = view.phantom
         row.population_key = key
         row.population_sha256 = digest
 
