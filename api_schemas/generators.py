@@ -1,10 +1,10 @@
 """Generators on the wire: trained here, or brought in; and whom they have seen."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from api_schemas.base import Digest, JobView, Name, Seed, Wire
 from api_schemas.terms import Licence
@@ -35,6 +35,13 @@ class TrainingSettings(Wire):
     drop: float | None = Field(default=None, ge=0.0, lt=1.0)
     loss: Literal["clean-image", "hybrid"] | None = None
     precision: Literal["float32", "bfloat16"] | None = None
+
+    @model_validator(mode="after")
+    def _part_of_a_batch(self) -> Self:
+        if self.batch is not None and (self.micro_batch or 0) > self.batch:
+            msg = "micro_batch: at most batch, of which it is a part"
+            raise ValueError(msg)
+        return self
 
 
 class GeneratorRequest(Wire):

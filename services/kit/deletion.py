@@ -19,7 +19,7 @@ from api_schemas.base import DeletionView, JobState, ResourceView
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx
 from services.kit.errors import Conflict, NotFound
-from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, lineage, step_of
 from services.kit.jobs.ledger import JobFinished
 from services.kit.jobs.lineage import DELETE, Kin
 from services.kit.jobs.runner import Handler
@@ -177,6 +177,7 @@ class Delete:
     tidy: Callable[[], None] = lambda: None
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease)
         kept = self.kept[lease.inputs["kind"]]
         folder = kept.folder(lease.caller.project, lease.resource)
         removed = self._remove_some(lease, folder)

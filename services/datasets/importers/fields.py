@@ -21,6 +21,7 @@ from api_schemas.findings import (
     View,
     contradictions,
 )
+from api_schemas.provenance import ImageOrigin
 from services.datasets.importers.source import Entry
 
 Row = Mapping[str, str]
@@ -52,6 +53,10 @@ ETHNICITIES: dict[str, Ethnicity | None] = {
         ("not hispanic", "non-hispanic", "non-hispanic/non-latino", "not hispanic/latino"),
         Ethnicity.NOT_HISPANIC,
     ),
+}
+YES_OR_NO = {
+    **dict.fromkeys(("1", "1.0", "true", "yes"), True),
+    **dict.fromkeys(("0", "0.0", "false", "no"), False),
 }
 GIVEN_SPLITS: dict[str, Split] = {
     "train": "train",
@@ -94,6 +99,7 @@ def entry(line: int, row: Row, *, laterals: bool = False) -> Entry:
         ethnicity=one_of(row, "Ethnicity", ETHNICITIES),
         view=position,
         labels=findings(row),
+        origin=_origin(row),
     )
 
 
@@ -198,6 +204,14 @@ def label(row: Row, column: str) -> int | None:
 def _patient(row: Row, path: str) -> str:
     """The PID, else the patientNNN of the path, else the picture itself is the patient."""
     return word(row, "PID") or numbered_patient(path) or path
+
+
+def _origin(row: Row) -> ImageOrigin | None:
+    """What columns `Synthetic` and `Phantom` say, as exported tables have them."""
+    phantom = one_of(row, "Phantom", YES_OR_NO) is True
+    if one_of(row, "Synthetic", YES_OR_NO) is True:
+        return ImageOrigin(kind="synthetic", phantom=phantom)
+    return ImageOrigin(kind="phantom", phantom=True) if phantom else None
 
 
 def _split(row: Row, fold: int | None) -> Split | None:

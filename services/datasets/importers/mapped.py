@@ -25,6 +25,7 @@ BRACKETS_LIMIT = 1000
 """Time grows with the square of their depth."""
 OURS = (
     *(PATH, "PID", "Sex", "Age", "Race", "Ethnicity", "Frontal/Lateral", "AP/PA", "Split", "Fold"),
+    *("Synthetic", "Phantom"),
     *FINDINGS,
 )
 

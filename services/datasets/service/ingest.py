@@ -39,7 +39,7 @@ from services.datasets.service.standing import lock_manifests, withdrawn
 from services.datasets.service.uploads import Uploads
 from services.kit.db import Database, new_id
 from services.kit.errors import ProblemError
-from services.kit.jobs import Jobs, Lease, LeaseLost, Released
+from services.kit.jobs import Jobs, Lease, LeaseLost, Released, step_of
 from services.kit.objects import ObjectStore, sha256
 from services.kit.pseudonyms import Pseudonyms
 
@@ -84,9 +84,10 @@ class Ingest:
 
     def __call__(self, lease: Lease) -> None:
         steps = {"plan": self._plan, "images": self._images, "manifest": self._manifest}
+        step = step_of(lease, *steps)
         request = _request.validate_python(lease.inputs)
         try:
-            steps[lease.payload["step"]](lease, request)
+            steps[step](lease, request)
         except SourceUnusable as error:
             raise self._emptied(lease, as_problem(error)) from error
         except UploadGone as problem:

@@ -25,7 +25,7 @@ from services.datasets.views import withdrawal_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import once, page
-from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage, step_of
 from services.kit.objects import ObjectMissing, ObjectStore
 
 WITHDRAW = "withdraw"
@@ -115,12 +115,12 @@ class Withdraw:
         self._manifests = manifests
 
     def __call__(self, lease: Lease) -> None:
-        match lease.payload["step"]:
+        match step_of(lease, "plan", "family", "remove"):
             case "plan":
                 self._plan(lease)
             case "family":
                 self._family(lease, UUID(lease.payload["root"]))
-            case _:
+            case _:  # remove
                 self._remove(lease)
 
     def _plan(self, lease: Lease) -> None:

@@ -37,7 +37,7 @@ from services.evaluation.statistics.groups import Group, Grouping, attributes_of
 from services.evaluation.statistics.predictions import Predictions
 from services.evaluation.statistics.questions import answers
 from services.kit.db import Database
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 
 HTML = "text/html; charset=utf-8"
@@ -75,6 +75,7 @@ class Evaluate:
     method: str = METHOD
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease)
         stored = self._stored(lease)
         firsts = {test.name: self._first(stored, test.name) for test in stored.plan.tests}
         groups = self._groups(lease, stored.left, firsts)

@@ -43,7 +43,7 @@ from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.errors import ProblemError
 from services.kit.http import earlier, once, page
-from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, lineage, step_of
 from services.kit.jobs.lineage import Made
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 from services.kit.pseudonyms import Pseudonyms
@@ -236,6 +236,7 @@ class Judge:
         self._store = store
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease, JUDGE)
         with self._db.transaction() as tx:
             row = tx.session.get_one(models.Judgement, lease.resource)
         ours = self._predictions(row, FILE)

@@ -49,7 +49,7 @@ from services.generation.service.quota import check_quota
 from services.generation.service.screening import CALIBRATE, PUBLISH, Screen, reason_against
 from services.generation.views import licence_of, recipe_of, request_of
 from services.kit.db import Database, Tx
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.objects import ObjectStore, sha256
 
 RENDER = "generate"
@@ -139,7 +139,8 @@ class Rendering:
         self._image_quota = image_quota
 
     def __call__(self, lease: Lease) -> None:
-        match lease.payload["step"]:
+        drawing = ("plan", "render") if lease.kind == RENDER else ()
+        match step_of(lease, *drawing, "calibrate", "compare", "publish"):
             case "plan":
                 self._plan(lease)
             case "render":
@@ -148,7 +149,7 @@ class Rendering:
                 self._screen.calibrate(lease, *self._rows(lease))
             case "compare":
                 self._screen.compare(lease, *self._rows(lease))
-            case _:
+            case _:  # publish
                 self._publish(lease, *self._rows(lease))
 
     # ------------------------------------------------------------ plan

@@ -33,7 +33,7 @@ from services.generation.service.keys import checkpoint_key, generator_key, prev
 from services.generation.service.population import POPULATION, check_known, row_condition
 from services.generation.service.problems import NanLoss, NothingToTrainOn
 from services.kit.db import Database, Tx
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.logging import get_logger
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 
@@ -131,7 +131,7 @@ class Training:
         self._stretch_s = stretch_s
 
     def __call__(self, lease: Lease) -> None:
-        if lease.payload["step"] == "plan":
+        if step_of(lease, "plan", "train") == "plan":
             self._plan(lease)
         else:
             self._train(lease)

@@ -25,7 +25,7 @@ CONSEQUENCE = "default_factory_not_called"
 """Pydantic's name for what could not be filled in because something else is wrong."""
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}
 """What an error of a status says beside its problem."""
-NAMED = re.compile(r"([a-z_]+): (.+)", re.DOTALL)
+NAMED = re.compile(r"([a-z_][a-z_0-9.]*): (.+)", re.DOTALL)
 """What a model says of several of its fields at once begins with the one that should change."""
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {

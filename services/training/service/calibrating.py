@@ -11,7 +11,7 @@ import numpy as np
 
 from api_schemas.findings import FINDINGS
 from api_schemas.training import ClassifierSettings
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.training.models import Calibration
 from services.training.ports.engine import Engine, Part, RunSpec, StageSpec
 from services.training.service.failures import engine_problems
@@ -35,6 +35,7 @@ class Calibrate:
         self._scratch = scratch
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease)
         settings = ClassifierSettings.model_validate(lease.inputs["classifier"])
         spec = _spec(settings, lease.inputs["size_px"])
         self._scratch.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,26 @@ def large_enough(settings: ClassifierSettings, size_px: int) -> None:
         )
 
 
+def known_places(request: ExperimentRequest, samples: Mapping[DataRef, Samples]) -> None:
+    """Raises `NoImages` for a site or fold that a source names and that its data does not have."""
+    for i, arm in enumerate(request.arms or []):
+        for j, stage in enumerate(arm.stages):
+            for k, source in enumerate(stage.sources):
+                if source.where is None:
+                    continue
+                held = samples[source.data]
+                folds = [int(fold) for fold in np.unique(held.folds) if fold >= 0]
+                sites = sorted(set(held.stated["site"].tolist()))
+                asked = (("fold", source.where.fold, folds), ("site", source.where.site, sites))
+                for name, wanted, there in asked:
+                    if not set(wanted) <= set(there):
+                        raise NoImages(
+                            f"The data has no such {name}",
+                            field=f"arms.{i}.stages.{j}.sources.{k}.where.{name}",
+                            accepted=there,
+                        )
+
+
 def evaluation_sets(
     request: ExperimentRequest, samples: Mapping[DataRef, Samples]
 ) -> dict[str, tuple[DataRef, Rows]]:
@@ -279,7 +299,7 @@ def made_elsewhere(
     """Words for a report on synthetic images that are trained on and came as a dataset, unless all
     name a generator of the project (`known`).
     """
-    as_synthetic = {each.synthetic for each in request.preset or ()}
+    as_synthetic = dict.fromkeys(each.synthetic for each in request.preset or ())
     for ref, _ in training.values():
         if not isinstance(ref, DatasetRef):
             continue

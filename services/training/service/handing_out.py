@@ -14,7 +14,7 @@ from api_schemas.terms import UNCHECKED
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.errors import Conflict, Forbidden, ProblemError, Unavailable
-from services.kit.jobs import Jobs, Lease, NewJob
+from services.kit.jobs import Jobs, Lease, NewJob, step_of
 from services.kit.objects import ObjectStore
 from services.training.models import Experiment, OnnxModel, Scoring
 from services.training.ports.providers import Desk
@@ -165,6 +165,7 @@ class MakeOnnx:
         self._to_onnx = to_onnx
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease, ONNX)
         with self._db.transaction() as tx:
             row = find_classifier(tx.session, lease.caller, lease.resource)
         with tempfile.TemporaryDirectory() as place:

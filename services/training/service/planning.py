@@ -47,6 +47,7 @@ class Planner:
         """Raises the problems of `checks`. All data must be ready."""
         arms = expand(request)
         samples = {ref: read_samples(self._catalogue.manifest(caller, ref)) for ref in listed}
+        checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
         choice = checks.choose_labels(request, samples, training, held)
