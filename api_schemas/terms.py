@@ -1,8 +1,9 @@
 """What data may be used for, and how that is inherited."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, HttpUrl
+from pydantic import AfterValidator, ConfigDict, Field, HttpUrl
 
 from api_schemas.base import Wire
 
@@ -10,6 +11,21 @@ WITHDRAWN = "withdrawn-patients"
 """Flag: a patient was withdrawn from the data since this was made of it."""
 UNCHECKED = "unchecked"
 """Flag: the service that knows of withdrawals did not answer."""
+
+
+def _short_as_kept(url: HttpUrl) -> HttpUrl:
+    if len(str(url)) > ADDRESS_LIMIT:
+        msg = (
+            f"at most {ADDRESS_LIMIT} characters as it is kept, where a letter outside ASCII takes"
+            " six or more"
+        )
+        raise ValueError(msg)
+    return url
+
+
+ADDRESS_LIMIT = 2000
+Address = Annotated[HttpUrl, AfterValidator(_short_as_kept)]
+"""Kept in its percent-encoded form, which must be one that is taken again."""
 
 
 class Licence(Wire):
@@ -34,7 +50,7 @@ class Licence(Wire):
     )
 
     name: str = Field(default="", max_length=200)
-    url: HttpUrl | None = None
+    url: Address | None = None
     may_export: bool | None = None
     may_share_derived: bool | None = None
     notes: str = Field(default="", max_length=2000)

@@ -11,17 +11,15 @@ from api_schemas.accounts import KeyRequest, KeyView, Me, NewKey
 from api_schemas.base import JobView, Page
 from api_schemas.jobs import AttemptView, PriorityRequest, QueueView, ShareRequest, ShareView
 from services.accounts.service import Accounts, Work
-from services.kit.auth import Admin, Reader, Still, Writer
-from services.kit.db import Database
-from services.kit.http import CursorQuery, LastEvent, LimitQuery, job_events
-from services.kit.jobs import Jobs
+from services.kit.auth import Admin, Reader, Writer
+from services.kit.http import CursorQuery, Events, LimitQuery
 
 
-def routes(accounts: Accounts, work: Work, db: Database, jobs: Jobs) -> APIRouter:
+def routes(accounts: Accounts, work: Work) -> APIRouter:
     router = APIRouter()
     _people(router, accounts)
     _work(router, work)
-    _events(router, work, db, jobs)
+    _events(router, work)
     _shares(router, work)
     return router
 
@@ -83,19 +81,19 @@ def _work(router: APIRouter, work: Work) -> None:
         return work.prioritise(caller, job, body)
 
 
-def _events(router: APIRouter, work: Work, db: Database, jobs: Jobs) -> None:
+def _events(router: APIRouter, work: Work) -> None:
     def known(job: UUID, caller: Reader) -> UUID:
         return work.job(caller, job).id
 
     @router.get("/jobs/{job}/events", response_class=EventSourceResponse, tags=["jobs"])
     async def list_job_events(
-        known: Annotated[UUID, Depends(known)], still: Still, last_event_id: LastEvent = None
+        known: Annotated[UUID, Depends(known)], events: Events
     ) -> AsyncIterator[ServerSentEvent]:
         """States, progress and notes as Server-Sent Events, until the job ends.
 
         `Last-Event-ID` goes on behind the event of that number.
         """
-        async for event in job_events(db, jobs, known, last_event_id, still):
+        async for event in events.of(known):
             yield event
 
 

@@ -23,7 +23,7 @@ class Part:
 def compose(adapters: Adapters) -> Part:
     accounts = Accounts(adapters.db, adapters.settings.key_pepper.get_secret_value())
     work = Work(adapters.db, adapters.jobs, adapters.settings.owner_cap)
-    return Part(routes(accounts, work, adapters.db, adapters.jobs), accounts)
+    return Part(routes(accounts, work), accounts)
 
 
 def build() -> FastAPI:

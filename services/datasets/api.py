@@ -25,22 +25,21 @@ from api_schemas.selection import ViewRequest
 from api_schemas.terms import Licence
 from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
 from services.datasets.service import Datasets, Uploads, Views, Withdrawals
-from services.kit.auth import Reader, Still, Writer
-from services.kit.db import Database
+from services.kit.auth import Reader, Writer
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import (
     COUNTS_ITSELF,
     CursorQuery,
+    Events,
     IdempotencyHeader,
-    LastEvent,
     LimitQuery,
-    job_events,
 )
-from services.kit.jobs import Jobs
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
 CSV = "text/csv"
+WITHDRAWAL_LIMIT = 4 << 20
+"""Bytes of a withdrawal: 10,000 patients and 10,000 samples."""
 ARCHIVE: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -65,15 +64,13 @@ def routes(
     views: Views,
     deletion: APIRouter,
     withdrawals: Withdrawals,
-    db: Database,
-    jobs: Jobs,
 ) -> APIRouter:
     router = APIRouter(tags=["datasets"])
     one = APIRouter(prefix="/datasets")
     _collection(one, datasets)
     _derivation(one, datasets, views)
     _content(one, datasets)
-    _progress(one, datasets, db, jobs)
+    _progress(one, datasets)
     one.include_router(deletion)
     router.include_router(one)
     _withdrawal(router, withdrawals)
@@ -219,7 +216,7 @@ def upload_routes(uploads: Uploads) -> APIRouter:
     return router
 
 
-def _progress(router: APIRouter, datasets: Datasets, db: Database, jobs: Jobs) -> None:
+def _progress(router: APIRouter, datasets: Datasets) -> None:
     def job_of(dataset: UUID, caller: Reader) -> UUID:
         return datasets.job(caller, dataset)
 
@@ -231,16 +228,15 @@ def _progress(router: APIRouter, datasets: Datasets, db: Database, jobs: Jobs) -
     @router.get("/{dataset}/events", response_class=EventSourceResponse)
     async def stream_events(
         job: Annotated[UUID, Depends(job_of)],
-        still: Still,
-        last_event_id: LastEvent = None,
+        events: Events,
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress of the import as Server-Sent Events, until it has ended."""
-        async for event in job_events(db, jobs, job, last_event_id, still):
+        async for event in events.of(job):
             yield event
 
 
 def _withdrawal(router: APIRouter, withdrawals: Withdrawals) -> None:
-    @router.post("/withdrawals", status_code=202)
+    @router.post("/withdrawals", status_code=202, max_body_size=WITHDRAWAL_LIMIT)
     def post_withdrawal(
         body: WithdrawalRequest,
         caller: Writer,

@@ -42,7 +42,7 @@ def compose(adapters: Adapters) -> Part:
     deletions = deletion_routes(Deletions(db, jobs, KIND))
     router = APIRouter()
     router.include_router(
-        routes(datasets, views, deletions, Withdrawals(db, jobs), db, jobs),
+        routes(datasets, views, deletions, Withdrawals(db, jobs)),
     )
     router.include_router(upload_routes(uploads))
     return Part(router, datasets)

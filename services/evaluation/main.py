@@ -116,9 +116,8 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
 
 
 def _evaluations(adapters: Adapters, evaluations: Evaluations) -> APIRouter:
-    db, jobs = adapters.db, adapters.jobs
-    deletions = Deletions(db, jobs, EVALUATION)
-    return evaluation_routes(evaluations, deletions, db, jobs, adapters.settings.scratch)
+    deletions = Deletions(adapters.db, adapters.jobs, EVALUATION)
+    return evaluation_routes(evaluations, deletions, adapters.settings.scratch)
 
 
 def _features(adapters: Adapters, stock: Stock) -> APIRouter:

@@ -21,37 +21,37 @@ from api_schemas.generators import (
 )
 from api_schemas.screening import FlaggedImage, Neighbour
 from services.generation.service import Generations, Generators, Imports
-from services.kit.auth import Reader, Still, Writer
-from services.kit.db import Database
+from services.kit.auth import Reader, Writer
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import (
     COUNTS_ITSELF,
+    Admit,
     CursorQuery,
+    Events,
     IdempotencyHeader,
-    LastEvent,
     LimitQuery,
-    job_events,
 )
-from services.kit.jobs import Jobs
 from services.kit.uploads import FILE, invalid, received
 
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
 SVG = "image/svg+xml"
+ORDER_LIMIT = 8 << 20
+"""Bytes of an order: 10,000 recipes."""
 FlaggedQuery = Annotated[
     Literal["withhold", "include"],
     Query(description="what is done with near copies of training images"),
 ]
 
 
-def routes(generators: Generators, generations: Generations, db: Database, jobs: Jobs) -> APIRouter:
+def routes(generators: Generators, generations: Generations) -> APIRouter:
     router = APIRouter(tags=["generation"])
     _generators(router, generators)
-    _generator_events(router, generators, db, jobs)
+    _generator_events(router, generators)
     _generations(router, generations)
     _content(router, generations)
     _screening(router, generations)
-    _generation_events(router, generations, db, jobs)
+    _generation_events(router, generations)
     return router
 
 
@@ -120,6 +120,7 @@ def import_routes(imports: Imports, scratch: Path, limit_bytes: int) -> APIRoute
         request: Request,
         caller: Writer,
         response: Response,
+        admit: Admit,
         idempotency_key: IdempotencyHeader = None,
     ) -> GeneratorView:
         """Import a checkpoint of the authors' package (Mediffusion, PyTorch Lightning).
@@ -133,9 +134,10 @@ def import_routes(imports: Imports, scratch: Path, limit_bytes: int) -> APIRoute
                 asked = ImportRequest.model_validate(form.told)
             except ValidationError as error:
                 raise invalid(error.errors(), form.fields) from error
-            view = await to_thread.run_sync(
-                imports.order, caller, asked, form.files[FILE], idempotency_key
-            )
+            async with admit():
+                view = await to_thread.run_sync(
+                    imports.order, caller, asked, form.files[FILE], idempotency_key
+                )
         response.headers["Location"] = f"/generators/{view.id}"
         return view
 
@@ -203,21 +205,21 @@ def _generators(router: APIRouter, generators: Generators) -> None:
         return generators.cancel(caller, generator)
 
 
-def _generator_events(router: APIRouter, generators: Generators, db: Database, jobs: Jobs) -> None:
+def _generator_events(router: APIRouter, generators: Generators) -> None:
     def job(generator: UUID, caller: Reader) -> UUID:
         return generators.job(caller, generator)
 
     @router.get("/generators/{generator}/events", response_class=EventSourceResponse)
     async def generator_events(
-        job: Annotated[UUID, Depends(job)], still: Still, last_event_id: LastEvent = None
+        job: Annotated[UUID, Depends(job)], events: Events
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress of the training as Server-Sent Events, until it ends."""
-        async for event in job_events(db, jobs, job, last_event_id, still):
+        async for event in events.of(job):
             yield event
 
 
 def _generations(router: APIRouter, generations: Generations) -> None:
-    @router.post("/generate", status_code=202)
+    @router.post("/generate", status_code=202, max_body_size=ORDER_LIMIT)
     def post_generate(
         body: GenerateRequest,
         caller: Writer,
@@ -306,16 +308,14 @@ def _screening(router: APIRouter, generations: Generations) -> None:
         return generations.likest(caller, generation, count)
 
 
-def _generation_events(
-    router: APIRouter, generations: Generations, db: Database, jobs: Jobs
-) -> None:
+def _generation_events(router: APIRouter, generations: Generations) -> None:
     def job(generation: UUID, caller: Reader) -> UUID:
         return generations.job(caller, generation)
 
     @router.get("/generations/{generation}/events", response_class=EventSourceResponse)
     async def generation_events(
-        job: Annotated[UUID, Depends(job)], still: Still, last_event_id: LastEvent = None
+        job: Annotated[UUID, Depends(job)], events: Events
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress as Server-Sent Events, until the generation ends."""
-        async for event in job_events(db, jobs, job, last_event_id, still):
+        async for event in events.of(job):
             yield event

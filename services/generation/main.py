@@ -52,7 +52,7 @@ def compose(
         adapters.db, adapters.jobs, adapters.store, datasets, generators, own.image_quota
     )
     imports = Imports(adapters.db, adapters.jobs, adapters.store, datasets, generators)
-    router = routes(generators, generations, adapters.db, adapters.jobs)
+    router = routes(generators, generations)
     settings = adapters.settings
     router.include_router(import_routes(imports, settings.scratch, settings.checkpoint_limit_bytes))
     deletion = deletion_routes(

@@ -6,13 +6,14 @@ Reads the one shared view `accounts.active_keys`; does not know how keys are mad
 import hashlib
 import hmac
 import zlib
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
+from starlette.datastructures import Headers
 
 from api_schemas.accounts import Scope
 from services.kit.db import Database
@@ -32,6 +33,14 @@ class Caller:
     scopes: frozenset[Scope]
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Who asks, and the hash of the key that says so; None where a service acts for a person."""
+
+    caller: Caller
+    key_hash: str | None
+
+
 def checksum(secret: str) -> str:
     """Eight hexadecimal digits that tell a mistyped key from an unknown one without a look-up."""
     return f"{zlib.crc32(secret.encode()):08x}"
@@ -43,6 +52,9 @@ def hash_key(key: str, pepper: str) -> str:
 
 
 _FIND = text("SELECT person, project, scopes FROM accounts.active_keys WHERE hash = :hash")
+_ACTIVE = text("SELECT hash FROM accounts.active_keys WHERE hash IN :hashes").bindparams(
+    bindparam("hashes", expanding=True)
+)
 
 
 class Auth:
@@ -53,18 +65,31 @@ class Auth:
         self._pepper = pepper
         self._service_secret = service_secret
 
-    def caller(
-        self, authorization: str | None, person: str | None = None, project: str | None = None
-    ) -> Caller:
-        """`person` and `project` count only with the service credential."""
-        scheme, _, credential = (authorization or "").partition(" ")
+    def caller(self, authorization: str) -> Caller:
+        """Whom an `Authorization` header with a key speaks for. Raises `Unauthorized`."""
+        return self.authenticate(Headers({"Authorization": authorization})).caller
+
+    def authenticate(self, headers: Headers) -> Identity:
+        """Raises `Unauthorized` (401).
+
+        Person and project count only with the service credential.
+        """
+        scheme, _, credential = headers.get("Authorization", "").partition(" ")
+        person, project = headers.get("Synthorax-Person"), headers.get("Synthorax-Project")
         if scheme.lower() == "service" and person and project:
-            return self._service(credential, person, project)
+            return Identity(self._service(credential, person, project), None)
         if scheme.lower() != "bearer" or not credential:
             raise Unauthorized("Send your key as 'Authorization: Bearer sx_...'")
         return self._person(credential.strip())
 
-    def _person(self, key: str) -> Caller:
+    def active(self, hashes: Collection[str]) -> set[str]:
+        """Those of the keys that are neither expired nor revoked."""
+        if not hashes:
+            return set()
+        with self._db.transaction() as tx:
+            return set(tx.session.scalars(_ACTIVE, {"hashes": list(hashes)}))
+
+    def _person(self, key: str) -> Identity:
         well_formed = (
             len(key) == _KEY_LENGTH
             and key.isascii()
@@ -73,11 +98,13 @@ class Auth:
         )
         if not well_formed:
             raise Unauthorized("This is not a key of ours: its checksum is wrong")
+        hashed = hash_key(key, self._pepper)
         with self._db.transaction() as tx:
-            row = tx.session.execute(_FIND, {"hash": hash_key(key, self._pepper)}).one_or_none()
+            row = tx.session.execute(_FIND, {"hash": hashed}).one_or_none()
         if row is None:
             raise Unauthorized("This key is unknown, expired or revoked")
-        return Caller(row.person, row.project, frozenset(Scope(s) for s in row.scopes))
+        caller = Caller(row.person, row.project, frozenset(Scope(s) for s in row.scopes))
+        return Identity(caller, hashed)
 
     def _service(self, credential: str, person: str, project: str) -> Caller:
         if not hmac.compare_digest(credential.encode(), self._service_secret.encode()):
@@ -88,35 +115,17 @@ class Auth:
             raise Unauthorized("On behalf of whom? Person and project are UUIDs") from error
 
 
-def asks(request: Request) -> Caller:
-    """The headers are read here and not declared: FastAPI would make an adapter for each of them
-    for every route, half of what a web process does when it starts.
-    """
-    auth: Auth = request.app.state.auth
-    told = request.headers.get
-    return auth.caller(told("Authorization"), told("Synthorax-Person"), told("Synthorax-Project"))
-
-
-def _still(request: Request) -> Callable[[], bool]:
-    def holds() -> bool:
-        try:
-            asks(request)
-        except Unauthorized:
-            return False
-        return True
-
-    return holds
-
-
-Still = Annotated[Callable[[], bool], Depends(_still)]
-"""Parameter type of a route that answers for long: whether the caller's key holds still."""
+async def identity_of(request: Request) -> Identity:
+    """What `services.kit.http.door` has found out before anything of the body was read."""
+    identity: Identity = request.state.identity
+    return identity
 
 
 def _with(scope: Scope):  # noqa: ANN202 - a FastAPI dependency
-    def allowed(caller: Annotated[Caller, Depends(asks)]) -> Caller:
-        if scope not in caller.scopes:
+    async def allowed(identity: Annotated[Identity, Depends(identity_of)]) -> Caller:
+        if scope not in identity.caller.scopes:
             raise Forbidden(f"This needs the scope '{scope}'", accepted=[scope])
-        return caller
+        return identity.caller
 
     return allowed
 

@@ -35,6 +35,10 @@ PATIENCE = {
     "tcp_user_timeout": 30_000,
 }
 """libpq's limits, in seconds (the last in ms): a host that vanished is noticed in half a minute."""
+WAIT_S = 4
+"""So long a request waits for a connection of the pool, or for a lock, before it is told to come
+again. Nothing that holds a connection waits for a second one, so that only a flood comes to that.
+"""
 
 QUIET_S = 0.1
 """A pooled connection that nobody used for so long is asked whether it lives. No server is started
@@ -68,10 +72,22 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=30,
+            pool_timeout=WAIT_S,
             hide_parameters=True,  # values never reach a log or an error
             connect_args=PATIENCE,
         )
         _ask_the_quiet(self.engine)
+        self._connecting: dict[str, str] = {}
+
+        @event.listens_for(self.engine, "do_connect")
+        def connect(_dialect: object, _record: object, _args: object, told: dict[str, str]) -> None:
+            told.update(self._connecting)
+
+    def limit_waits(self) -> None:
+        """Wait for no lock longer than `WAIT_S`, in connections that are made from now on. For
+        processes that answer requests: a worker may wait for what another one holds.
+        """
+        self._connecting["options"] = f"-c lock_timeout={WAIT_S * 1000}"
 
     @contextmanager
     def transaction(self) -> Generator[Tx]:

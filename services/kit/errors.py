@@ -17,6 +17,8 @@ class ProblemError(Exception):
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong on our side"
+    retry_after_s: ClassVar[int | None] = None
+    """What `Retry-After` says where the same request may succeed later."""
 
     def __init__(
         self, detail: str, *, field: str | None = None, accepted: Any = None, **extra: JsonValue
@@ -57,6 +59,12 @@ class Conflict(ProblemError):
     title = "That does not fit the present state"
 
 
+class Gone(ProblemError):
+    status = 410
+    slug = "gone"
+    title = "It has been deleted"
+
+
 class TooLarge(ProblemError):
     status = 413
     slug = "too-large"
@@ -73,12 +81,26 @@ class TooMany(ProblemError):
     status = 429
     slug = "too-many"
     title = "That is more than is allowed at once"
+    retry_after_s = 60
 
 
 class Unavailable(ProblemError):
     status = 503
     slug = "unavailable"
     title = "A part of the suite is away; try again shortly"
+    retry_after_s = 5
+
+
+class Busy(Unavailable):
+    slug = "busy"
+    title = "More requests than can be answered arrive; try again shortly"
+
+
+class StorageFull(ProblemError):
+    status = 507
+    slug = "storage-full"
+    title = "There is no space left to store this"
+    retry_after_s = 60
 
 
 class RemoteProblem(ProblemError):

@@ -35,9 +35,9 @@ def compose(
     db, jobs = adapters.db, adapters.jobs
     experiments = Experiments(db, jobs, catalogue, evaluation)
     scorings = Scorings(db, jobs, adapters.store, catalogue)
-    router = routes(experiments, DryRuns(db, jobs, catalogue), db, jobs)
+    router = routes(experiments, DryRuns(db, jobs, catalogue))
     router.include_router(deletion_routes(Deletions(db, jobs, EXPERIMENT)))
-    router.include_router(scoring_routes(scorings, Deletions(db, jobs, SCORING), db, jobs))
+    router.include_router(scoring_routes(scorings, Deletions(db, jobs, SCORING)))
     handing_out = HandingOut(db, jobs, adapters.store, experiments, evaluation)
     router.include_router(model_routes(handing_out))
     return Part(router, experiments)

@@ -23,10 +23,10 @@ def environment(settings, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("service", "path"), SERVICES.items())
-def test_a_service_alone(adapters, environment, service: str, path: str) -> None:
+def test_a_service_alone(adapters, ada, environment, service: str, path: str) -> None:
     app = import_module(f"services.{service}.main").build()
     with TestClient(app, raise_server_exceptions=False) as http:
         assert http.get("/health").json() == {"status": "ok"}
         assert http.get(path).status_code == 401
         others = [p for s, p in SERVICES.items() if s != service]
-        assert {http.get(p).status_code for p in others} == {404}
+        assert {http.get(p, headers=ada.headers).status_code for p in others} == {404}

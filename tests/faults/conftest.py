@@ -1,7 +1,9 @@
 """One house for all rows; after each, whatever it did, the invariants are checked."""
 
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,30 @@ def house(installation: House) -> Iterator[House]:
         invariants.check(installation)
     finally:
         installation.clean()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A file system of a given size: `small_disk("100k")` makes it, or makes it larger."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted: list[Path] = []
+
+    def resize(size: str) -> Path:
+        options = f"size={size}" + (",remount" if mounted else "")
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place],  # noqa: S607 - of the system
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip("needs to mount a tmpfs, as root")
+        mounted.append(place)
+        return place
+
+    yield resize
+    if mounted:
+        subprocess.run(["umount", "--lazy", place], check=True)  # noqa: S607 - of the system
 
 
 @pytest.hookimpl(wrapper=True)

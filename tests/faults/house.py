@@ -28,7 +28,7 @@ from services.kit.adapters import Adapters
 from services.kit.auth import Caller
 from services.kit.jobs import NewJob
 from services.kit.settings import Settings
-from services.local.processes import WORKERS, Worker
+from services.local.processes import WORKERS, Worker, web
 from services.local.servers import Servers
 from tests.emptying import EMPTY
 from tests.faults.proxy import Proxy
@@ -203,6 +203,20 @@ class House:
         url = f"http://127.0.0.1:{port}"
         until(lambda: process.lives and _answers(url), "the web process")
         return url
+
+    def gateway(self, **settings: object) -> tuple[str, Process]:
+        """The URL and the process of the whole suite, without its workers. Without settings it
+        stays over tests.
+        """
+        port = self.servers.state.port("gateway-own" if settings else "gateway")
+        arguments = web("gateway", "127.0.0.1", port)
+        if settings:
+            process = self.start("gateway", arguments, **settings)
+        else:
+            process = self._lasts("gateway", arguments)
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: process.lives and _answers(url), "the gateway")
+        return url, process
 
     def kill_web(self) -> None:
         """End the web process that was started with settings of its own."""

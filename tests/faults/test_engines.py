@@ -1,10 +1,7 @@
 """Rows 16 to 20, 22, 29 and 30: real training and sampling on the CPU, interrupted and spoilt."""
 
 import random
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -210,30 +207,6 @@ def test_row_29_damaged_bytes_are_never_trained_on(house, suite) -> None:
     assert house.query("SELECT * FROM generation.checkpoints") == []
     for key, content in whole.items():
         store.put(key, content)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A file system of a given size: `small_disk("100k")` makes it, or makes it larger."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted: list[Path] = []
-
-    def resize(size: str) -> Path:
-        options = f"size={size}" + (",remount" if mounted else "")
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place],  # noqa: S607 - of the system
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip("needs to mount a tmpfs, as root")
-        mounted.append(place)
-        return place
-
-    yield resize
-    if mounted:
-        subprocess.run(["umount", "--lazy", place], check=True)  # noqa: S607 - of the system
 
 
 def test_row_30_the_scratch_disk_is_full(house, suite, small_disk) -> None:

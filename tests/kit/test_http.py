@@ -17,9 +17,11 @@ from sqlalchemy import text
 
 from api_schemas.base import JobEvent, JobView, Name, Wire
 from services.kit import logging
-from services.kit.auth import Reader, Still, Writer
-from services.kit.http import BODY_LIMIT, IdempotencyHeader, LastEvent, job_events, once
+from services.kit.auth import Reader, Writer
+from services.kit.http import BODY_LIMIT, Events, IdempotencyHeader, once
 from services.kit.jobs import NewJob
+
+JSON = {"Content-Type": "application/json"}
 
 
 class Order(Wire):
@@ -41,8 +43,8 @@ def kitchen(adapters) -> APIRouter:
             return adapters.jobs.view(tx, once(tx, caller, key, body, make))
 
     @router.get("/orders/{job}/events", response_class=EventSourceResponse)
-    async def events(job: UUID, caller: Reader, still: Still, last: LastEvent = None):
-        async for event in job_events(adapters.db, adapters.jobs, job, last, still):
+    async def events(job: UUID, caller: Reader, events: Events):
+        async for event in events.of(job):
             yield event
 
     @router.get("/bug")
@@ -58,16 +60,34 @@ def count_jobs(adapters) -> int:
 
 
 def test_fifty_parallel_posts_with_one_key_make_one_job(adapters, browse, kitchen, ada) -> None:
-    http = browse(kitchen, member=ada)
+    """In one process each waits for the one before, and gets the same answer."""
+    with browse(kitchen, member=ada) as http:
+        answers = post_at_once(http)
+    assert {a.status_code for a in answers} == {202}
+    assert len({a.json()["id"] for a in answers}) == 1
+    assert count_jobs(adapters) == 1
 
+
+def test_nobody_waits_for_the_same_key_in_another_process(adapters, browse, kitchen, ada) -> None:
+    """A client that is not entered gives every request an event loop of its own, as if it were
+    answered by a process of its own.
+    """
+    answers = post_at_once(browse(kitchen, member=ada))
+    made = {a.json()["id"] for a in answers if a.status_code == 202}
+    assert len(made) == count_jobs(adapters) == 1
+    for answer in answers:
+        if answer.status_code != 202:
+            assert answer.status_code == 409
+            assert answer.json()["type"].endswith("idempotency-key-in-use")
+            assert answer.headers["Retry-After"] == "1"
+
+
+def post_at_once(http) -> list[Any]:
     def post(_: int):
         return http.post("/orders", json={"name": "soup"}, headers={"Idempotency-Key": "one"})
 
     with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(post, range(50)))
-    assert {a.status_code for a in answers} == {202}
-    assert len({a.json()["id"] for a in answers}) == 1
-    assert count_jobs(adapters) == 1
+        return list(pool.map(post, range(50)))
 
 
 def test_the_same_key_with_another_body_is_refused(browse, kitchen, ada, enrol) -> None:
@@ -166,8 +186,18 @@ def test_every_answer_says_that_nothing_is_kept_or_run(browse, kitchen, ada) -> 
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_body_without_end_is_not_read(browse, kitchen) -> None:
-    """Nor kept in memory, before anybody knows whose it is."""
+def test_a_body_without_end_is_not_read(browse, kitchen, ada) -> None:
+    """Of somebody unknown nothing is read, of somebody known no more than the route takes."""
+    key = (b"authorization", ada.headers["Authorization"].encode())
+    for headers, status, most in (([], 401, 0), ([key], 413, BODY_LIMIT + (1 << 20))):
+        answered, taken = send_without_end(browse(kitchen).app, headers)
+        assert answered[0]["status"] == status
+        assert dict(answered[0]["headers"])[b"content-type"] == b"application/problem+json"
+        assert taken <= most
+
+
+def send_without_end(app, headers) -> tuple[list[dict[str, Any]], int]:
+    """What is answered to a body that goes on, and how many bytes were taken of it."""
     taken, answered = 0, []
 
     async def receive() -> dict[str, Any]:
@@ -183,12 +213,29 @@ def test_a_body_without_end_is_not_read(browse, kitchen) -> None:
         "method": "POST",
         "path": "/orders",
         "query_string": b"",
-        "headers": [(b"content-type", b"application/json")],
+        "headers": [(b"content-type", b"application/json"), *headers],
     }
-    anyio.run(browse(kitchen).app, scope, receive, send)
-    assert answered[0]["status"] == 413
-    assert json.loads(answered[1]["body"])["type"].endswith("too-large")
-    assert taken <= BODY_LIMIT + (1 << 20)
+    anyio.run(app, scope, receive, send)
+    return answered, taken
+
+
+def test_a_length_that_is_too_large_is_refused_before_anything_is_read(browse, kitchen, ada):
+    http = browse(kitchen, member=ada)
+    answer = http.post("/orders", content=b" " * (BODY_LIMIT + 1), headers=JSON)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"].endswith("too-large")
+
+
+def test_a_body_of_very_many_values_is_refused_before_it_is_parsed(browse, kitchen, ada) -> None:
+    http = browse(kitchen, member=ada)
+    for part in ("1", "{}", "[]", '"a"'):
+        content = '{"name": [' + ",".join([part] * 200_000) + "]}"
+        answer = http.post("/orders", content=content, headers=JSON)
+        assert answer.status_code == 413, part
+        assert answer.json()["type"].endswith("too-large")
+    commas = http.post("/orders", json={"name": "soup" + "," * 100})
+    assert commas.status_code == 202
 
 
 def test_what_cannot_be_stored_is_the_senders_fault(browse, kitchen, ada) -> None:
@@ -197,9 +244,15 @@ def test_what_cannot_be_stored_is_the_senders_fault(browse, kitchen, ada) -> Non
         content = json.dumps({"name": name})
         answer = http.post("/orders", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422, name
-    deep = "[" * 100_000
-    answer = http.post("/orders", content=deep, headers={"Content-Type": "application/json"})
-    assert answer.status_code in {400, 422}
+    for brackets in (20_000, 100_000):
+        answer = http.post("/orders", content="[" * brackets, headers=JSON)
+        assert answer.status_code in {400, 413}
+        assert answer.headers["content-type"] == "application/problem+json"
+    for content_type in ("application/json", "text/plain", ""):
+        answer = http.post("/orders", content=b"", headers={"Content-Type": content_type})
+        assert answer.status_code == 422, content_type
+        answer = http.post("/orders", content=b"soup", headers={"Content-Type": content_type})
+        assert answer.status_code == 422, content_type
 
 
 def test_a_bug_tells_the_client_nothing(browse, kitchen, ada) -> None:

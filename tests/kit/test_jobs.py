@@ -388,7 +388,7 @@ def test_a_note_is_told_in_its_order(adapters, submit, take) -> None:
     lease.note("the checkpoint of step 1 was damaged")
     finish(lease)
     with adapters.db.transaction() as tx:
-        events = adapters.jobs.events(tx, job, 0)
+        events = adapters.jobs.events(tx, {job: 0})[job]
     assert [e.kind for e in events] == ["state", "state", "progress", "note", "state"]
     assert events[3].message == "the checkpoint of step 1 was damaged"
     with pytest.raises(LeaseLost):

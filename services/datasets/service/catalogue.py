@@ -45,7 +45,7 @@ from services.datasets.statistics.summary import summary
 from services.datasets.views import dataset_view, duplicate_view, rejection_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.http import once, page
+from services.kit.http import earlier, once, page
 from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
@@ -76,7 +76,11 @@ class Datasets:
     def register(self, caller: Caller, request: DatasetRequest, key: str | None) -> DatasetView:
         """Start an import. What the request alone or the CSV's header shows is refused here."""
         with self._db.transaction() as tx:
-            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
+            made = earlier(tx, caller, key, request)
+        if made is None and not _uploaded(request):
+            self._look_at(request)
+        with self._db.transaction() as tx:
+            made = made or once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
             return self._view(tx, find(tx.session, caller, made))
 
     def dataset(self, caller: Caller, dataset: UUID) -> DatasetView:
@@ -217,8 +221,6 @@ class Datasets:
     def _submit(self, tx: Tx, caller: Caller, request: DatasetRequest) -> UUID:
         if isinstance(request, FileImport) and request.upload is not None:
             self._uploads.require(tx.session, caller.project, request.upload)
-        else:
-            self._look_at(request)
         dataset = new_id()
         lineage.note(tx, caller, Made("datasets", QUEUE, KIND, dataset, request.name))
         inputs = request.model_dump(mode="json")
@@ -272,3 +274,7 @@ class Datasets:
             )
             for row in rows
         ]
+
+
+def _uploaded(request: DatasetRequest) -> bool:
+    return isinstance(request, FileImport) and request.upload is not None

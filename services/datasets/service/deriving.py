@@ -27,7 +27,7 @@ from services.datasets.statistics.selection import absent, meets, one_a_patient,
 from services.datasets.statistics.splits import is_stated, split
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.http import once
+from services.kit.http import earlier, once
 from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage, step_of
 from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore, sha256
@@ -55,16 +55,24 @@ class Views:
         """
         asked = DerivedView(base=base, request=request)
         with self._db.transaction() as tx:
-            made = once(tx, caller, key, asked, lambda: self._submit(tx, caller, asked))
-        return self._datasets.dataset(caller, made)
+            made = earlier(tx, caller, key, asked)
+        return self._datasets.dataset(caller, made or self._order(caller, asked, key))
+
+    def _order(self, caller: Caller, asked: DerivedView, key: str | None) -> UUID:
+        with self._db.transaction() as tx:
+            base = find(tx.session, caller, asked.base)
+            manifest = newest(tx.session, [base.id]).get(base.id)
+        if manifest is not None:
+            check(self._manifests.scan(manifest), asked.request)
+        with self._db.transaction() as tx:
+            return once(tx, caller, key, asked, lambda: self._submit(tx, caller, asked))
 
     def _submit(self, tx: Tx, caller: Caller, asked: DerivedView) -> UUID:
         base = find(tx.session, caller, asked.base)
         job = self._jobs.view(tx, base.job)
         manifest = newest(tx.session, [base.id]).get(base.id)
-        if manifest is not None:
-            check(self._manifests.scan(manifest), asked.request)
-        elif job.state.terminal and job.state is not JobState.SUCCEEDED:
+        over = job.state.terminal and job.state is not JobState.SUCCEEDED
+        if manifest is None and over:
             raise BaseFailed(f"The job that was to make it has {job.state}", field="dataset")
         row = models.Dataset(
             id=new_id(),

@@ -61,7 +61,7 @@ class Withdrawals:
                 models.Withdrawal.id,
                 cursor,
                 limit,
-                lambda rows: [self._view(tx, row) for row in rows],
+                lambda rows: self._views(tx, rows),
                 newest_first=True,
             )
 
@@ -94,7 +94,11 @@ class Withdrawals:
         return row.id
 
     def _view(self, tx: Tx, row: models.Withdrawal) -> WithdrawalView:
-        return withdrawal_view(row, self._jobs.view(tx, row.job))
+        return self._views(tx, [row])[0]
+
+    def _views(self, tx: Tx, rows: Sequence[models.Withdrawal]) -> list[WithdrawalView]:
+        jobs = self._jobs.views(tx, [row.job for row in rows])
+        return [withdrawal_view(row, jobs[row.job]) for row in rows]
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,16 @@ from api_schemas.base import DeletionView, Page
 from api_schemas.evaluations import EvaluationRequest, EvaluationView
 from services.evaluation.service import Evaluations
 from services.evaluation.service.evaluations import FILE_LIMIT, REFERENCE
-from services.kit.auth import Reader, Still, Writer
-from services.kit.db import Database
+from services.kit.auth import Reader, Writer
 from services.kit.deletion import Deletions, DerivedQuery
 from services.kit.http import (
     COUNTS_ITSELF,
+    Admit,
     CursorQuery,
+    Events,
     IdempotencyHeader,
-    LastEvent,
     LimitQuery,
-    job_events,
 )
-from services.kit.jobs import Jobs
 from services.kit.uploads import invalid, received
 
 _TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
@@ -59,12 +57,10 @@ FORM: dict[str, Any] = {
 }
 
 
-def evaluation_routes(
-    evaluations: Evaluations, deletions: Deletions, db: Database, jobs: Jobs, scratch: Path
-) -> APIRouter:
+def evaluation_routes(evaluations: Evaluations, deletions: Deletions, scratch: Path) -> APIRouter:
     router = APIRouter(tags=["evaluation"])
     _incoming(router, evaluations, scratch)
-    _outgoing(router, evaluations, db, jobs)
+    _outgoing(router, evaluations)
     _deletion(router, deletions)
     return router
 
@@ -75,6 +71,7 @@ def _incoming(router: APIRouter, evaluations: Evaluations, scratch: Path) -> Non
         request: Request,
         caller: Writer,
         response: Response,
+        admit: Admit,
         idempotency_key: IdempotencyHeader = None,
     ) -> EvaluationView:
         """Evaluate predictions of any classifier; with a `reference`, against another's.
@@ -89,14 +86,15 @@ def _incoming(router: APIRouter, evaluations: Evaluations, scratch: Path) -> Non
                 asked = EvaluationRequest.model_validate(form.told)
             except ValidationError as error:
                 raise invalid(error.errors(), form.fields) from error
-            view = await to_thread.run_sync(
-                evaluations.order, caller, asked, form.files, idempotency_key
-            )
+            async with admit():
+                view = await to_thread.run_sync(
+                    evaluations.order, caller, asked, form.files, idempotency_key
+                )
         response.headers["Location"] = f"/evaluations/{view.id}"
         return view
 
 
-def _outgoing(router: APIRouter, evaluations: Evaluations, db: Database, jobs: Jobs) -> None:
+def _outgoing(router: APIRouter, evaluations: Evaluations) -> None:
     @router.get("/evaluations")
     def list_evaluations(
         caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
@@ -120,11 +118,10 @@ def _outgoing(router: APIRouter, evaluations: Evaluations, db: Database, jobs: J
     @router.get("/evaluations/{evaluation}/events", response_class=EventSourceResponse)
     async def evaluation_events(
         shown: Annotated[EvaluationView, Depends(visible)],
-        still: Still,
-        last_event_id: LastEvent = None,
+        events: Events,
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress as Server-Sent Events, until it ends."""
-        async for event in job_events(db, jobs, shown.job.id, last_event_id, still):
+        async for event in events.of(shown.job.id):
             yield event
 
 

@@ -14,7 +14,7 @@ from services.evaluation.service import FeatureTables
 from services.evaluation.service.features import FILE_LIMIT
 from services.kit.auth import Reader, Writer
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import COUNTS_ITSELF, CursorQuery, IdempotencyHeader, LimitQuery
+from services.kit.http import COUNTS_ITSELF, Admit, CursorQuery, IdempotencyHeader, LimitQuery
 from services.kit.uploads import FILE, invalid, received
 
 FORM: dict[str, Any] = {
@@ -60,6 +60,7 @@ def _tables(router: APIRouter, tables: FeatureTables, scratch: Path) -> None:
         request: Request,
         caller: Writer,
         response: Response,
+        admit: Admit,
         idempotency_key: IdempotencyHeader = None,
     ) -> FeaturesView:
         """Give features of a dataset's or cohort's images, for `/qualities` to measure with.
@@ -72,9 +73,10 @@ def _tables(router: APIRouter, tables: FeatureTables, scratch: Path) -> None:
                 asked = FeaturesRequest.model_validate(form.told)
             except ValidationError as error:
                 raise invalid(error.errors(), form.fields) from error
-            view = await to_thread.run_sync(
-                tables.take, caller, asked, form.files[FILE], idempotency_key
-            )
+            async with admit():
+                view = await to_thread.run_sync(
+                    tables.take, caller, asked, form.files[FILE], idempotency_key
+                )
         response.headers["Location"] = f"/features/{view.id}"
         return view
 

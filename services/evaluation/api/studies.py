@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
@@ -30,9 +31,11 @@ from services.evaluation.service import Absences, Answers, Details, Intake, Reco
 from services.evaluation.service.answers import Wanted
 from services.evaluation.service.problems import PredictionsTooLarge
 from services.kit.auth import Reader, Writer
-from services.kit.http import COUNTS_ITSELF, CursorQuery, LimitQuery
+from services.kit.http import COUNTS_ITSELF, Admit, CursorQuery, LimitQuery
 
 BODY_LIMIT = 256 * 2**20
+PLAN_LIMIT = 4 << 20
+"""Bytes of a plan: what an experiment of many arms registers."""
 FILE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
 VersionQuery = Annotated[
     int | None,
@@ -72,7 +75,7 @@ def study_routes(study: StudyDesk) -> APIRouter:
 
 
 def _plans(router: APIRouter, intake: Intake, absences: Absences) -> None:
-    @router.post("/plans", status_code=201)
+    @router.post("/plans", status_code=201, max_body_size=PLAN_LIMIT)
     def post_plan(body: PlanPost, caller: Writer, response: Response) -> PlanView:
         """Register the analysis of an experiment. The same plan again answers the first one."""
         view = intake.register(caller, body)
@@ -98,15 +101,15 @@ def _plans(router: APIRouter, intake: Intake, absences: Absences) -> None:
         responses=_413,
         max_body_size=COUNTS_ITSELF,
     )
-    def post_predictions(
-        what: Annotated[PredictionsPost, Query()],
-        content: Annotated[bytes, Depends(_bounded)],
-        caller: Writer,
+    async def post_predictions(
+        what: Annotated[PredictionsPost, Query()], request: Request, caller: Writer, admit: Admit
     ) -> PredictionsView:
         """Send the predictions of one arm and seed on one test set. The last set that the plan
         expects starts the evaluation.
         """
-        return intake.accept(caller, what, content)
+        content = await _bounded(request)
+        async with admit():
+            return await to_thread.run_sync(intake.accept, caller, what, content)
 
 
 def _details(router: APIRouter, details: Details) -> None:

@@ -5,7 +5,7 @@ become pseudonyms before anything is stored, unless they are those of data that 
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypedDict
@@ -112,7 +112,7 @@ class Evaluations:
                 models.Judgement.id,
                 cursor,
                 limit,
-                lambda rows: [self._view(tx, row) for row in rows],
+                lambda rows: self._views(tx, rows),
                 newest_first=True,
             )
 
@@ -225,7 +225,11 @@ class Evaluations:
         return row.id
 
     def _view(self, tx: Tx, row: models.Judgement) -> EvaluationView:
-        return evaluation_view(row, self._jobs.view(tx, row.job))
+        return self._views(tx, [row])[0]
+
+    def _views(self, tx: Tx, rows: Sequence[models.Judgement]) -> list[EvaluationView]:
+        jobs = self._jobs.views(tx, [row.job for row in rows])
+        return [evaluation_view(row, jobs[row.job]) for row in rows]
 
 
 class Judge:

@@ -32,7 +32,7 @@ from services.evaluation.service.stock import Item, Stock, ids
 from services.evaluation.views import export_request, export_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.http import once, page
+from services.kit.http import earlier, once, page
 from services.kit.jobs import Jobs, Lease, NewJob, lineage, step_of
 from services.kit.jobs.lineage import Made
 
@@ -61,8 +61,8 @@ class Exports:
     def order(self, caller: Caller, request: ExportRequest, key: str | None) -> ExportView:
         """Raises `ExportForbidden` (403) where the terms of the data forbid it."""
         with self._db.transaction() as tx:
-            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
-        return self.export(caller, made)
+            made = earlier(tx, caller, key, request)
+        return self.export(caller, made or self._order(caller, request, key))
 
     def export(self, caller: Caller, export: UUID) -> ExportView:
         with self._db.transaction() as tx:
@@ -101,12 +101,20 @@ class Exports:
         packing = Packing(self._stock, item, request, rows, row.created_at)
         return Download(names[name].media_type, name, packing.content(name))
 
-    def _submit(self, tx: Tx, caller: Caller, request: ExportRequest) -> UUID:
+    def _order(self, caller: Caller, request: ExportRequest, key: str | None) -> UUID:
         item = self._stock.look(caller, request.set.data, FIELD)
         allow(item)
-        pictures = request.format in WITH_IMAGES
-        read = self._stock.rows_with_images if pictures else self._stock.rows
+        with_images = request.format in WITH_IMAGES
+        read = self._stock.rows_with_images if with_images else self._stock.rows
         images = exported(request, item, read(caller, request.set, FIELD)).height
+        with self._db.transaction() as tx:
+            return once(
+                tx, caller, key, request, lambda: self._submit(tx, caller, request, item, images)
+            )
+
+    def _submit(
+        self, tx: Tx, caller: Caller, request: ExportRequest, item: Item, images: int
+    ) -> UUID:
         row = models.Export(
             id=new_id(),
             project=caller.project,
@@ -122,7 +130,8 @@ class Exports:
         tx.session.add(row)
         made = Made("evaluation", QUEUE, EXPORT, row.id, row.name)
         lineage.note(tx, caller, made, ids(**{FIELD: request.set.data}))
-        starts = range(0, images, VERIFIED_AT_ONCE) if pictures else [images]
+        with_images = request.format in WITH_IMAGES
+        starts = range(0, images, VERIFIED_AT_ONCE) if with_images else [images]
         self._jobs.submit(
             tx,
             NewJob(

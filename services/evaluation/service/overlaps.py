@@ -1,5 +1,6 @@
 """What two sets share: ordered by people, found by a worker."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import polars as pl
@@ -17,7 +18,7 @@ from services.evaluation.service.stock import Item, Stock, ids
 from services.evaluation.views import overlap_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.http import once, page
+from services.kit.http import earlier, once, page
 from services.kit.jobs import Jobs, Lease, NewJob, lineage, step_of
 from services.kit.jobs.lineage import Made
 
@@ -40,7 +41,11 @@ class Overlaps:
         than `NEAR_LIMIT` images.
         """
         with self._db.transaction() as tx:
-            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
+            made = earlier(tx, caller, key, request)
+        if made is None:
+            self._check(caller, request)
+        with self._db.transaction() as tx:
+            made = made or once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
             return self._view(tx, _find(tx.session, caller, made))
 
     def overlap(self, caller: Caller, overlap: UUID) -> OverlapView:
@@ -59,7 +64,7 @@ class Overlaps:
                 models.Overlap.id,
                 cursor,
                 limit,
-                lambda rows: [self._view(tx, row) for row in rows],
+                lambda rows: self._views(tx, rows),
                 newest_first=True,
             )
 
@@ -76,7 +81,6 @@ class Overlaps:
                 )
 
     def _submit(self, tx: Tx, caller: Caller, request: OverlapRequest) -> UUID:
-        self._check(caller, request)
         row = models.Overlap(
             id=new_id(),
             project=caller.project,
@@ -105,7 +109,11 @@ class Overlaps:
         return row.id
 
     def _view(self, tx: Tx, row: models.Overlap) -> OverlapView:
-        return overlap_view(row, self._jobs.view(tx, row.job))
+        return self._views(tx, [row])[0]
+
+    def _views(self, tx: Tx, rows: Sequence[models.Overlap]) -> list[OverlapView]:
+        jobs = self._jobs.views(tx, [row.job for row in rows])
+        return [overlap_view(row, jobs[row.job]) for row in rows]
 
 
 class FindOverlap:

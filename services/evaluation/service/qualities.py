@@ -1,5 +1,6 @@
 """How good a cohort is: ordered by people, measured by a worker, shown as a page."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
@@ -25,11 +26,11 @@ from services.evaluation.service.problems import (
     ReferenceNotReal,
     TooFewToMeasure,
 )
-from services.evaluation.service.stock import Stock, ids
+from services.evaluation.service.stock import Item, Stock, ids
 from services.evaluation.views import quality_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.http import once, page
+from services.kit.http import earlier, once, page
 from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 
@@ -60,8 +61,8 @@ class Qualities:
         `TooFewToMeasure` (422).
         """
         with self._db.transaction() as tx:
-            made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
-            return self._view(tx, _find(tx.session, caller, made))
+            made = earlier(tx, caller, key, request)
+        return self.quality(caller, made or self._order(caller, request, key))
 
     def quality(self, caller: Caller, quality: UUID) -> QualityView:
         with self._db.transaction() as tx:
@@ -79,7 +80,7 @@ class Qualities:
                 models.Quality.id,
                 cursor,
                 limit,
-                lambda rows: [self._view(tx, row) for row in rows],
+                lambda rows: self._views(tx, rows),
                 newest_first=True,
             )
 
@@ -106,10 +107,27 @@ class Qualities:
             )
         )
 
-    def _submit(self, tx: Tx, caller: Caller, request: QualityRequest) -> UUID:
+    def _order(self, caller: Caller, request: QualityRequest, key: str | None) -> UUID:
+        cohort = self._stock.look(caller, request.cohort, "cohort")
         reference = request.reference or self._own_dataset(caller, request)
         self._check(caller, request, reference)
-        awaited = self._check_agreement(tx, caller, request)
+        with self._db.transaction() as tx:
+            return once(
+                tx,
+                caller,
+                key,
+                request,
+                lambda: self._submit(tx, caller, request, reference, cohort),
+            )
+
+    def _submit(
+        self, tx: Tx, caller: Caller, request: QualityRequest, reference: ReferenceSet, cohort: Item
+    ) -> UUID:
+        awaited = (
+            []
+            if request.agreement is None
+            else agreement.check(tx.session, caller, request.agreement, cohort)
+        )
         row = models.Quality(
             id=new_id(),
             project=caller.project,
@@ -146,7 +164,6 @@ class Qualities:
 
     def _own_dataset(self, caller: Caller, request: QualityRequest) -> ReferenceSet:
         """All of what the cohort's generator was trained on."""
-        self._stock.look(caller, request.cohort, "cohort")
         cohort = self._generations.generation(caller, request.cohort.generation)
         dataset = self._generations.generator(caller, cohort.generator).dataset
         if dataset is None:
@@ -158,7 +175,6 @@ class Qualities:
         return ReferenceSet(data=DatasetRef(dataset=dataset))
 
     def _check(self, caller: Caller, request: QualityRequest, reference: ReferenceSet) -> None:
-        self._stock.look(caller, request.cohort, "cohort")
         beside = self._stock.look(caller, reference.data, "reference")
         if beside.kind in {DatasetKind.SYNTHETIC, DatasetKind.MIXED}:
             raise ReferenceNotReal(
@@ -183,15 +199,12 @@ class Qualities:
             self._given.check(caller, pair, field, (request.cohort, reference.data))
             self._given.read(caller, pair, field, (ours, rows))
 
-    def _check_agreement(self, tx: Tx, caller: Caller, request: QualityRequest) -> list[UUID]:
-        """The jobs to wait for."""
-        if request.agreement is None:
-            return []
-        cohort = self._stock.look(caller, request.cohort, "cohort")
-        return agreement.check(tx.session, caller, request.agreement, cohort)
-
     def _view(self, tx: Tx, row: models.Quality) -> QualityView:
-        return quality_view(row, self._jobs.view(tx, row.job))
+        return self._views(tx, [row])[0]
+
+    def _views(self, tx: Tx, rows: Sequence[models.Quality]) -> list[QualityView]:
+        jobs = self._jobs.views(tx, [row.job for row in rows])
+        return [quality_view(row, jobs[row.job]) for row in rows]
 
 
 def _find(session: Session, caller: Caller, quality: UUID) -> models.Quality:

@@ -1,7 +1,8 @@
 """The web face that all services share: problems, idempotency, paging, event streams."""
 
-from services.kit.http.app import BODY_LIMIT, COUNTS_ITSELF, web_app
-from services.kit.http.events import LastEvent, job_events
+from services.kit.http.admission import COUNTS_ITSELF, Admit
+from services.kit.http.app import BODY_LIMIT, web_app
+from services.kit.http.events import Events
 from services.kit.http.idempotency import IdempotencyHeader, earlier, once
 from services.kit.http.paging import (
     BadCursor,
@@ -15,15 +16,15 @@ from services.kit.http.paging import (
 __all__ = [
     "BODY_LIMIT",
     "COUNTS_ITSELF",
+    "Admit",
     "BadCursor",
     "CursorQuery",
+    "Events",
     "IdempotencyHeader",
-    "LastEvent",
     "LimitQuery",
     "decode_cursor",
     "earlier",
     "encode_cursor",
-    "job_events",
     "once",
     "page",
     "web_app",

@@ -1,5 +1,6 @@
 """What every service's app has: guarded routes, problems, the page of the API."""
 
+import resource
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,16 +12,17 @@ from starlette.types import ASGIApp
 
 from api_schemas.base import Problem
 from services.kit.adapters import Adapters
-from services.kit.auth import asks
+from services.kit.auth import identity_of
+from services.kit.http.admission import Admission, admitted
 from services.kit.http.docs_page import add_docs_page
+from services.kit.http.door import Door
+from services.kit.http.events import JobFeed
 from services.kit.http.keepable import keepable
 from services.kit.http.problems import PROBLEMS, answer_with_problems
 from services.kit.http.shielding import Shielding
 
-BODY_LIMIT = 64 << 20
-"""Bytes of a JSON body: more than the longest list that any request may have."""
-COUNTS_ITSELF = 1 << 62
-"""`max_body_size` of a route that counts what arrives, and says what it takes."""
+BODY_LIMIT = 1 << 20
+"""Bytes of a body, unless the route states its own `max_body_size`."""
 
 
 class WebApp(FastAPI):
@@ -29,13 +31,26 @@ class WebApp(FastAPI):
     """
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Shielding(super().build_middleware_stack())
+        return Shielding(Door(super().build_middleware_stack(), self.state.auth))
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
-        document.setdefault("components", {}).setdefault("schemas", {})
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs", {}))
+        schemas["Problem"] = problem
+        _describe_streams(document)
         return document
+
+
+def _describe_streams(document: dict[str, Any]) -> None:
+    """`itemSchema` is a word of OpenAPI 3.2, and this is a document of 3.1."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for answer in operation["responses"].values():
+                stream = answer.get("content", {}).get("text/event-stream")
+                if stream is not None:
+                    stream["schema"] = stream.pop("itemSchema")  # of each event
 
 
 def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> FastAPI:
@@ -43,9 +58,11 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncGenerator[None]:
+        _open_as_many_files_as_allowed()  # a connection is one
         yield
         adapters.close()
 
+    adapters.db.limit_waits()
     app = WebApp(
         title=f"Synthorax {title}",
         version="0.1.0",
@@ -56,7 +73,14 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
         max_body_size=BODY_LIMIT,
     )
     app.state.auth = adapters.auth
-    guarded = [Depends(asks), Depends(HTTPBearer(auto_error=False)), Depends(keepable)]
+    app.state.admission = Admission()
+    app.state.feed = JobFeed(adapters.db, adapters.jobs, adapters.auth)
+    guarded = [
+        Depends(identity_of),
+        Depends(HTTPBearer(auto_error=False)),
+        Depends(keepable),
+        Depends(admitted, scope="function"),
+    ]
     for router in routers:
         app.include_router(router, dependencies=guarded)
 
@@ -71,3 +95,8 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
 
     answer_with_problems(app)
     return app
+
+
+def _open_as_many_files_as_allowed() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

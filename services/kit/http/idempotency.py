@@ -11,7 +11,8 @@ from sqlalchemy import select, text
 from api_schemas.base import Wire
 from services.kit.auth import Caller
 from services.kit.db import Tx
-from services.kit.errors import Unprocessable
+from services.kit.errors import Conflict, Gone, Unprocessable
+from services.kit.jobs import lineage
 from services.kit.jobs.models import IdempotencyKey
 
 IdempotencyHeader = Annotated[
@@ -29,11 +30,23 @@ class KeyUsedOtherwise(Unprocessable):
     title = "This Idempotency-Key was used with another body"
 
 
+class ReplayOfDeleted(Gone):
+    slug = "replay-of-deleted"
+    title = "What this Idempotency-Key made has been deleted"
+
+
+class KeyInUse(Conflict):
+    slug = "idempotency-key-in-use"
+    title = "A request with this Idempotency-Key is being answered"
+    retry_after_s = 1
+
+
 def earlier(tx: Tx, caller: Caller, key: str | None, body: Wire) -> UUID | None:
     """The resource that this key made before, to be asked for before anything else is: what a
     request needs of the world may be gone when it comes again.
 
-    Raises `KeyUsedOtherwise` (422) when the key came with another body.
+    Raises `KeyUsedOtherwise` (422) when the key came with another body, and `ReplayOfDeleted`
+    (410), which names the deletion, when the resource has been deleted since.
     """
     if key is None:
         return None
@@ -41,26 +54,46 @@ def earlier(tx: Tx, caller: Caller, key: str | None, body: Wire) -> UUID | None:
     row = found.scalar_one_or_none()
     if row is not None and (row.body_digest != _body_digest(body) or row.resource is None):
         raise KeyUsedOtherwise("Use a new key for a new request", field="Idempotency-Key")
-    return None if row is None else row.resource
+    if row is None or row.resource is None:
+        return None
+    _refuse_deleted(tx, row.resource)
+    return row.resource
+
+
+def _refuse_deleted(tx: Tx, resource: UUID) -> None:
+    gone = lineage.deleted(tx.session, resource)
+    if gone is not None:
+        raise ReplayOfDeleted(
+            f"The {gone.kind} '{gone.name}' was made and has been deleted: use a new key to make "
+            "another one",
+            field="Idempotency-Key",
+            deletion={"kind": gone.kind, "id": str(gone.id), "job": str(gone.deletion)},
+        )
 
 
 def once(tx: Tx, caller: Caller, key: str | None, body: Wire, make: Callable[[], UUID]) -> UUID:
     """The resource that `make` makes, or the one this key made before.
 
-    The key commits with the resource. A second request with it waits for the first one's
-    commit; another body raises `KeyUsedOtherwise` (422).
+    The key commits with the resource. `make` only writes rows: ask other services and the object
+    store before the transaction begins, because it holds a connection of the pool. Nobody waits
+    here for another request with the same key: `KeyInUse` (409) says that one is under way in
+    another process. Another body raises `KeyUsedOtherwise` (422).
     """
     if key is None:
         return make()
-    where = _place(caller, key)
-    taken = tx.session.execute(_CLAIM_KEY, {**where, "body_digest": _body_digest(body)})
-    if taken.one_or_none() is None:
-        made = earlier(tx, caller, key, body)
-        assert made is not None  # noqa: S101 - the insert met this very row
+    made = earlier(tx, caller, key, body)
+    if made is not None:
         return made
-    resource = make()
-    tx.session.execute(_FILL_KEY, {**where, "resource": resource})
-    return resource
+    where = _place(caller, key)
+    lock = "/".join(map(str, ("idempotency", *where.values())))
+    if not tx.session.scalar(_TRY_TO_LOCK, {"key": lock}):
+        raise KeyInUse("Send it again in a moment", field="Idempotency-Key")
+    made = earlier(tx, caller, key, body)  # it may have committed before the lock was ours
+    if made is None:
+        made = make()
+        tx.session.add(IdempotencyKey(**where, body_digest=_body_digest(body), resource=made))
+        tx.session.flush()
+    return made
 
 
 def _place(caller: Caller, key: str) -> dict[str, Any]:
@@ -71,11 +104,4 @@ def _body_digest(body: Wire) -> str:
     return hashlib.sha256(f"{type(body).__name__}:{body.model_dump_json()}".encode()).hexdigest()
 
 
-_CLAIM_KEY = text(
-    "INSERT INTO jobs.idempotency_keys (project, person, key, body_digest) "
-    "VALUES (:project, :person, :key, :body_digest) ON CONFLICT DO NOTHING RETURNING key"
-)
-_FILL_KEY = text(
-    "UPDATE jobs.idempotency_keys SET resource = :resource "
-    "WHERE project = :project AND person = :person AND key = :key"
-)
+_TRY_TO_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")

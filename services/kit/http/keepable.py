@@ -3,11 +3,16 @@
 import math
 from typing import Any
 
+from anyio import to_thread
 from fastapi import Request
 
 from services.kit.errors import Unprocessable
 
 NUL = "\0"
+DEPTH_LIMIT = 32
+"""Lists and objects inside each other: several times what any request needs."""
+LARGE_BYTES = 64 << 10
+"""A larger body is looked at apart from the event loop, which others wait for."""
 
 
 class CannotBeKept(Unprocessable):
@@ -17,18 +22,34 @@ class CannotBeKept(Unprocessable):
 
 async def keepable(request: Request) -> None:
     """Raise `CannotBeKept` (422) for what a query or a JSON body may hold and no database takes,
-    naming its place. A body that the route reads for itself is not looked at.
+    naming its place, and for what is nested too deeply. A body that the route reads for itself is
+    not looked at.
     """
     for name, value in request.query_params.multi_items():
         _check_kept(value, (name,))
-    if getattr(request.scope.get("route"), "body_field", None) is not None:
-        try:
-            _check_kept(await request.json(), ())
-        except RecursionError as error:
-            raise CannotBeKept("It is nested too deeply", field="body") from error
+    if getattr(request.scope.get("route"), "body_field", None) is None or not _is_json(request):
+        return
+    size = len(await request.body())
+    if size:
+        value = await request.json()  # parsed already, and once
+        if size < LARGE_BYTES:
+            _check_kept(value, ())
+        else:
+            await to_thread.run_sync(_check_kept, value, ())
+
+
+def _is_json(request: Request) -> bool:
+    """Whether the framework parses the body."""
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    kind, _, subtype = media_type.partition("/")
+    return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
 
 
 def _check_kept(value: Any, place: tuple[Any, ...]) -> None:
+    if len(place) > DEPTH_LIMIT:
+        raise CannotBeKept(
+            "It is nested too deeply", field=_spell(place[:3]), accepted=f"{DEPTH_LIMIT} levels"
+        )
     if isinstance(value, dict):
         for name, each in value.items():
             _check_kept(name, (*place, "name"))

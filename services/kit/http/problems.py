@@ -2,19 +2,30 @@
 what was sent: it may be a patient's.
 """
 
+import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
+import psycopg
 import urllib3
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from minio.error import S3Error
+from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
 from api_schemas.base import Problem
-from services.kit.errors import ProblemError, Unavailable, Unprocessable
+from services.kit.errors import (
+    Busy,
+    ProblemError,
+    StorageFull,
+    Unauthorized,
+    Unavailable,
+    Unprocessable,
+)
 from services.kit.logging import get_logger
 from services.kit.objects import DigestMismatch
 
@@ -23,10 +34,12 @@ log = get_logger(__name__)
 PROBLEM_JSON = "application/problem+json"
 CONSEQUENCE = "default_factory_not_called"
 """Pydantic's name for what could not be filled in because something else is wrong."""
-HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}
-"""What an error of a status says beside its problem."""
 NAMED = re.compile(r"([a-z_][a-z_0-9.]*): (.+)", re.DOTALL)
 """What a model says of several of its fields at once begins with the one that should change."""
+FAULTS_TOLD = 100
+"""Faults of one request that its answer names."""
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+STORE_FULL = {"InsufficientStorage", "XMinioStorageFull", "XMinioStorageFullError"}
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -34,12 +47,17 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, what in {
+        "400": "The body is not what its media type says",
         "401": "No valid key",
         "403": "The key may not do that",
         "404": "Not here, or not yours",
         "409": "Does not fit the present state",
+        "410": "What the `Idempotency-Key` made has been deleted; `deletion` names by what",
         "422": "The request cannot be used",
+        "413": "The body is larger than the route takes",
         "429": "More than one person may have at once",
+        "503": "A part of the suite is away, or too much arrives at once; `Retry-After` says when",
+        "507": "There is no space left to store this",
     }.items()
 }
 
@@ -51,15 +69,14 @@ class StoredBytesDamaged(ProblemError):
 
 def answer_with_problems(app: FastAPI) -> None:
     """Whatever goes wrong in a request is answered with a problem."""
-    app.add_exception_handler(ProblemError, _on_problem)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(OperationalError, _on_database_away)
-    app.add_exception_handler(InterfaceError, _on_database_away)
-    app.add_exception_handler(DataError, _on_unstorable)
-    app.add_exception_handler(urllib3.exceptions.HTTPError, _on_store_away)
-    app.add_exception_handler(DigestMismatch, _on_damaged)
-    app.add_exception_handler(Exception, _on_bug)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+
+
+def problem_of(request: Request, error: Exception) -> JSONResponse:
+    """The answer to an error outside of all routes."""
+    kind = next(kind for kind in type(error).__mro__ if kind in _ANSWERS)
+    return _ANSWERS[kind](request, error)
 
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -67,15 +84,25 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
     return JSONResponse(body, problem.status, headers, media_type=PROBLEM_JSON)
 
 
+def answer_of(error: ProblemError) -> JSONResponse:
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if error.problem.status == Unauthorized.status:
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem_response(error.problem, headers)
+
+
 def _on_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type
-    return problem_response(error.problem, HEADERS.get(error.problem.status))
+    return answer_of(error)
 
 
 def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     """Name the fields and what is wrong, and never echo the input: it may be a patient's."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
-    faults = [_fault(e, error.body) for e in error.errors() if e["type"] != CONSEQUENCE]
+    causes = (each for each in error.errors() if each["type"] != CONSEQUENCE)
+    faults = [_fault(each, error.body) for each in islice(causes, FAULTS_TOLD)]
     first = faults[0]
     return problem_response(
         Problem(
@@ -85,7 +112,7 @@ def _on_invalid(_: Request, error: Exception) -> JSONResponse:
             detail="; ".join(f"{f['field']}: {f['reason']}" for f in faults[:10]),
             field=first["field"],
             accepted=first.get("accepted"),
-            errors=faults[:100],  # pyright: ignore[reportCallIssue] - extra members are allowed
+            errors=faults,  # pyright: ignore[reportCallIssue] - extra members are allowed
         )
     )
 
@@ -124,42 +151,88 @@ def _on_http_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _on_database_away(_: Request, error: Exception) -> JSONResponse:
-    log.error("the database is away", error=type(error).__name__)
-    return problem_response(
-        Unavailable("The database does not answer").problem, {"Retry-After": "5"}
-    )
+    assert isinstance(error, exc.DBAPIError)  # noqa: S101 - registered for these types
+    cause = error.orig
+    if isinstance(cause, psycopg.errors.DiskFull):
+        log.error("the disk of the database is full")
+        return answer_of(StorageFull("The disk of the database is full"))
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        log.warning("a request waited too long for a lock")
+        return answer_of(Busy("Other work holds what this would change"))
+    log.error("the database is away", error=type(cause or error).__name__)
+    return answer_of(Unavailable("The database does not answer"))
+
+
+def _on_pool_exhausted(_: Request, error: Exception) -> JSONResponse:
+    log.warning("no connection to the database was free", error=type(error).__name__)
+    return answer_of(Busy("No connection to the database became free"))
 
 
 def _on_store_away(_: Request, error: Exception) -> JSONResponse:
     log.error("the object store is away", error=type(error).__name__)
-    return problem_response(
-        Unavailable("The object store does not answer").problem, {"Retry-After": "5"}
-    )
+    return answer_of(Unavailable("The object store does not answer"))
+
+
+def _on_store_refusal(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, S3Error)  # noqa: S101 - registered for this type
+    log.error("the object store refused", code=error.code)
+    if error.code in STORE_FULL:
+        return answer_of(StorageFull("The disk of the object store is full"))
+    return answer_of(Unavailable("The object store answered with an error"))
+
+
+def _on_system_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)  # noqa: S101 - registered for this type
+    if error.errno not in DISK_FULL:
+        return _on_bug(request, error)
+    log.error("the disk of this process is full")
+    return answer_of(StorageFull("The disk on which this would be received is full"))
 
 
 def _on_unstorable(_: Request, error: Exception) -> JSONResponse:
     """What no check of ours has met, and Postgres refuses: a zero byte, a number too large."""
     log.warning("a value cannot be stored or looked up", error=type(error).__name__)
-    problem = Unprocessable("A text holds a zero byte, or a number is too large").problem
-    return problem_response(problem)
+    return answer_of(Unprocessable("A text holds a zero byte, or a number is too large"))
 
 
 def _on_damaged(_: Request, error: Exception) -> JSONResponse:
     log.error("an object is damaged", key=str(error))
-    return problem_response(StoredBytesDamaged("Nothing of it is served; restore it").problem)
+    return answer_of(StoredBytesDamaged("Nothing of it is served; restore it"))
 
 
 def _on_bug(_: Request, error: Exception) -> JSONResponse:
     log.error("unhandled error", error=type(error).__name__)  # the server logs where
-    return problem_response(ProblemError("Please tell the people who run this suite").problem)
+    return answer_of(ProblemError("Please tell the people who run this suite"))
 
 
 def _path(where: Sequence[str | int], body: Any, *, missing: bool) -> list[str | int]:
     """`where` without pydantic's names for the members of a union, which no client knows."""
     path: list[str | int] = []
     for part in where:
-        known = part in body if isinstance(body, dict) else isinstance(body, list)
-        if known:
+        if _is_part(part, body):
             path.append(part)
             body = body[part]
     return [*path, where[-1]] if missing and where else path
+
+
+def _is_part(part: str | int, body: Any) -> bool:
+    """A place that pydantic names may lie beyond the end of a list, which was too short."""
+    if isinstance(body, list):
+        return isinstance(part, int) and 0 <= part < len(body)
+    return isinstance(body, dict) and part in body
+
+
+_ANSWERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = {
+    ProblemError: _on_problem,
+    RequestValidationError: _on_invalid,
+    HTTPException: _on_http_error,
+    exc.OperationalError: _on_database_away,
+    exc.InterfaceError: _on_database_away,
+    exc.TimeoutError: _on_pool_exhausted,
+    exc.DataError: _on_unstorable,
+    urllib3.exceptions.HTTPError: _on_store_away,
+    S3Error: _on_store_refusal,
+    OSError: _on_system_error,
+    DigestMismatch: _on_damaged,
+    Exception: _on_bug,
+}

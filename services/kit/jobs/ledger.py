@@ -1,6 +1,6 @@
 """What web processes do with jobs: submit, look, cancel, retry. Does not run anything."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from services.kit.errors import Conflict, NotFound, TooMany
 from services.kit.failpoints import failpoint
 from services.kit.jobs import lineage, moves, slices
 from services.kit.jobs.lineage import DELETE, SourceDeleted
-from services.kit.jobs.models import Attempt, Event, Job, Share, Slice, Wait
+from services.kit.jobs.models import Attempt, Job, Share, Slice, Wait
 from services.kit.jobs.moves import IN_VAIN, DependencyFailed
 
 QUEUED_CAP = 1000
@@ -27,6 +27,13 @@ QUEUED_CAP = 1000
 REFUSED = (*IN_VAIN, "quarantined")
 """States of a job for which no new job may wait."""
 
+_EVENTS_AFTER = text("""
+    SELECT e.* FROM unnest(CAST(:jobs AS uuid[]), CAST(:after AS bigint[])) AS asked (job, after)
+    CROSS JOIN LATERAL (
+        SELECT * FROM jobs.events WHERE events.job = asked.job AND events.id > asked.after
+        ORDER BY events.id LIMIT :limit
+    ) e ORDER BY e.id
+""")
 _LOCK_SUBMITTER = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 
 
@@ -220,12 +227,22 @@ class Jobs:
         ).all()
         return [_attempt_view(row, ordinal) for row, ordinal in reversed(rows)]
 
-    def events(self, tx: Tx, job: UUID, after: int, limit: int = 500) -> list[JobEvent]:
-        """Events of a job with an id above `after`, oldest first."""
-        rows = tx.session.scalars(
-            select(Event).where(Event.job == job, Event.id > after).order_by(Event.id).limit(limit)
-        )
-        return [JobEvent.model_validate(row, from_attributes=True) for row in rows]
+    def events(
+        self, tx: Tx, after: Mapping[UUID, int], limit: int = 200
+    ) -> dict[UUID, list[JobEvent]]:
+        """Of each job the first `limit` events after the event that is given for it, oldest
+        first. Jobs without any are left out.
+        """
+        values = {"jobs": list(after), "after": list(after.values()), "limit": limit}
+        found: dict[UUID, list[JobEvent]] = {}
+        for row in tx.session.execute(_EVENTS_AFTER, values):
+            found.setdefault(row.job, []).append(JobEvent.model_validate(row, from_attributes=True))
+        return found
+
+    def ended(self, tx: Tx, jobs: Iterable[UUID]) -> set[UUID]:
+        """Those of the jobs that have ended."""
+        ended = select(Job.id).where(Job.id.in_(list(jobs)), Job.finished_at.is_not(None))
+        return set(tx.session.scalars(ended))
 
     def slice_states(self, tx: Tx, job: UUID) -> list[tuple[dict[str, Any], str]]:
         """Payload and state of every slice of a job, in order."""

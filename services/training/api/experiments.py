@@ -10,16 +10,16 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from api_schemas.base import DeletionView, Page
 from api_schemas.planning import ExperimentPlan
 from api_schemas.training import ArmView, ClassifierView, ExperimentRequest, ExperimentView
-from services.kit.auth import Reader, Still, Writer
-from services.kit.db import Database
+from services.kit.auth import Reader, Writer
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
-from services.kit.jobs import Jobs
+from services.kit.http import CursorQuery, Events, IdempotencyHeader, LimitQuery
 from services.training.reports import learning_curves, learning_curves_png
 from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
 
 SVG, PNG = "image/svg+xml", "image/png"
+EXPERIMENT_LIMIT = 4 << 20
+"""Bytes of an experiment: 200 arms of many sources, each with a filter."""
 
 
 def _of(media_type: str) -> dict[int | str, dict[str, Any]]:
@@ -46,15 +46,20 @@ def deletion_routes(experiments: Deletions) -> APIRouter:
     return router
 
 
-def routes(experiments: Experiments, dry_runs: DryRuns, db: Database, jobs: Jobs) -> APIRouter:
+def routes(experiments: Experiments, dry_runs: DryRuns) -> APIRouter:
     router = APIRouter(tags=["training"])
     _orders(router, experiments, dry_runs)
-    _looks(router, experiments, db, jobs)
+    _looks(router, experiments)
     return router
 
 
 def _orders(router: APIRouter, experiments: Experiments, dry_runs: DryRuns) -> None:
-    @router.post("/experiments", status_code=202, responses={200: {"model": ExperimentPlan}})
+    @router.post(
+        "/experiments",
+        status_code=202,
+        responses={200: {"model": ExperimentPlan}},
+        max_body_size=EXPERIMENT_LIMIT,
+    )
     def post_experiment(
         body: ExperimentRequest, caller: Writer, response: Response, key: IdempotencyHeader = None
     ) -> ExperimentView | ExperimentPlan:
@@ -76,7 +81,7 @@ def _orders(router: APIRouter, experiments: Experiments, dry_runs: DryRuns) -> N
         return experiments.cancel(caller, experiment)
 
 
-def _looks(router: APIRouter, experiments: Experiments, db: Database, jobs: Jobs) -> None:
+def _looks(router: APIRouter, experiments: Experiments) -> None:
     @router.get("/experiments")
     def list_experiments(
         caller: Reader, cursor: CursorQuery = None, limit: LimitQuery = 100
@@ -110,11 +115,10 @@ def _looks(router: APIRouter, experiments: Experiments, db: Database, jobs: Jobs
     @router.get("/experiments/{experiment}/events", response_class=EventSourceResponse)
     async def experiment_events(
         shown: Annotated[ExperimentView, Depends(visible)],
-        still: Still,
-        last_event_id: LastEvent = None,
+        events: Events,
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress as Server-Sent Events, from `Last-Event-ID` on, until the job has ended."""
-        async for event in job_events(db, jobs, shown.job.id, last_event_id, still):
+        async for event in events.of(shown.job.id):
             yield event
 
     @router.get("/classifiers/{classifier}")

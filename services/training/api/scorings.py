@@ -9,21 +9,19 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api_schemas.base import DeletionView, Page
 from api_schemas.scorings import ScoringRequest, ScoringView
-from services.kit.auth import Reader, Still, Writer
-from services.kit.db import Database
+from services.kit.auth import Reader, Writer
 from services.kit.deletion import Deletions, DerivedQuery
-from services.kit.http import CursorQuery, IdempotencyHeader, LastEvent, LimitQuery, job_events
-from services.kit.jobs import Jobs
+from services.kit.http import CursorQuery, Events, IdempotencyHeader, LimitQuery
 from services.training.service.scorings import Scorings
 
 PARQUET = "application/vnd.apache.parquet"
 _OF_PARQUET: dict[int | str, dict[str, Any]] = {200: {"content": {PARQUET: {}}}}
 
 
-def scoring_routes(scorings: Scorings, deletions: Deletions, db: Database, jobs: Jobs) -> APIRouter:
+def scoring_routes(scorings: Scorings, deletions: Deletions) -> APIRouter:
     router = APIRouter(tags=["training"])
     _asked(router, scorings)
-    _events(router, scorings, db, jobs)
+    _events(router, scorings)
     _deletion(router, deletions)
     return router
 
@@ -64,18 +62,17 @@ def _asked(router: APIRouter, scorings: Scorings) -> None:
         return scorings.cancel(caller, scoring)
 
 
-def _events(router: APIRouter, scorings: Scorings, db: Database, jobs: Jobs) -> None:
+def _events(router: APIRouter, scorings: Scorings) -> None:
     def visible(scoring: UUID, caller: Reader) -> ScoringView:
         return scorings.scoring(caller, scoring)
 
     @router.get("/scorings/{scoring}/events", response_class=EventSourceResponse)
     async def scoring_events(
         shown: Annotated[ScoringView, Depends(visible)],
-        still: Still,
-        last_event_id: LastEvent = None,
+        events: Events,
     ) -> AsyncIterator[ServerSentEvent]:
         """Progress as Server-Sent Events, until it ends."""
-        async for event in job_events(db, jobs, shown.job.id, last_event_id, still):
+        async for event in events.of(shown.job.id):
             yield event
 
 

@@ -25,9 +25,9 @@ from api_schemas.training import (
     ExperimentView,
 )
 from services.kit.auth import Caller
-from services.kit.db import Database, Tx, new_id
+from services.kit.db import Database, new_id
 from services.kit.errors import NotFound
-from services.kit.http import once, page
+from services.kit.http import earlier, once, page
 from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 from services.training.models import Classifier, Experiment, Run
@@ -78,15 +78,12 @@ class Experiments:
     ) -> ExperimentView:
         """Check what can be checked, register the plan, then commit the experiment and its job.
 
-        All inside the Idempotency-Key's transaction, so that a repeated request is answered
-        without looking at the data again. A plan whose experiment then fails to commit is never
-        evaluated: nothing is lost, and nothing trains without its plan.
+        A plan whose experiment then fails to commit is never evaluated: nothing is lost, and
+        nothing trains without its plan.
         """
         with self._db.transaction() as tx:
-            made = once(
-                tx, caller, idempotency_key, request, lambda: self._make(tx, caller, request)
-            )
-        return self.experiment(caller, made)
+            made = earlier(tx, caller, idempotency_key, request)
+        return self.experiment(caller, made or self._order(caller, request, idempotency_key))
 
     def experiment(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
@@ -139,10 +136,11 @@ class Experiments:
             manifests = _manifests(tx.session.get_one(Experiment, row.experiment))
         return self._origins.of_classifier(caller, classifier_view(row), manifests)
 
-    def _make(self, tx: Tx, caller: Caller, request: ExperimentRequest) -> UUID:
+    def _order(self, caller: Caller, request: ExperimentRequest, key: str | None) -> UUID:
         arms = expand(request)
         primary = primary_of(request, arms)
-        check_extended(tx.session, caller, request)
+        with self._db.transaction() as tx:
+            check_extended(tx.session, caller, request)
         listed = self._catalogue.list_all(caller, request, arms)
         checks.one_size(list(listed.values()))
         waits_for = [each.job.id for each in listed.values() if not each.ready]
@@ -172,14 +170,19 @@ class Experiments:
             request=request.model_dump(mode="json"),
             arms=[arm.model_dump(mode="json") for arm in arms],
         )
-        tx.session.add(row)
-        if known is not None:
-            adopt(tx.session, row, request, known, arms)
-        made = Made(SERVICE, QUEUE, EXPERIMENT, experiment, request.name)
-        lineage.note(tx, caller, made, sources_of(request, arms))  # after evaluation was asked
-        self._jobs.submit(tx, job)
-        tx.session.flush()
-        return experiment
+
+        def write() -> UUID:
+            tx.session.add(row)
+            if known is not None:
+                adopt(tx.session, row, request, known, arms)
+            made = Made(SERVICE, QUEUE, EXPERIMENT, experiment, request.name)
+            lineage.note(tx, caller, made, sources_of(request, arms))
+            self._jobs.submit(tx, job)
+            tx.session.flush()
+            return experiment
+
+        with self._db.transaction() as tx:
+            return once(tx, caller, key, request, write)
 
 
 def sources_of(request: ExperimentRequest, arms: Sequence[Arm]) -> dict[UUID, str]:
