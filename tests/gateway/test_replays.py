@@ -50,22 +50,32 @@ def requests_of(http: TestClient, study: Study) -> dict[str, dict[str, Any]]:
 def test_a_replay_of_what_was_deleted_names_the_deletion(
     http: TestClient, run: Callable[[], None], study: Study
 ) -> None:
-    for path, request in requests_of(http, study).items():
-        made = http.post(path, headers={"Idempotency-Key": path}, **request)
-        assert made.status_code in {201, 202}, (path, made.text)
+    requests = requests_of(http, study)
+    made: dict[str, str] = {}
+    for path, request in requests.items():
+        answer = http.post(path, headers={"Idempotency-Key": path}, **request)
+        assert answer.status_code in {201, 202}, (path, answer.text)
+        made[path] = answer.json()["id"]
         again = http.post(path, headers={"Idempotency-Key": path}, **request)
-        assert again.json()["id"] == made.json()["id"], path
-        place = {"/generate": "/generations"}.get(path, path)
-        place = "/datasets" if place.endswith("/views") else place
-        deletion = http.delete(f"{place}/{made.json()['id']}", params={"derived": True})
-        assert deletion.status_code == 202, (path, deletion.text)
-        for _ in range(2):  # while it is being deleted, and then
+        assert again.json()["id"] == made[path], path
+
+    for dataset in (study.dataset, study.other, made["/datasets"]):
+        deletion = http.delete(f"/datasets/{dataset}", params={"derived": True})
+        assert deletion.status_code == 202, deletion.text
+    for _ in range(2):  # while they are being deleted, and then
+        for path, request in requests.items():
             replay = http.post(path, headers={"Idempotency-Key": path}, **request)
-            assert replay.status_code == 410, (path, replay.text)
             problem = replay.json()
+            assert (replay.status_code, problem["status"]) == (410, 410), (path, replay.text)
             assert problem["type"].endswith("replay-of-deleted")
-            assert problem["deletion"]["id"] == made.json()["id"]
-            assert problem["deletion"]["job"] == deletion.json()["job"]["id"]
-            run()
-        fresh = http.post(path, headers={"Idempotency-Key": f"{path} again"}, **request)
-        assert fresh.status_code in {201, 202}, (path, fresh.text)
+            assert problem["deletion"]["id"] == made[path]
+            look = http.get(f"/datasets/{made['/datasets']}/deletion").json()
+            if path == "/datasets":
+                assert problem["deletion"]["job"] == look["job"]["id"]
+        run()
+
+    other = {**requests["/datasets"]["json"], "name": "another body"}
+    refused = http.post("/datasets", headers={"Idempotency-Key": "/datasets"}, json=other)
+    assert refused.status_code == 422
+    fresh = http.post("/datasets", headers={"Idempotency-Key": "fresh"}, **requests["/datasets"])
+    assert fresh.status_code == 202
