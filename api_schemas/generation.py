@@ -230,7 +230,8 @@ class GenerationView(Wire):
     """A cohort in the making or made.
 
     `licence` is the strictest of the data it comes from. `flags` may hold `withdrawn-patients`,
-    `unscreened` and `uncalibrated`; null in lists, where nobody looks.
+    `trained-on-synthetic-images`, `unscreened` and `uncalibrated`; null in lists, where nobody
+    looks.
     """
 
     id: UUID

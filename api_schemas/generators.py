@@ -84,7 +84,7 @@ class GeneratorView(Wire):
     preset, steps and seed, and `training` stays null until its owner names the dataset: nobody
     knows whom it saw, and experiments treat it as possible leakage. `size_px` and `encoder` are
     null until the import has found them out. `licence` is its dataset's. `flags` may hold
-    `withdrawn-patients`; null in lists, where nobody looks.
+    `withdrawn-patients` and `trained-on-synthetic-images`; null in lists, where nobody looks.
     """
 
     id: UUID

@@ -199,7 +199,7 @@ def test_the_licence_is_the_imports_and_can_be_stated_later(
         ({"where": {"site": ["phantom-a", "phantom-x"]}}, "where.site"),
         ({"where": {"ethnicity": ["Hispanic or Latino"]}}, "where.ethnicity"),
         ({"where": {"view": ["LATERAL"]}}, "where.view"),
-        ({"where": {"age_from": 30, "uncertain": ["Edema"]}}, "where.uncertain"),
+        ({"where": {"age_from": 119, "sex": ["Female"]}}, "where.age_from"),
         ({"seed": 7}, "seed"),
         ({"splits": {"kind": "new", "folds": 3, "validation": 0.2}}, "splits.new.validation"),
     ],

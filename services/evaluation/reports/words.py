@@ -150,6 +150,7 @@ def reservations(c: Comparison) -> str:
         "few_degrees_of_freedom": "few degrees of freedom",
         "few_patients": "few patients with a rare label",
         "leakage_waived": "a waived guard",
+        "synthetic": "synthetic images in the test set",
     }
     return ", ".join(text for flag, text in why.items() if flag in c.flags)
 
