@@ -113,6 +113,12 @@ class Regime(Wire):
             if len(set(values)) < len(values):
                 msg = f"{field}: each at most once"
                 raise ValueError(msg)
+        if not any(self.ratios):
+            msg = "ratios: at least one above 0; 0 is the control real_equal_steps"
+            raise ValueError(msg)
+        if 0 in self.ratios and "real_equal_steps" not in self.controls:
+            msg = "ratios: 0 is the control real_equal_steps, which controls leaves out"
+            raise ValueError(msg)
         if self.real == self.synthetic:
             msg = "synthetic: other data than in real"
             raise ValueError(msg)
@@ -142,6 +148,14 @@ class SyntheticOnlyPreset(Regime):
 
     name: Literal["synthetic_only"] = "synthetic_only"
     controls: list[Control] = ["real", "real_equal_steps"]
+
+    @field_validator("controls")
+    @classmethod
+    def _not_itself(cls, controls: list[Control]) -> list[Control]:
+        if "synthetic_only" in controls:
+            msg = "synthetic_only is what this preset makes of every ratio; leave it out"
+            raise ValueError(msg)
+        return controls
 
 
 class MixSitesPreset(Regime):

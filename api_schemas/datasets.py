@@ -8,14 +8,20 @@ from pydantic import Field
 
 from api_schemas.base import Damageable, Digest, JobView, Seed, Split, Wire
 from api_schemas.findings import Ethnicity, Race, Sex, View
+from api_schemas.provenance import ImageOrigins
 from api_schemas.selection import DerivedView, Filter
 from api_schemas.terms import Licence
 
 
 class DatasetKind(StrEnum):
+    """What its images show: patients, drawn phantoms, what a generative model made; or several of
+    these (`mixed`).
+    """
+
     REAL = "real"
     PHANTOM = "phantom"
     SYNTHETIC = "synthetic"
+    MIXED = "mixed"
 
 
 class ManifestView(Wire):
@@ -32,6 +38,10 @@ class DatasetView(Damageable):
     id: UUID
     name: str
     kind: DatasetKind
+    origins: ImageOrigins | None = Field(
+        default=None,
+        description="what the image files say of their own making; null where none says anything",
+    )
     format: str
     site: str
     size_px: int
@@ -49,6 +59,18 @@ class DatasetView(Damageable):
         "half of the rows, or a whole split, were left out",
     )
     notes: list[str] = Field(default=[], description="how the rows were read, where it matters")
+
+    @property
+    def phantom(self) -> bool:
+        """Whether any of its images is a drawn phantom, or of a generator trained on them."""
+        drawn = self.origins is not None and self.origins.phantom > 0
+        return drawn or self.kind is DatasetKind.PHANTOM
+
+    @property
+    def holds_synthetic(self) -> bool:
+        """Whether any of its images was made by a generative model."""
+        made = self.origins is not None and self.origins.synthetic > 0
+        return made or self.kind is DatasetKind.SYNTHETIC
 
 
 class RejectionCode(StrEnum):

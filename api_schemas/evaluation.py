@@ -267,6 +267,7 @@ Flag = Literal[
     "registered",
     "leakage_waived",
     "phantom",
+    "synthetic",
 ]
 
 

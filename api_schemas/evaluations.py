@@ -1,10 +1,10 @@
 """Predictions of any classifier, evaluated on their own, on the wire."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from api_schemas.base import Damageable, Digest, EvaluationSplit, JobView, Name, Wire
 from api_schemas.evaluation import Flag
@@ -26,6 +26,13 @@ class EvaluationPost(Wire):
     classifier: UUID | None = None
     scoring: UUID | None = None
     leakage: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _split_of_data(self) -> Self:
+        if self.split != "all" and self.data is None:
+            msg = "split: only together with data, of which it is a part"
+            raise ValueError(msg)
+        return self
 
 
 class EvaluationRequest(EvaluationPost):

@@ -127,7 +127,21 @@ class Sampler(Wire):
         if (self.name == "ddim") != (self.spacing == "leading"):
             msg = "spacing: leading for ddim, log-snr or trailing for dpmsolver++"
             raise ValueError(msg)
+        self._check_guided()
         return self
+
+    def _check_guided(self) -> None:
+        """Plain conditional sampling has nothing to rescale, nowhere."""
+        published = self.compatibility is not None
+        if self.guidance != 1.0 and not (published and self.guidance == 0.0):
+            return
+        unused = {0.0, PUBLISHED_SAMPLER["rescale"]} if published else {0.0}
+        if self.rescale not in unused:
+            msg = "rescale: only together with guidance above 1"
+            raise ValueError(msg)
+        if self.interval != (0.0, 1.0):
+            msg = "interval: only together with guidance above 1"
+            raise ValueError(msg)
 
 
 class GenerateRequest(Wire):
@@ -184,6 +198,12 @@ class GenerateRequest(Wire):
         if self.replicas != 1 and self.mirror is None:
             msg = "replicas: only together with mirror"
             raise ValueError(msg)
+        if self.seed and self.recipes is not None:
+            msg = "seed: not together with recipes, of which each has its own"
+            raise ValueError(msg)
+        if self.nearest and self.conditions is None:
+            msg = "nearest: only together with conditions"
+            raise ValueError(msg)
         if sum(c.count for c in self.conditions or []) > GENERATION_LIMIT:
             msg = f"conditions: at most {GENERATION_LIMIT} images in one generation"
             raise ValueError(msg)
@@ -210,7 +230,8 @@ class GenerationView(Damageable):
     """A cohort in the making or made.
 
     `licence` is the strictest of the data it comes from. `flags` may hold `withdrawn-patients`,
-    `unscreened` and `uncalibrated`; null in lists, where nobody looks.
+    `trained-on-synthetic-images`, `unscreened` and `uncalibrated`; null in lists, where nobody
+    looks.
     """
 
     id: UUID
@@ -281,4 +302,5 @@ class Provenance(BaseModel):
     batch: BatchShape
     environment: Environment
     terms: str
+    licence: Licence
     manifest: str

@@ -1,10 +1,10 @@
 """Generators on the wire: trained here, or brought in; and whom they have seen."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from api_schemas.base import Damageable, Digest, JobView, Name, Seed, Wire
 from api_schemas.terms import Licence
@@ -35,6 +35,13 @@ class TrainingSettings(Wire):
     drop: float | None = Field(default=None, ge=0.0, lt=1.0)
     loss: Literal["clean-image", "hybrid"] | None = None
     precision: Literal["float32", "bfloat16"] | None = None
+
+    @model_validator(mode="after")
+    def _part_of_a_batch(self) -> Self:
+        if self.batch is not None and (self.micro_batch or 0) > self.batch:
+            msg = "micro_batch: at most batch, of which it is a part"
+            raise ValueError(msg)
+        return self
 
 
 class GeneratorRequest(Wire):
@@ -77,7 +84,7 @@ class GeneratorView(Damageable):
     preset, steps and seed, and `training` stays null until its owner names the dataset: nobody
     knows whom it saw, and experiments treat it as possible leakage. `size_px` and `encoder` are
     null until the import has found them out. `licence` is its dataset's. `flags` may hold
-    `withdrawn-patients`; null in lists, where nobody looks.
+    `withdrawn-patients` and `trained-on-synthetic-images`; null in lists, where nobody looks.
     """
 
     id: UUID

@@ -1,10 +1,10 @@
 """What can be asked of `POST /datasets`: one model a format."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from api_schemas.base import Name, Seed, Wire
 from api_schemas.terms import UNSTATED, Licence
@@ -63,6 +63,17 @@ NIH = Licence.model_validate(
 )
 
 
+def _no_laterals(wanted: bool) -> bool:
+    if wanted:
+        msg = "the dataset has frontal images only; leave it out"
+        raise ValueError(msg)
+    return wanted
+
+
+FrontalOnly = Annotated[bool, AfterValidator(_no_laterals)]
+"""Of datasets that hold no lateral image."""
+
+
 def _example(**fields: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
@@ -80,6 +91,16 @@ class FileImport(Wire):
     laterals: bool = Field(default=False, description="keep lateral views instead of frontal only")
     images: bool = Field(default=True, description="false: the table alone, without its images")
     licence: Licence = UNSTATED
+
+    @model_validator(mode="after")
+    def _what_images_are_made_of(self) -> Self:
+        if self.images:
+            return self
+        for name, left_out in (("size_px", 256), ("resize", "paper"), ("image_root", None)):
+            if getattr(self, name, left_out) != left_out:
+                msg = f"{name}: only together with images"
+                raise ValueError(msg)
+        return self
 
 
 class CsvImport(FileImport):
@@ -166,6 +187,7 @@ class NihImport(FileImport):
     model_config = _example(format="nih", name="NIH ChestX-ray14", path="nih")
 
     format: Literal["nih"]
+    laterals: FrontalOnly = False
     licence: Licence = NIH
     site: Site = "nih"
     terms: str = Field(
@@ -182,6 +204,7 @@ class VindrImport(FileImport):
     model_config = _example(format="vindr", name="VinDr-CXR", path="vindr-cxr/1.0.0")
 
     format: Literal["vindr"]
+    laterals: FrontalOnly = False
     licence: Licence = PHYSIONET
     site: Site = "vindr"
     terms: str = Field(

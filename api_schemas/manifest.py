@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from api_schemas.findings import FINDINGS
@@ -38,6 +39,9 @@ MANIFEST = pa.schema(
 real samples, the image's three for a table that was imported without its images. `patient_id` is
 namespaced by source and pseudonymised."""
 
+MADE = ("seed", "replica", "parent_sample_id", "generator_id")
+"""Columns of which a synthetic sample has at least one and a real one none."""
+
 WHERE = "image_key"
 """Where an image lies is not what it is: the one column that a digest always leaves out."""
 
@@ -57,6 +61,14 @@ PREDICTIONS = pa.schema(
 )
 """Predictions of one classifier on one test set, long form: one row a sample and label.
 `truth` is 1, 0 or null (unknown under the label policy: ignored by evaluation)."""
+
+
+def is_synthetic() -> pc.Expression:
+    """True for the rows of a manifest whose images a generative model made, by their own word."""
+    condition = pc.field(MADE[0]).is_valid()
+    for name in MADE[1:]:
+        condition |= pc.field(name).is_valid()
+    return condition
 
 
 class WrongTable(ValueError):

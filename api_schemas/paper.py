@@ -2,18 +2,23 @@
 
 A dataset does not remember the names of files and patients: `Path` is the sample's id, `PID` the
 patient's pseudonym.
+
+The authors' training script takes the rows whose `Fold` is 0 for validation and all others, those
+with a blank fold too, for training (`Fold != 0`). So the tables of conditions (`sample_train_data`,
+`sample_seeded_data`) hold no row of split `test`, and every row of them has a fold: 0 in
+validation, any other in training.
 """
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from api_schemas.findings import View
+from api_schemas.manifest import is_synthetic
 
 LABELS = (
     *("No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion"),
@@ -23,6 +28,11 @@ LABELS = (
 """In the order of the paper's tables, which is CheXpert's."""
 ATTRIBUTES = ("Path", "PID", "Sex", "Age", "Frontal/Lateral", "AP/PA", *LABELS, "Race", "Fold")
 SEEDED = (*ATTRIBUTES, "Seed", "ReplicaID", "Save Path")
+VALIDATION, TRAINING = 0, 1
+"""Folds of rows that the source gives none, or one that contradicts their split."""
+BlankLabels = Literal["0", "empty"]
+"""How a label that nobody mentioned is written: as 0, as in the paper's own tables, which know only
+findings that are there or not; or as an empty cell, which the authors' scripts read as NaN."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -35,23 +45,48 @@ class PaperFile(StrEnum):
     SEEDED = "sample_seeded_data.csv"
 
 
-def paper_file(manifest: pa.Table, which: PaperFile) -> str:
-    """The file as CSV. Validation patients stand in the list of those who train, as fold 0."""
+class NothingToList(ValueError):
+    """The manifest has no rows of the kind that the file lists."""
+
+
+def paper_file(manifest: pa.Table, which: PaperFile, blank: BlankLabels = "0") -> str:
+    """The file as CSV. Validation patients stand in the list of those who train, as fold 0.
+
+    Lists and `sample_train_data.csv` are of real images, `sample_seeded_data.csv` of synthetic
+    ones. `blank` says how the tables write a label that nobody mentioned. Raises `NothingToList`
+    where a table would have no row, or the manifest no real image to list.
+    """
+    synthetic = is_synthetic()
     if which is PaperFile.SEEDED:
-        synthetic = manifest.filter(pc.field("seed").is_valid())
-        return _csv(SEEDED, (_seeded(row) for row in synthetic.to_pylist()))
+        rows = manifest.filter(synthetic).to_pylist()
+        return _table(SEEDED, [_seeded(row, blank) for row in rows if _trains(row)], which)
+    real = manifest.filter(~synthetic).to_pylist()
     if which is PaperFile.TABLE:
-        return _csv(ATTRIBUTES, (_attributes(row) for row in manifest.to_pylist()))
+        return _table(ATTRIBUTES, [_attributes(row, blank) for row in real if _trains(row)], which)
+    if not real:
+        raise NothingToList("None of the images is real")
     tests = which is PaperFile.TEST_LIST
-    listed = (row for row in manifest.to_pylist() if (row["split"] == "test") is tests)
+    listed = (row for row in real if _trains(row) is not tests)
     return _csv(("Path", "PID"), (_named(row) for row in listed))
+
+
+def _trains(row: dict[str, Any]) -> bool:
+    """Whether it may stand in a table of which all rows are trained on or validated with."""
+    return row["split"] != "test"
+
+
+def _table(columns: Sequence[str], rows: list[dict[str, Any]], which: PaperFile) -> str:
+    if not rows:
+        kind = "synthetic" if which is PaperFile.SEEDED else "real"
+        raise NothingToList(f"No {kind} image of it trains or validates")
+    return _csv(columns, iter(rows))
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
     return {"Path": row["sample_id"], "PID": row["patient_id"]}
 
 
-def _attributes(row: dict[str, Any]) -> dict[str, Any]:
+def _attributes(row: dict[str, Any], blank: BlankLabels) -> dict[str, Any]:
     lateral = row["view"] == View.LATERAL
     return {
         **_named(row),
@@ -59,22 +94,26 @@ def _attributes(row: dict[str, Any]) -> dict[str, Any]:
         "Age": row["age"],
         "Frontal/Lateral": "Lateral" if lateral else "Frontal",
         "AP/PA": "" if lateral else row["view"],
-        **{name: row[name] for name in LABELS},
+        **{name: _label(row[name], blank) for name in LABELS},
         "Race": row["race"],
         "Fold": _fold(row),
     }
 
 
-def _fold(row: dict[str, Any]) -> int | None:
-    """The source's, else 0 for validation and 1 for training; those who test are in none."""
-    if row["fold"] is not None:
-        return row["fold"]
-    return {"validation": 0, "train": 1}.get(row["split"])
+def _label(value: int | None, blank: BlankLabels) -> int | None:
+    return 0 if value is None and blank == "0" else value
 
 
-def _seeded(row: dict[str, Any]) -> dict[str, Any]:
+def _fold(row: dict[str, Any]) -> int:
+    """0 in validation and nowhere else; the source's fold where it says the same as the split."""
+    if row["split"] == "validation":
+        return VALIDATION
+    return row["fold"] or TRAINING
+
+
+def _seeded(row: dict[str, Any], blank: BlankLabels) -> dict[str, Any]:
     return {
-        **_attributes(row),
+        **_attributes(row, blank),
         "Path": row["parent_sample_id"] or row["sample_id"],
         "Seed": row["seed"],
         "ReplicaID": row["replica"],

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from api_schemas.base import DataSplit, Digest, EvaluationSplit, Wire
+from api_schemas.datasets import DatasetKind
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 DataWord = Annotated[str, StringConstraints(pattern=rf"^(dataset|generation)/{_UUID}$")]
@@ -22,10 +23,14 @@ class ShiftQuery(Wire):
 
 
 class ComparedSet(Wire):
-    """One side of a comparison, in the version that was compared."""
+    """One side of a comparison, in the version that was compared. `kind` is what its images show,
+    null in results of before that was noted; `phantom`: drawn phantoms are behind them.
+    """
 
     set: DataSplit
     name: str
+    kind: DatasetKind | None = None
+    phantom: bool = False
     manifest: Digest
     images: int
     patients: int

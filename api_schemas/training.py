@@ -300,6 +300,11 @@ class ExperimentRequest(Wire):
             if again:
                 msg = f"{what}: each at most once; {what}.{again[0]} stands before it too"
                 raise ValueError(msg)
+        stages = [stage for arm in self.arms or [] for stage in arm.stages]
+        usual = _DEFAULTS[self.classifier.preset]["epochs"]
+        if stages and all(s.steps is not None for s in stages) and self.classifier.epochs != usual:
+            msg = "classifier.epochs: not where every stage says its steps"
+            raise ValueError(msg)
         return self
 
 

@@ -19,7 +19,7 @@ from api_schemas.datasets import (
 )
 from api_schemas.imports import FilesRequest, PhantomImport
 from api_schemas.manifest import MANIFEST, from_parquet
-from api_schemas.paper import PaperFile
+from api_schemas.paper import BlankLabels, PaperFile
 from api_schemas.selection import Filter, ViewRequest
 from api_schemas.terms import Licence
 from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
@@ -78,9 +78,12 @@ class Datasets(Connection):
         """The manifest table (`api_schemas.manifest.MANIFEST`)."""
         return from_parquet(self._ask("GET", f"/datasets/{dataset}/manifest").content, MANIFEST)
 
-    def dataset_paper_file(self, dataset: UUID, name: PaperFile) -> str:
+    def dataset_paper_file(
+        self, dataset: UUID, name: PaperFile, *, blank: BlankLabels | None = None
+    ) -> str:
         """One of the paper's own files, as CSV; of a cohort, `paper_file(cohort_manifest(...))`."""
-        return self._ask("GET", f"/datasets/{dataset}/paper/{name}").text
+        params = {} if blank is None else {"blank": blank}
+        return self._ask("GET", f"/datasets/{dataset}/paper/{name}", params=params).text
 
     def dataset_deletion(self, dataset: UUID) -> DeletionView:
         """What deleting it would take, or how far its deletion is."""

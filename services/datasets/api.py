@@ -20,7 +20,7 @@ from api_schemas.datasets import (
     UploadView,
 )
 from api_schemas.imports import DatasetRequest
-from api_schemas.paper import PaperFile, paper_file
+from api_schemas.paper import BlankLabels, PaperFile
 from api_schemas.selection import ViewRequest
 from api_schemas.terms import Licence
 from api_schemas.withdrawals import WithdrawalRequest, WithdrawalView
@@ -50,6 +50,12 @@ ARCHIVE: dict[str, Any] = {
 
 CodeQuery = Annotated[
     RejectionCode | None, Query(description="only these; `burned-in` is for a person to look at")
+]
+
+
+BlankQuery = Annotated[
+    BlankLabels | None,
+    Query(description="how a table writes a label that nobody mentioned: `0` unless asked"),
 ]
 
 
@@ -187,10 +193,11 @@ def _content(router: APIRouter, datasets: Datasets) -> None:
         return Response(datasets.manifest_bytes(caller, dataset), media_type=PARQUET)
 
     @router.get("/{dataset}/paper/{name}", response_class=Response, responses=_of(CSV))
-    def get_paper_file(dataset: UUID, name: PaperFile, caller: Reader) -> Response:
+    def get_paper_file(
+        dataset: UUID, name: PaperFile, caller: Reader, blank: BlankQuery = None
+    ) -> Response:
         """The dataset as one of the paper's own files, for the authors' scripts."""
-        table = datasets.dataset_manifest(caller, dataset)
-        return Response(paper_file(table, name), media_type=CSV)
+        return Response(datasets.paper_file(caller, dataset, name, blank), media_type=CSV)
 
 
 def upload_routes(uploads: Uploads) -> APIRouter:

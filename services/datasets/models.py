@@ -35,7 +35,8 @@ class Dataset(Base):
     """What was asked for. Where it stands is its job's matter; what it became, its manifest's.
 
     A view has a `base`, the dataset it was made of, and a `root`, the import at the end of that
-    chain, which owns the images. `licence` is set when somebody states it after the import.
+    chain, which owns the images. `licence` is set when somebody states it after the import;
+    `origins` when image files say that they are synthetic or drawn.
     """
 
     __tablename__ = "datasets"
@@ -56,14 +57,16 @@ class Dataset(Base):
         ForeignKey("datasets.datasets.id", ondelete="CASCADE"), index=True
     )
     licence: Mapped[dict[str, Any] | None]
+    origins: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Sample(Base):
     """One image. Planned from the source's row; the picture's columns come with the picture.
 
-    `place`, `bucket` and `picture_notes` serve the ingest and are emptied at its end: a path can
-    name a patient, and the notes have been counted.
+    `place`, `bucket`, `picture_notes` and `origin` serve the ingest and are emptied at its end: a
+    path can name a patient, the notes have been counted, and what images say of their making is
+    then in the manifest and in the dataset's `origins`.
     """
 
     __tablename__ = "samples"
@@ -94,6 +97,7 @@ class Sample(Base):
     seed: Mapped[int | None] = mapped_column(BigInteger)
     replica: Mapped[int | None]
     parent_sample_id: Mapped[str | None]
+    origin: Mapped[dict[str, Any] | None]
 
 
 class Duplicate(Base):

@@ -18,12 +18,15 @@ from api_schemas.datasets import (
 )
 from api_schemas.imports import DatasetRequest, FileImport, PhantomImport, SeededImport
 from api_schemas.manifest import LABEL_COLUMNS, MANIFEST, conform
+from api_schemas.provenance import ImageOrigin, ImageOrigins
 from api_schemas.selection import DerivedView, ViewRequest
-from api_schemas.terms import FREE, Licence
+from api_schemas.terms import FREE, UNSTATED, Licence, strictest
 from api_schemas.withdrawals import WithdrawalView, Withdrawn
 from services.datasets import models
 
 VIEW = "view"
+UNNAMED = "unnamed"
+"""In a manifest, the generator of a synthetic image that does not name it."""
 PHANTOM_TERMS = "Drawn phantoms: no patient, no radiograph, no restriction."
 
 _request: TypeAdapter[DatasetRequest] = TypeAdapter(DatasetRequest)
@@ -41,16 +44,17 @@ def dataset_view(
     rejected: int,
 ) -> DatasetView:
     """`root` is the import that the images come from: the dataset itself, but for a view."""
-    request = request_of(root)
+    request, origins = request_of(root), origins_of(root)
     return DatasetView(
         id=row.id,
         name=row.name,
-        kind=_kind(request),
+        kind=_kind(request, origins),
+        origins=origins,
         format=VIEW if row.base else request.format,
         site=str(request.site),
         size_px=request.size_px,
         has_images=not isinstance(request, FileImport) or request.images,
-        terms=PHANTOM_TERMS if isinstance(request, PhantomImport) else request.terms,
+        terms=_terms(request, origins),
         licence=licence_of(root),
         view=derived_view(row),
         created_at=row.created_at,
@@ -63,11 +67,28 @@ def dataset_view(
 
 
 def licence_of(root: models.Dataset) -> Licence:
-    """As stated since the import, or with it."""
+    """As stated since the import; else the strictest of what was stated with it and of what the
+    images say of themselves.
+    """
     if root.licence is not None:
         return Licence.model_validate(root.licence)
-    request = request_of(root)
-    return FREE if isinstance(request, PhantomImport) else request.licence
+    request, origins = request_of(root), origins_of(root)
+    if isinstance(request, PhantomImport):
+        return FREE
+    said = UNSTATED if origins is None else origins.licence
+    stated = [each for each in (request.licence, said) if each != UNSTATED]
+    return strictest(stated) if stated else UNSTATED
+
+
+def origins_of(root: models.Dataset) -> ImageOrigins | None:
+    return None if root.origins is None else ImageOrigins.model_validate(root.origins)
+
+
+def _terms(request: DatasetRequest, origins: ImageOrigins | None) -> str:
+    if isinstance(request, PhantomImport):
+        return PHANTOM_TERMS
+    said = [] if origins is None else origins.terms
+    return "; ".join(dict.fromkeys(text for text in (request.terms, *said) if text))
 
 
 def derived_view(row: models.Dataset) -> DerivedView | None:
@@ -76,10 +97,16 @@ def derived_view(row: models.Dataset) -> DerivedView | None:
     return DerivedView(base=row.base, request=ViewRequest.model_validate(row.request))
 
 
-def _kind(request: DatasetRequest) -> DatasetKind:
+def _kind(request: DatasetRequest, origins: ImageOrigins | None) -> DatasetKind:
     if isinstance(request, PhantomImport):
         return DatasetKind.PHANTOM
-    return DatasetKind.SYNTHETIC if isinstance(request, SeededImport) else DatasetKind.REAL
+    if isinstance(request, SeededImport):
+        return DatasetKind.SYNTHETIC
+    if origins is None:
+        return DatasetKind.REAL
+    if origins.synthetic == origins.images:
+        return DatasetKind.SYNTHETIC
+    return DatasetKind.PHANTOM if origins.drawn == origins.images else DatasetKind.MIXED
 
 
 def manifest_view(row: models.Manifest) -> ManifestView:
@@ -131,10 +158,21 @@ def manifest_table(rows: Sequence[Any], splits: Mapping[str, str], site: str) ->
     }
     columns["split"] = [splits[row.patient_id] for row in rows]
     columns["site"] = [site] * len(rows)
+    columns["generator_id"] = [_generator(row.origin) for row in rows]
     for name in LABEL_COLUMNS:
         columns[name] = [row.labels.get(name) for row in rows]
     arrays = [pa.array(columns.get(f.name) or [None] * len(rows), f.type) for f in MANIFEST]
     return conform(pa.Table.from_arrays(arrays, schema=MANIFEST), MANIFEST)
+
+
+def _generator(origin: dict[str, Any] | None) -> str | None:
+    """The generator of a synthetic image; `UNNAMED` where its file does not name it."""
+    if origin is None:
+        return None
+    said = ImageOrigin.model_validate(origin)
+    if said.kind != "synthetic":
+        return None
+    return UNNAMED if said.generator is None else str(said.generator)
 
 
 def _is_stored(name: str) -> bool:

@@ -55,7 +55,7 @@ def generator_view(
     )
 
 
-def _strictest(row: Generation, generator: Generator) -> Licence:
+def licence_of(row: Generation, generator: Generator) -> Licence:
     """Of the generator's dataset and of the one that was mirrored, as they were."""
     own = _licence(generator.licence)
     return own if row.mirror_licence is None else strictest([own, _licence(row.mirror_licence)])
@@ -115,7 +115,7 @@ def generation_view(
         screening=screening,
         phantom=generator.phantom,
         terms=generator.terms or "",
-        licence=_strictest(row, generator),
+        licence=licence_of(row, generator),
         environment=_environment(row),
         manifest=manifest,
         job=job,

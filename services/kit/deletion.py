@@ -20,7 +20,7 @@ from services.kit.auth import Caller
 from services.kit.db import Database, Tx
 from services.kit.erasure import COMPACT, Erasure
 from services.kit.errors import Conflict, NotFound
-from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage, step_of
 from services.kit.jobs.ledger import JobFinished
 from services.kit.jobs.lineage import DELETE, Kin
 from services.kit.jobs.pairing import require_pairing
@@ -182,7 +182,8 @@ class Delete:
     tidy: Callable[[], None] = lambda: None
 
     def __call__(self, lease: Lease) -> None:
-        if lease.payload.get("step") == COMPACT:
+        if "step" in lease.payload:
+            step_of(lease, COMPACT)
             self.erasure.compact()
             with lease.finishing():
                 pass

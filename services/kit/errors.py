@@ -59,6 +59,12 @@ class Conflict(ProblemError):
     title = "That does not fit the present state"
 
 
+class Gone(ProblemError):
+    status = 410
+    slug = "gone"
+    title = "It has been deleted"
+
+
 class TooLarge(ProblemError):
     status = 413
     slug = "too-large"

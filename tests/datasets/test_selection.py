@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from api_schemas.findings import FINDINGS, Ethnicity, Finding, Race, Sex, View
 from api_schemas.selection import Filter
@@ -38,8 +39,22 @@ rows = st.lists(
     max_size=30,
 )
 some = st.lists(st.sampled_from(FEW), max_size=1)
+
+
+def possible(**asked: Any) -> Filter | None:
+    """None for what is refused because no sample could meet it."""
+    try:
+        return Filter(**asked)
+    except ValidationError:
+        low, high = asked["age_from"], asked["age_to"]
+        labels = [f for name in ("present", "absent", "uncertain", "blank") for f in asked[name]]
+        reversed_ages = None not in (low, high) and low > high
+        assert reversed_ages or len(set(labels)) < len(labels)
+        return None
+
+
 filters = st.builds(
-    Filter,
+    possible,
     split=st.lists(st.sampled_from(["train", "validation", "test"]), max_size=2),
     fold=st.lists(st.integers(0, 3), max_size=2),
     site=st.lists(st.sampled_from(SITES), max_size=1),
@@ -53,7 +68,7 @@ filters = st.builds(
     absent=some,
     uncertain=some,
     blank=some,
-)
+).filter(lambda where: where is not None)
 
 
 def chosen(row: dict[str, Any], where: Filter) -> bool:

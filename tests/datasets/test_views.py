@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import polars as pl
+import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.datasets import DatasetView
@@ -127,7 +128,7 @@ def test_a_filter_that_nothing_meets_is_refused_or_fails_the_job(
     assert failed.problem is not None
     assert (failed.state, failed.problem.type.split(":")[-1]) == ("failed", "nothing-chosen")
     late = http.post(f"/datasets/{base.id}/views", json=nobody)
-    assert (late.status_code, late.json()["field"]) == (422, "where")
+    assert (late.status_code, late.json()["field"]) == (422, "where.age_from")
     of_failed = http.post(f"/datasets/{early.id}/views", json=REQUEST)
     assert (of_failed.status_code, of_failed.json()["type"].split(":")[-1]) == (409, "base-failed")
 
@@ -186,3 +187,64 @@ def test_the_licence_is_the_imports_and_can_be_stated_later(
         None,
     )
     assert http.get(f"/datasets/{asked.id}").json()["licence"] == stated
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"splits": {"kind": "fold"}}, "splits.kind"),
+        ({"splits": {"kind": "fold", "validation": 3, "test": 4}}, "splits.kind"),
+        ({"splits": {"kind": "new", "stratify": ["ethnicity"]}}, "splits.stratify"),
+        ({"where": {"fold": [0]}}, "where.fold"),
+        ({"where": {"site": ["phantom-a", "phantom-x"]}}, "where.site"),
+        ({"where": {"ethnicity": ["Hispanic or Latino"]}}, "where.ethnicity"),
+        ({"where": {"view": ["LATERAL"]}}, "where.view"),
+        ({"where": {"age_from": 119, "sex": ["Female"]}}, "where.age_from"),
+        ({"seed": 7}, "seed"),
+        ({"splits": {"kind": "new", "folds": 3, "validation": 0.2}}, "splits.new.validation"),
+    ],
+)
+def test_an_option_that_cannot_act_on_the_base_is_refused_and_named(
+    http: TestClient,
+    phantoms: Callable[..., DatasetView],
+    body: dict[str, Any],
+    field: str,
+) -> None:
+    base = phantoms()
+    answer = http.post(f"/datasets/{base.id}/views", json={"name": "v", **body})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["field"].replace(".new.", ".") == field.replace(".new.", ".")
+
+
+def test_what_cannot_act_fails_the_job_where_the_base_was_still_in_the_making(
+    http: TestClient, ingest: Callable[..., int]
+) -> None:
+    base = DatasetView.model_validate(http.post("/datasets", json=PHANTOM).json())
+    asked = order(http, base.id, {"name": "folds", "splits": {"kind": "fold"}})
+    ingest()
+    failed = look(http, asked.id).job
+    assert failed.problem is not None
+    assert (failed.state, failed.problem.type.split(":")[-1]) == ("failed", "folds-missing")
+    assert failed.problem.field == "splits.kind"
+
+
+def test_a_view_by_fold_names_folds_that_are_there(
+    http: TestClient, ingest: Callable[..., int], phantoms: Callable[..., DatasetView]
+) -> None:
+    base = phantoms()
+    dealt = order(http, base.id, {"name": "five", "splits": {"kind": "new", "folds": 5}})
+    ingest()
+    for splits, field in (
+        ({"kind": "fold", "validation": 5}, "splits.validation"),
+        ({"kind": "fold", "validation": 1, "test": 9}, "splits.test"),
+    ):
+        answer = http.post(f"/datasets/{dealt.id}/views", json={"name": "v", "splits": splits})
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+        assert answer.json()["accepted"] == [0, 1, 2, 3, 4]
+    made = order(
+        http, dealt.id, {"name": "v", "splits": {"kind": "fold", "validation": 1, "test": 2}}
+    )
+    ingest()
+    rows = table(http, made.id).filter(pl.col("fold").is_not_null())
+    splits = {fold: set(part["split"]) for (fold,), part in rows.group_by("fold")}
+    assert splits == {0: {"train"}, 1: {"validation"}, 2: {"test"}, 3: {"train"}, 4: {"train"}}

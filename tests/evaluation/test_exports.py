@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -81,14 +82,61 @@ def test_a_zip_holds_the_images_and_can_be_imported_again(
     back = table(UUID(again))
     for column in ("pixel_sha256", "age", "sex", "race", "view", "split", *FINDINGS):
         assert back[column] == rows[column], column
+    assert registry.get(f"/datasets/{again}").json()["kind"] == "phantom"
+    alone = registry.post("/datasets", json=body | {"size_px": 256, "images": False}).json()["id"]
+    registry.work()
+    assert registry.get(f"/datasets/{alone}").json()["kind"] == "phantom"
 
 
-def test_the_papers_table_is_one_file(desk, look, hospital, table) -> None:
-    made = hospital(patients=12)
-    content = fetch(desk, look, order(desk, made, "seeded_csv"))["seeded.csv"]
-    rows = list(csv.DictReader(io.StringIO(content.decode())))
-    assert [r["PID"] for r in rows] == table(made)["patient_id"].to_pylist()
-    assert "Seed" not in rows[0]
+def as_trained(content: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the published script trains on, and what it validates with."""
+    table = pd.read_csv(io.BytesIO(content))
+    return table[table["Fold"] != 0], table[table["Fold"] == 0]
+
+
+def test_the_papers_table_is_one_file_without_those_who_test(desk, look, hospital, table) -> None:
+    made = hospital(patients=40)
+    asked = order(desk, made, "seeded_csv")
+    trains, validates = as_trained(fetch(desk, look, asked)["seeded.csv"])
+    rows = table(made).to_pandas()
+    assert set(rows["split"]) == {"train", "validation", "test"}
+    for read, split in ((trains, "train"), (validates, "validation")):
+        assert read["PID"].tolist() == rows[rows["split"] == split]["patient_id"].tolist()
+    assert asked["images"] == len(trains) + len(validates)
+    assert "Seed" not in trains
+    assert not trains[list(map(str, FINDINGS))].isna().any(axis=None)
+
+
+def test_blank_labels_are_written_as_asked(desk, look, registry, import_root: Path) -> None:
+    folder = import_root / f"table-{uuid4().hex[:8]}"
+    folder.mkdir()
+    rows = "".join(f"{n}.png,p{n},1,{'test' if n == 9 else 'train'}\n" for n in range(10))
+    (folder / "t.csv").write_text("Path,PID,Edema,Split\n" + rows)
+    body = {"format": "chexpert_csv", "name": "t", "site": "here", "images": False}
+    made = registry.post("/datasets", json=body | {"path": f"{folder.name}/t.csv"}).json()["id"]
+    registry.work()
+    for asked, blanks in (({}, 0), ({"blank": "0"}, 0), ({"blank": "empty"}, 9 * 13)):
+        content = fetch(desk, look, order(desk, made, "seeded_csv", **asked))["seeded.csv"]
+        trains, _ = as_trained(content)
+        assert trains[list(map(str, FINDINGS))].isna().sum().sum() == blanks
+        assert len(trains) == 9
+    only = {"set": {"data": {"dataset": made}, "split": "validation"}, "format": "seeded_csv"}
+    assert desk.post("/exports", json=only).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("form", "more", "field"),
+    [
+        ("png_csv", {"shard": 10}, "shard"),
+        ("croissant", {"shard": 5000}, "shard"),
+        ("webdataset", {"blank": "0"}, "blank"),
+        ("seeded_csv", {"set": {"split": "test"}}, "set.split"),
+    ],
+)
+def test_an_option_that_a_format_has_no_use_for_is_refused(desk, form, more, field) -> None:
+    wanted = {"data": {"dataset": str(uuid4())}} | more.pop("set", {})
+    answer = desk.post("/exports", json={"set": wanted, "format": form, **more})
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
 def test_a_cohort_says_how_its_images_were_made(desk, look, shelf, ada) -> None:
@@ -130,7 +178,7 @@ def test_a_split_can_be_exported_alone(desk, look, hospital, table) -> None:
     asked = desk.post("/exports", json=body).json()
     assert asked["images"] == table(made)["split"].to_pylist().count("test")
     told = json.loads(fetch(desk, look, asked)["croissant.json"])
-    assert told["description"].startswith(f"{asked['images']} chest X-rays")
+    assert told["description"].startswith(f"{asked['images']} drawn phantoms of chest X-rays")
 
 
 def test_the_terms_are_kept_when_it_is_ordered_and_when_it_is_fetched(
@@ -224,8 +272,10 @@ def test_a_table_without_images_is_exported_as_a_table_alone(
         422,
         "data-without-images",
     )
-    content = fetch(desk, look, order(desk, UUID(made), "seeded_csv"))["seeded.csv"]
-    assert len(content.splitlines()) == 21
+    asked = order(desk, UUID(made), "seeded_csv")
+    content = fetch(desk, look, asked)["seeded.csv"]
+    tests = registry.get(f"/datasets/{made}/summary").json()["splits"]["test"]
+    assert len(content.splitlines()) - 1 == asked["images"] == 20 - tests
     sheet = registry.get(f"/datasets/{made}/sheet.png")
     assert (sheet.status_code, sheet.json()["type"].split(":")[-1]) == (422, "nothing-chosen")
     view = registry.post(f"/datasets/{made}/views", json={"name": "old", "where": {"age_from": 50}})

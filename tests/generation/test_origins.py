@@ -5,7 +5,10 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 
+from api_schemas.datasets import DatasetKind
+from api_schemas.provenance import SYNTHETIC_TRAINING, ImageOrigins
 from api_schemas.terms import Licence
+from services.datasets.importers.provenance import read_origin
 from services.kit.errors import Unavailable
 from services.kit.objects import sha256
 from tests.generation.conftest import Shelf
@@ -108,3 +111,31 @@ def test_what_a_generator_saw_includes_the_pictures(http, generator: str) -> Non
     assert seen["patients"] == [f"p{n}" for n in range(6)]
     noise = [np.random.default_rng(n).integers(0, 256, (32, 32), np.uint8) for n in range(6)]
     assert seen["images"] == sorted(sha256(each.tobytes()) for each in noise)
+
+
+def test_a_generator_of_synthetic_images_and_its_cohorts_say_so(
+    http, run, shelf: Shelf, dataset: UUID, generator: str
+) -> None:
+    cohort = a_cohort(http, run, generator, conditions=[{"count": 2}])
+    made = ImageOrigins(images=6, synthetic=1, drawn=0, phantom=0, generators_unnamed=1)
+    view = shelf.views[dataset]
+    shelf.views[dataset] = view.model_copy(update={"kind": DatasetKind.MIXED, "origins": made})
+    paths = (f"/generators/{generator}", f"/generations/{cohort}")
+    told = [SYNTHETIC_TRAINING]
+    assert [http.get(path).json()["flags"] for path in paths] == [told, sorted([FEW, *told])]
+
+
+def test_an_image_states_the_terms_that_an_import_reads_again(
+    http, run, shelf: Shelf, dataset: UUID
+) -> None:
+    licensed(shelf, dataset, STRICT)
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 5}
+    generator = http.post("/generators", json=body).json()["id"]
+    run()
+    cohort = a_cohort(http, run, generator, conditions=[{"count": 2}], seed=3)
+    origin = read_origin(http.get(f"/generations/{cohort}/images/1.png").content)
+    assert origin is not None
+    assert (str(origin.generator), str(origin.cohort)) == (generator, cohort)
+    assert origin.licence == STRICT
+    images = http.get(f"/generations/{cohort}/images").json()["items"]
+    assert origin.seed == images[1]["recipe"]["seed"]

@@ -28,6 +28,7 @@ from api_schemas.evaluations import EvaluationView
 from api_schemas.generation import CohortManifest, GenerationView, Sampler
 from api_schemas.generators import TRAINING_SET_UNKNOWN, GeneratorView, Seen
 from api_schemas.manifest import content_digest
+from api_schemas.provenance import ImageOrigins
 from api_schemas.screening import Screening
 from services.kit.adapters import Adapters
 from services.kit.auth import Caller
@@ -74,6 +75,8 @@ class Shelf:
         size_px: int = 32,
         job: UUID | JobView | None = None,
         has_images: bool = True,
+        kind: DatasetKind = DatasetKind.PHANTOM,
+        origins: ImageOrigins | None = None,
     ) -> DatasetRef:
         """Ready at once, or when the job `job` is."""
         made = uuid4()
@@ -87,7 +90,8 @@ class Shelf:
             return DatasetView(
                 id=made,
                 name="data",
-                kind=DatasetKind.PHANTOM,
+                kind=kind,
+                origins=origins,
                 format="phantom",
                 site="phantom-a",
                 size_px=size_px,
@@ -171,6 +175,8 @@ class Shelf:
 
     def generator(self, caller: Caller, generator: UUID) -> GeneratorView:
         assert caller.project == self.project
+        if generator not in self.generators:
+            raise NotFound("nothing")
         return self.generators[generator][0]
 
     def generator_seen(self, caller: Caller, generator: UUID) -> Seen:

@@ -61,9 +61,6 @@ def test_no_synthetic_images_is_the_reference_itself() -> None:
     assert [name for name in arms if "%" in name] == ["real+25%"]
     (preset,) = presets(asked)
     assert (reference_of(preset), primary_of(preset)) == ("real_equal_steps", "real+25%")
-    (nothing,) = presets({**asked, "ratios": [0]})
-    assert primary_of(nothing) is None
-    assert list(expanded({**asked, "ratios": [0]})) == ["real", "real_equal_steps"]
 
 
 def test_synthetic_only_has_no_real_image() -> None:

@@ -17,6 +17,7 @@ Row = Mapping[str, str]
 
 COLUMNS = (
     *(PATH, "PID", "Sex", "Age", "Race", "Ethnicity", "Frontal/Lateral", "AP/PA", "Split", "Fold"),
+    *("Synthetic", "Phantom"),
     *FINDINGS,
 )
 """The columns of a CheXpert-style table."""

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +17,7 @@ from services.datasets.importers import dicom
 from services.datasets.importers.files import open_regular, read_limited
 from services.datasets.importers.images import picture
 from services.datasets.importers.preparing import FILE_LIMIT_BYTES, prepare
+from services.datasets.importers.provenance import inscription, read_origin
 from services.datasets.importers.source import Header, Picture, Preparation, Unreadable
 
 MEMORY_BYTES = 2 << 30
@@ -55,7 +57,8 @@ def _answer(request: dict[str, Any]) -> Picture | Header | Unreadable:
     prepared = prepare(content, Preparation(request["size_px"], request["resize"]))
     if isinstance(prepared, Unreadable):
         return prepared
-    return picture(prepared.pixels, notes=prepared.notes)
+    origin = read_origin(content)
+    return replace(picture(prepared.pixels, inscription(origin), prepared.notes), origin=origin)
 
 
 def _reply(answers: BinaryIO, answer: Picture | Header | Unreadable) -> None:
@@ -69,6 +72,7 @@ def _reply(answers: BinaryIO, answer: Picture | Header | Unreadable) -> None:
             "pixel_sha256": answer.pixel_sha256,
             "descriptor": answer.descriptor.hex(),
             "notes": answer.notes,
+            "origin": answer.origin and answer.origin.model_dump(mode="json"),
         }
     else:
         told = {"header": dict(answer)}

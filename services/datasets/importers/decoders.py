@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.datasets import RejectionCode
+from api_schemas.provenance import ImageOrigin
 from services.datasets.importers.source import Header, Picture, Preparation, Unreadable
 
 WALL_S = 300.0
@@ -117,6 +118,7 @@ class DecoderPool:
                 about["pixel_sha256"],
                 bytes.fromhex(about["descriptor"]),
                 tuple(about["notes"]),
+                about["origin"] and ImageOrigin.model_validate(about["origin"]),
             )
 
         return self._threads.map(one, paths)

@@ -29,6 +29,7 @@ from api_schemas.findings import (
     contradictions,
 )
 from api_schemas.missing import is_missing
+from api_schemas.provenance import ImageOrigin
 from services.datasets.importers.source import Entry
 
 Row = Mapping[str, str]
@@ -67,6 +68,10 @@ ETHNICITIES: dict[str, Ethnicity | None] = {
         ("not hispanic", "non-hispanic", "non-hispanic/non-latino", "not hispanic/latino"),
         Ethnicity.NOT_HISPANIC,
     ),
+}
+YES_OR_NO = {
+    **dict.fromkeys(("1", "1.0", "true", "yes"), True),
+    **dict.fromkeys(("0", "0.0", "false", "no"), False),
 }
 GIVEN_SPLITS: dict[str, Split] = {
     "train": "train",
@@ -163,6 +168,7 @@ def _entry(
         ethnicity=one_of(row, "Ethnicity", ETHNICITIES, unusable),
         view=position,
         labels=findings(row, unusable),
+        origin=_origin(row, unusable),
     )
 
 
@@ -302,6 +308,14 @@ def label(row: Row, column: str, unusable: UnusableValues) -> int | None:
 def _patient(row: Row, path: str) -> str:
     """The PID, else the patientNNN of the path, else the picture itself is the patient."""
     return patient(row, "PID") or numbered_patient(path) or path
+
+
+def _origin(row: Row, unusable: UnusableValues) -> ImageOrigin | None:
+    """What columns `Synthetic` and `Phantom` say, as exported tables have them."""
+    phantom = one_of(row, "Phantom", YES_OR_NO, unusable) is True
+    if one_of(row, "Synthetic", YES_OR_NO, unusable) is True:
+        return ImageOrigin(kind="synthetic", phantom=phantom)
+    return ImageOrigin(kind="phantom", phantom=True) if phantom else None
 
 
 def _split(row: Row, fold: int | None) -> Split | None:

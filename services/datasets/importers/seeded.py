@@ -2,7 +2,9 @@
 
 A row is a copy of a real image's conditions with the seed it was drawn from; the picture is
 `Save Path` (`.png` is added) and the patient the one whose conditions were copied. Fold 0
-validates and the others train, as in the paper.
+validates and the others train, as in the paper. The paper's script trains on a row without a fold
+too (`Fold != 0`); here the patient's hash decides, as for the real images of a source without
+splits, so that copies of a patient who tests are not trained on.
 """
 
 from collections.abc import Iterator
@@ -44,15 +46,18 @@ class Seeded:
             self.images = roots.folder(request.image_root, field="image_root")
         self.unusable = UnusableValues()
         self._laterals = request.laterals
+        self._without_fold = 0
         self._table = Table(path, (PATH, SEED, REPLICA, SAVED), official=OFFICIAL)
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
+        self._without_fold = 0
         return self._table.rows()
 
     def entry(self, line: int, row: Row) -> Entry:
         copied = entry(line, row, self.unusable, laterals=self._laterals)
         parent = inside(copied.place)
         saved = place(row, SAVED)
+        self._without_fold += copied.split is None
         return replace(
             copied,
             place=saved if saved.endswith(".png") else f"{saved}.png",
@@ -63,4 +68,10 @@ class Seeded:
         )
 
     def remarks(self) -> list[str]:
-        return self._table.remarks()
+        told = self._table.remarks()
+        if self._without_fold:
+            told.append(
+                "rows without a fold, which the paper's script would train on; here the hash of "
+                f"the patient decides their split: {self._without_fold}"
+            )
+        return told

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from api_schemas.base import Split
 from api_schemas.datasets import RejectionCode
 from api_schemas.findings import Ethnicity, Finding, Race, Sex, View
+from api_schemas.provenance import ImageOrigin
 
 Pixels = npt.NDArray[np.uint8]
 """A prepared picture, (size_px, size_px)."""
@@ -39,6 +40,8 @@ class Entry:
     seed: int | None = None
     replica: int | None = None
     parent: str | None = None
+    origin: ImageOrigin | None = None
+    """What the row says of the image's making; what the image itself says counts before it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Picture:
     """For the search for near duplicates (`duplicates`)."""
     notes: tuple[str, ...] = ()
     """What was odd about the file, in a few fixed phrases: the dataset counts them."""
+    origin: ImageOrigin | None = None
+    """What the file says of its own making."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from api_schemas.datasets import (
 )
 from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import MANIFEST, from_parquet
+from api_schemas.paper import BlankLabels, NothingToList, PaperFile, paper_file
 from api_schemas.terms import Licence
 from services.datasets import models
 from services.datasets.importers import Roots, open_source
@@ -30,8 +31,10 @@ from services.datasets.service.keys import folder
 from services.datasets.service.manifests import Manifests
 from services.datasets.service.paging import samples_page
 from services.datasets.service.problems import (
+    BlankWithoutLabels,
     LicenceOfView,
     NotTheOwner,
+    PaperFileEmpty,
     SampleUnknown,
     as_problem,
 )
@@ -106,6 +109,21 @@ class Datasets:
         """The manifest as it is stored, in Parquet."""
         row = self._manifest(caller, dataset)
         return self._store.get(row.key, row.parquet_sha256)
+
+    def paper_file(
+        self, caller: Caller, dataset: UUID, name: PaperFile, blank: BlankLabels | None
+    ) -> str:
+        """One of the paper's files as CSV; raises `PaperFileEmpty`, `BlankWithoutLabels` (422)."""
+        if blank is not None and name in {PaperFile.TRAIN_LIST, PaperFile.TEST_LIST}:
+            raise BlankWithoutLabels(
+                "The lists have no labels; leave it out",
+                field="blank",
+                accepted=[PaperFile.TABLE, PaperFile.SEEDED],
+            )
+        try:
+            return paper_file(self.dataset_manifest(caller, dataset), name, blank or "0")
+        except NothingToList as error:
+            raise PaperFileEmpty(str(error), field="name") from error
 
     def summary(self, caller: Caller, dataset: UUID) -> Summary:
         return summary(self._manifests.scan(self._manifest(caller, dataset)))

@@ -1,5 +1,6 @@
 """Views over datasets: ordered by people, made by a worker, of the base's own image objects."""
 
+from typing import get_args
 from uuid import UUID
 
 import polars as pl
@@ -8,21 +9,26 @@ import pyarrow as pa
 from api_schemas.base import JobState
 from api_schemas.datasets import DatasetView
 from api_schemas.manifest import MANIFEST, conform, content_digest, to_parquet
-from api_schemas.selection import DerivedView, ViewRequest
+from api_schemas.selection import DerivedView, FoldSplits, Stratum, ViewRequest
 from services.datasets import models
 from services.datasets.service.catalogue import Datasets
 from services.datasets.service.ingest import QUEUE
 from services.datasets.service.keeping import KIND
 from services.datasets.service.keys import manifest_key
 from services.datasets.service.manifests import Manifests
-from services.datasets.service.problems import BaseFailed, NothingChosen
+from services.datasets.service.problems import (
+    BaseFailed,
+    FoldsMissing,
+    NobodyStates,
+    NothingChosen,
+)
 from services.datasets.service.standing import find, lock_manifests, newest, ready
-from services.datasets.statistics.selection import meets, one_a_patient
-from services.datasets.statistics.splits import split
+from services.datasets.statistics.selection import absent, meets, one_a_patient, unmet
+from services.datasets.statistics.splits import is_stated, split
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import earlier, once
-from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage, step_of
 from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore, sha256
 
@@ -45,7 +51,7 @@ class Views:
     ) -> DatasetView:
         """Make a view; it waits for a base that is still being made.
 
-        Of a base that is there a filter that nothing meets is refused at once.
+        Of a base that is there, what cannot act on it is refused at once (`check`).
         """
         asked = DerivedView(base=base, request=request)
         with self._db.transaction() as tx:
@@ -57,7 +63,7 @@ class Views:
             base = find(tx.session, caller, asked.base)
             manifest = newest(tx.session, [base.id]).get(base.id)
         if manifest is not None:
-            self._check(manifest, asked.request)
+            check(self._manifests.scan(manifest), asked.request)
         with self._db.transaction() as tx:
             return once(tx, caller, key, asked, lambda: self._submit(tx, caller, asked))
 
@@ -99,11 +105,6 @@ class Views:
         tx.session.flush()
         return row.id
 
-    def _check(self, manifest: models.Manifest, request: ViewRequest) -> None:
-        chosen = self._manifests.scan(manifest).filter(meets(request.where))
-        if not chosen.select(pl.len()).collect().item():
-            raise _nothing_chosen()
-
 
 class Derive:
     """Handler of the slice of a view's job."""
@@ -114,12 +115,13 @@ class Derive:
         self._manifests = manifests
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease, DERIVE)
         asked = DerivedView.model_validate(lease.inputs)
         with self._db.transaction() as tx:
             base = ready(tx.session, find(tx.session, lease.caller, asked.base))
-        frame = derive(self._manifests.scan(base), asked.request)
-        if not frame.height:
-            raise _nothing_chosen()
+        table = self._manifests.scan(base)
+        check(table, asked.request)
+        frame = derive(table, asked.request)
         lease.stop_now()
         row = store_manifest(self._store, lease.caller.project, lease.resource, frame)
         lease.progress(row.images, row.images, "images")
@@ -157,5 +159,43 @@ def store_manifest(
     )
 
 
-def _nothing_chosen() -> NothingChosen:
-    return NothingChosen("No sample of the base meets all of it; ask for less", field="where")
+def check(base: pl.LazyFrame, request: ViewRequest) -> None:
+    """Raises `NothingChosen`, `FoldsMissing` and `NobodyStates` (422), naming the field, for what
+    would choose nothing of the base or would not change it.
+    """
+    missing = absent(base, request.where)
+    if missing is not None:
+        name, value, there = missing
+        raise NothingChosen(f"No sample has {name} {value}", field=f"where.{name}", accepted=there)
+    chosen = base.filter(meets(request.where))
+    if not chosen.select(pl.len()).collect().item():
+        alone = unmet(base, request.where)
+        if alone is not None:
+            raise NothingChosen("No sample of the base meets it", field=f"where.{alone}")
+        raise NothingChosen("No sample of the base meets all of it; ask for less", field="where")
+    if isinstance(request.splits, FoldSplits):
+        _check_folds(chosen, request.splits)
+    elif request.splits is not None and request.splits.stratify:
+        frame = chosen.collect()
+        for stratum in request.splits.stratify:
+            if not is_stated(frame, stratum):
+                raise NobodyStates(
+                    f"No sample states its {stratum}: splits cannot be alike in it",
+                    field="splits.stratify",
+                    accepted=[s for s in get_args(Stratum) if is_stated(frame, s)],
+                )
+
+
+def _check_folds(chosen: pl.LazyFrame, how: FoldSplits) -> None:
+    folds: list[int] = (
+        chosen.select(pl.col("fold").drop_nulls().unique().sort()).collect()["fold"].to_list()
+    )
+    if not folds:
+        raise FoldsMissing(
+            "No sample that is chosen is in a fold",
+            field="splits.kind",
+            accepted='{"kind": "new", "folds": 5} deals folds',
+        )
+    for name, fold in (("validation", how.validation), ("test", how.test)):
+        if fold is not None and fold not in folds:
+            raise FoldsMissing(f"There is no fold {fold}", field=f"splits.{name}", accepted=folds)

@@ -20,6 +20,7 @@ from api_schemas.base import JobState
 from api_schemas.datasets import RejectionCode
 from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import content_digest, to_parquet
+from api_schemas.provenance import ImageOrigin, ImageOrigins
 from services.datasets.importers import Roots, duplicates, open_source
 from services.datasets.importers.source import (
     Decoders,
@@ -40,7 +41,7 @@ from services.datasets.service.standing import lock_manifests, withdrawn
 from services.datasets.service.uploads import Uploads
 from services.kit.db import Database, new_id
 from services.kit.errors import ProblemError
-from services.kit.jobs import Jobs, Lease, LeaseLost, Released
+from services.kit.jobs import Jobs, Lease, LeaseLost, Released, step_of
 from services.kit.objects import ObjectStore, sha256
 from services.kit.pseudonyms import Pseudonyms
 
@@ -87,9 +88,10 @@ class Ingest:
 
     def __call__(self, lease: Lease) -> None:
         steps = {"plan": self._plan, "images": self._images, MANIFEST: self._manifest}
+        step = step_of(lease, *steps)
         request = _request.validate_python(lease.inputs)
         try:
-            steps[lease.payload["step"]](lease, request)
+            steps[step](lease, request)
         except SourceUnusable as error:
             raise self._emptied(lease, as_problem(error)) from error
         except UploadGone as problem:
@@ -166,6 +168,7 @@ class Ingest:
             "seed": row.seed,
             "replica": row.replica,
             "parent_sample_id": None if row.parent is None else names.sample(site, row.parent),
+            "origin": row.origin and row.origin.model_dump(mode="json"),
         }
 
     # ------------------------------------------------------------ images
@@ -249,6 +252,7 @@ class Ingest:
                         "pixel_sha256": picture.pixel_sha256,
                         "descriptor": picture.descriptor,
                         "picture_notes": list(picture.notes),
+                        **_made(row, picture.origin),
                     }
                 )
                 lease.progress(done + len(stored), total, UNIT, "preparing the images")
@@ -269,6 +273,7 @@ class Ingest:
             if not splits:
                 raise self._emptied(lease, _nothing_usable())
             table = samples.manifest(tx.session, lease.resource, splits, str(request.site))
+            origins = samples.origins(tx.session, lease.resource)
         lease.stop_now()
         twins = self._twins(lease.resource)
         lease.stop_now()
@@ -291,7 +296,10 @@ class Ingest:
             samples.write_splits(tx.session, lease.resource, splits)
             _insert(tx.session, Duplicate, twins[:DUPLICATES_TOLD])
             told = [f"{note}: {images} images" for note, images in odd]
-            _note(tx.session, lease.resource, [*told, *_about(twins)])
+            _note(tx.session, lease.resource, [*told, *_about_origins(origins), *_about(twins)])
+            if origins is not None:
+                row = tx.session.get_one(Dataset, lease.resource)
+                row.origins = origins.model_dump(mode="json")
             if isinstance(request, FileImport) and request.upload is not None:
                 remove = self._uploads.used_up(tx.session, lease.caller.project, request.upload)
                 tx.after_commit(remove)
@@ -378,6 +386,45 @@ def _about(twins: Sequence[dict[str, Any]]) -> list[str]:
     near = len(twins) - identical
     told = f"pairs of identical images: {identical}, of nearly identical ones: {near}"
     return [f"{told}; of both, pairs of different patients: {strangers}"]
+
+
+def _made(row: Sample, said: ImageOrigin | None) -> dict[str, Any]:
+    """The columns of what an image says of its own making; the table's word stands where the
+    image says nothing.
+    """
+    if said is None:
+        return {"origin": row.origin, "seed": row.seed}
+    seed = said.seed if row.seed is None else row.seed
+    return {"origin": said.model_dump(mode="json"), "seed": seed}
+
+
+def _about_origins(origins: ImageOrigins | None) -> list[str]:
+    """What the dataset's notes say of images that are not of patients, by their own word."""
+    if origins is None:
+        return []
+    told: list[str] = []
+    if origins.synthetic:
+        told.append(_about_synthetic(origins))
+    if origins.drawn:
+        told.append(
+            f"drawn phantoms, by their own word: {origins.drawn} of {origins.images} images"
+        )
+    if max(origins.synthetic, origins.drawn) < origins.images:
+        rest = origins.images - origins.synthetic - origins.drawn
+        told.append(
+            f"the table mixes images of several kinds: {origins.synthetic} synthetic, "
+            f"{origins.drawn} drawn, {rest} that say nothing of their making and count as real"
+        )
+    return told
+
+
+def _about_synthetic(origins: ImageOrigins) -> str:
+    generators = ", ".join(map(str, origins.generators)) or "not named"
+    cohorts = ", ".join(map(str, origins.cohorts)) or "not named"
+    return (
+        f"synthetic images, by their own word: {origins.synthetic} of {origins.images}; "
+        f"generators: {generators}; cohorts: {cohorts}"
+    )
 
 
 def _note(session: Session, dataset: UUID, told: list[str]) -> None:

@@ -59,6 +59,26 @@ class NothingChosen(Unprocessable):
     title = "No sample is chosen"
 
 
+class FoldsMissing(Unprocessable):
+    slug = "folds-missing"
+    title = "The dataset has no such folds"
+
+
+class NobodyStates(Unprocessable):
+    slug = "nobody-states"
+    title = "The dataset does not state what splits are to be alike in"
+
+
+class PaperFileEmpty(Unprocessable):
+    slug = "paper-file-empty"
+    title = "The file would list no image"
+
+
+class BlankWithoutLabels(Unprocessable):
+    slug = "blank-without-labels"
+    title = "Blank labels are written in tables only"
+
+
 class ImportPathRefused(Unprocessable):
     slug = "import-path-refused"
     title = "This path may not be imported from"

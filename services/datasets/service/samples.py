@@ -9,11 +9,14 @@ from uuid import UUID
 import psycopg
 import pyarrow as pa
 from psycopg import sql
-from sqlalchemy import ARRAY, String, delete, func, or_, select, update
+from sqlalchemy import ARRAY, String, delete, func, literal_column, or_, select, update
 from sqlalchemy import cast as as_type
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from api_schemas.base import Split
+from api_schemas.provenance import ImageOrigin, ImageOrigins
+from api_schemas.terms import FREE, Licence, strictest
 from services.datasets.importers.splits import assign
 from services.datasets.models import Sample
 from services.datasets.views import manifest_table
@@ -21,8 +24,11 @@ from services.datasets.views import manifest_table
 COPIED = (
     *("dataset", "ordinal", "line", "place", "bucket", "sample_id", "patient_id", "split", "fold"),
     *("age", "sex", "race", "ethnicity", "view", "labels", "seed", "replica", "parent_sample_id"),
+    "origin",
 )
 READ_AT_ONCE = 10_000
+NAMED = 100
+"""Generators, cohorts and terms that a dataset's origins name at most."""
 
 
 def copy_in(session: Session, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -35,6 +41,8 @@ def copy_in(session: Session, rows: Iterable[Mapping[str, Any]]) -> None:
     ):
         for row in rows:
             values = dict(row, labels=json.dumps(row["labels"]))
+            if row["origin"] is not None:
+                values["origin"] = json.dumps(row["origin"])
             copy.write_row([values[name] for name in COPIED])
 
 
@@ -84,6 +92,41 @@ def manifest(session: Session, dataset: UUID, by_patient: Mapping[str, str], sit
     query = select(Sample.__table__).where(Sample.dataset == dataset).order_by(Sample.ordinal)
     parts = session.execute(query.execution_options(yield_per=READ_AT_ONCE)).partitions()
     return pa.concat_tables([manifest_table(part, by_patient, site) for part in parts])
+
+
+def origins(session: Session, dataset: UUID) -> ImageOrigins | None:
+    """What the images of a dataset say of their own making; None where none says anything."""
+    kind = literal_column("origin - 'seed'", JSONB)  # the seed is another one for every image
+    said = session.execute(
+        select(kind, func.count())
+        .select_from(Sample)
+        .where(Sample.dataset == dataset, Sample.origin.is_not(None))
+        .group_by(kind)
+    ).all()
+    if not said:
+        return None
+    kinds = [(ImageOrigin.model_validate(origin), count) for origin, count in said]
+    generated = [(origin, count) for origin, count in kinds if origin.kind == "synthetic"]
+    return ImageOrigins(
+        images=session.scalar(select(func.count()).where(Sample.dataset == dataset)) or 0,
+        synthetic=sum(count for _, count in generated),
+        drawn=sum(count for origin, count in kinds if origin.kind == "phantom"),
+        phantom=sum(count for origin, count in kinds if origin.phantom),
+        generators=sorted({o.generator for o, _ in kinds if o.generator is not None})[:NAMED],
+        generators_unnamed=sum(count for o, count in generated if o.generator is None),
+        cohorts=sorted({o.cohort for o, _ in kinds if o.cohort is not None})[:NAMED],
+        licence=strictest(_own_licence(o) for o, _ in kinds),
+        terms=sorted({o.terms for o, _ in kinds if o.terms})[:NAMED],
+    )
+
+
+def _own_licence(origin: ImageOrigin) -> Licence:
+    """The terms of the image itself. A synthetic one states those of the data that it was made of,
+    and may be exported where what is made of that data may be shared.
+    """
+    if origin.kind == "phantom":
+        return FREE
+    return origin.licence.model_copy(update={"may_export": origin.licence.may_share_derived})
 
 
 class Shown(NamedTuple):
@@ -136,7 +179,7 @@ def write_splits(session: Session, dataset: UUID, by_patient: Mapping[str, str])
     session.execute(
         update(Sample)
         .where(Sample.dataset == dataset, Sample.patient_id == found.c.patient)
-        .values(split=found.c.split, place=None, bucket=None, picture_notes=[])
+        .values(split=found.c.split, place=None, bucket=None, picture_notes=[], origin=None)
         .execution_options(synchronize_session=False)
     )
 

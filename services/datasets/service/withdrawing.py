@@ -24,9 +24,9 @@ from services.datasets.service.standing import lock_manifests, newest
 from services.datasets.views import withdrawal_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
-from services.kit.erasure import Erasure
+from services.kit.erasure import COMPACT, Erasure
 from services.kit.http import once, page
-from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage, step_of
 from services.kit.jobs.pairing import require_pairing
 from services.kit.objects import ObjectMissing, ObjectStore
 
@@ -131,7 +131,7 @@ class Withdraw:
 
     def __call__(self, lease: Lease) -> None:
         self._erasure.check()
-        match lease.payload["step"]:
+        match step_of(lease, "plan", "family", "remove", COMPACT):
             case "plan":
                 self._plan(lease)
             case "family":

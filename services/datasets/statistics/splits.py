@@ -9,9 +9,18 @@ from numpy.typing import NDArray
 from api_schemas.content_order import content_names, lot, patient_names
 from api_schemas.findings import PRESENT
 from api_schemas.manifest import LABEL_COLUMNS
-from api_schemas.selection import FoldSplits, NewSplits, Splits
+from api_schemas.selection import FoldSplits, NewSplits, Splits, Stratum
 from services.datasets.statistics.selection import UNKNOWN
 from services.datasets.statistics.stratify import Counts, deal
+
+USUAL: tuple[Stratum, ...] = ("findings", "sex", "race", "age")
+"""What splits are alike in unless asked otherwise."""
+
+
+def is_stated(frame: pl.DataFrame, stratum: Stratum) -> bool:
+    """Whether any sample states the attribute, or any of its findings."""
+    columns = LABEL_COLUMNS if stratum == "findings" else (stratum,)
+    return any(frame[name].null_count() < frame.height for name in columns)
 
 
 def split(frame: pl.DataFrame, how: Splits) -> pl.DataFrame:
@@ -33,7 +42,7 @@ def _anew(frame: pl.DataFrame, how: NewSplits) -> pl.DataFrame:
     contents = content_names(frame["pixel_sha256"].to_list())
     names = patient_names(frame["patient_id"], contents)
     patients = sorted(names, key=lambda patient: lot(how.seed, names[patient]))
-    counts = _attributes(frame, how.stratify)
+    counts = _attributes(frame, how.stratify or [s for s in USUAL if is_stated(frame, s)])
     by_patient = pl.DataFrame({"patient_id": patients}).join(
         counts, on="patient_id", how="left", maintain_order="left"
     )
@@ -49,7 +58,8 @@ def _anew(frame: pl.DataFrame, how: NewSplits) -> pl.DataFrame:
 
 def _shares(how: NewSplits) -> list[float]:
     if how.folds is None:
-        return [1 - how.validation - how.test, how.validation, how.test]
+        validation = how.validation_share
+        return [1 - validation - how.test, validation, how.test]
     return [(1 - how.test) / how.folds] * how.folds + [how.test]
 
 

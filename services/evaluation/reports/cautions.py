@@ -25,12 +25,13 @@ WAIVED = {
     "leakage": "The evaluation may have leaked",
     "screening": "Not searched for copies",
     "origin": "Synthetic images of unknown origin",
+    "synthetic": "Synthetic images in the place of real ones",
     "extended": "Extended after results were seen",
     "runs": "Runs failed",
 }
 """Titles of guards, by the word that the plan's line begins with."""
 
-FOLLOWS = ("origin", "extended", "runs")
+FOLLOWS = ("origin", "synthetic", "extended", "runs")
 """Of these nobody asked to be spared: they follow from what happened."""
 
 
@@ -38,6 +39,7 @@ def grave(report: Report) -> list[Caution]:
     """One for each guard that was waived, and for what makes any claim doubtful; worst first."""
     return [
         *_phantoms(report),
+        *_synthetic(report),
         *_waived(report.plan),
         *_unscreened(report),
         *_same_predictions(report),
@@ -66,6 +68,16 @@ def _phantoms(report: Report) -> Iterator[Caution]:
             "These are phantoms, not patients",
             f"The images of {listed(names)} were drawn by a program; nothing here says anything"
             " about medicine.",
+        )
+
+
+def _synthetic(report: Report) -> Iterator[Caution]:
+    names = [t.name for t in report.tests if t.kind in {"synthetic", "mixed"}]
+    if names:
+        yield Caution(
+            "A test set of synthetic images",
+            f"Images of {listed(names)} were made by a generator. How well a classifier does there"
+            " says how well it reads the generator's images, and not how well it reads patients'.",
         )
 
 

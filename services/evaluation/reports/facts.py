@@ -15,8 +15,10 @@ from api_schemas.terms import UNSTATED, Licence
 from services.evaluation.statistics.analysis import Trend
 from services.evaluation.statistics.curves import Curves
 
-Kind = Literal["real", "phantom", "synthetic", "unknown"]
-"""What images show: people, drawn phantoms, what a generator made, or nobody can say any more."""
+Kind = Literal["real", "phantom", "synthetic", "mixed", "unknown"]
+"""What images show: people, drawn phantoms, what a generator made, several of these, or nobody can
+say any more.
+"""
 
 Pixels = NDArray[np.uint8]
 

@@ -33,6 +33,7 @@ KIND_NAMES: dict[Kind, str] = {
     "real": "Real",
     "phantom": "Phantom",
     "synthetic": "Synthetic",
+    "mixed": "Mixed",
     "unknown": "Source",
 }
 
@@ -92,6 +93,7 @@ def render(report: Report) -> str:
             contact=report.contact if isinstance(report.contact, Contact) else None,
             by_doubling=words.trend_sentences(report),
             phantom=any(t.kind == "phantom" for t in report.tests),
+            synthetic=any(t.kind in {"synthetic", "mixed"} for t in report.tests),
             shown_flags=_shown_flags(report),
         )
     )

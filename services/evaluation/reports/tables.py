@@ -133,12 +133,14 @@ def _caption(study: Study, test: PlannedTest, rows: Sequence[ResultRow]) -> str:
         if c.test == test.name
     ]
     phantom = any("phantom" in r.flags for r in rows)
+    synthetic = any("synthetic" in r.flags for r in rows)
     said = [
         f"Mean AUROC over the labels on {test.name} ({', '.join(counts)}).",
         f"Differences are to {plan.reference}.",
         *verdict,
         "All other comparisons are exploratory.",
         *(["Drawn phantoms, not patients."] if phantom else []),
+        *(["The test set holds synthetic images."] if synthetic else []),
         *(f"Waived guard: {reason}." for reason in plan.waived),
     ]
     return escaped(" ".join(said))

@@ -51,6 +51,7 @@ FLAGS: dict[Flag, str] = {
     "registered": "a further registered question",
     "leakage_waived": "a guard against leakage was waived",
     "phantom": "drawn phantoms, not patients",
+    "synthetic": "the test set holds synthetic images, not patients only",
 }
 
 
@@ -157,6 +158,7 @@ def reservations(c: Comparison) -> str:
         "few_degrees_of_freedom": "few degrees of freedom",
         "few_patients": "few patients with a rare label",
         "leakage_waived": "a waived guard",
+        "synthetic": "synthetic images in the test set",
     }
     return ", ".join(text for flag, text in why.items() if flag in c.flags)
 

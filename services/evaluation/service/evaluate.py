@@ -10,7 +10,7 @@ from functools import cache
 
 from sqlalchemy import select
 
-from api_schemas.evaluation import PlanPost
+from api_schemas.evaluation import Flag, PlanPost
 from services.evaluation import models, statistics
 from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans, record
@@ -38,7 +38,7 @@ from services.evaluation.statistics.groups import Group, Grouping, attributes_of
 from services.evaluation.statistics.predictions import Predictions
 from services.evaluation.statistics.questions import answers
 from services.kit.db import Database
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 
 HTML = "text/html; charset=utf-8"
@@ -76,6 +76,7 @@ class Evaluate:
     method: str = METHOD
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease)
         stored = self._stored(lease)
         firsts = {test.name: self._first(stored, test.name) for test in stored.plan.tests}
         orders = {test: first.by_content() for test, first in firsts.items()}
@@ -184,12 +185,11 @@ class Evaluate:
         plan, predictions = stored.left, stored.predictions
         estimates = [each.estimates for each in scored]
         tests: list[TestFacts] = []
-        phantom: set[str] = set()
+        shown: dict[str, list[Flag]] = {}
         for test, of in zip(plan.tests, estimates, strict=True):
             images, patients = len(of.cases.patient), of.cases.G
-            facts, is_phantom = self.sources.facts(lease.caller, test, images, patients)
+            facts, shown[test.name] = self.sources.facts(lease.caller, test, images, patients)
             tests.append(facts)
-            phantom |= {test.name} if is_phantom else set()
         return Report(
             plan=plan,
             plan_id=stored.row.id,
@@ -204,10 +204,10 @@ class Evaluate:
                 {test.name: test.manifest for test in tests},
             ),
             rows=[
-                *result_rows(plan, estimates, phantom),
+                *result_rows(plan, estimates, shown),
                 *lines_of_left_out(stored.plan, plan, estimates),
             ],
-            comparisons=comparisons(plan, estimates, phantom, averaged.left_out),
+            comparisons=comparisons(plan, estimates, shown, averaged.left_out),
             trends=trends(plan, estimates),
             tests=tests,
             predictions=[
@@ -217,9 +217,9 @@ class Evaluate:
             contact=self.sources.contact(lease.caller, plan),
             curves=[each for test in scored for each in test.curves],
             licence=self.sources.licence(lease.caller, plan),
-            groups=group_rows(plan, estimates, phantom),
-            metrics=metric_rows(plan, estimates, phantom),
-            answers=answers(plan, estimates, phantom),
+            groups=group_rows(plan, estimates, shown),
+            metrics=metric_rows(plan, estimates, shown),
+            answers=answers(plan, estimates, shown),
             complements={of.test: complements(of.cases, of.cases.averaged) for of in estimates},
         )
 

@@ -17,6 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import DataSplit, Page
+from api_schemas.datasets import DatasetKind
+from api_schemas.evaluation import Flag
 from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.manifest import content_digest, to_parquet
 from api_schemas.shifts import ComparedSet
@@ -41,7 +43,7 @@ from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.errors import ProblemError
 from services.kit.http import earlier, once, page
-from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, lineage, step_of
 from services.kit.jobs.lineage import Made
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 from services.kit.pseudonyms import Pseudonyms
@@ -238,18 +240,18 @@ class Judge:
         self._store = store
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease, JUDGE)
         with self._db.transaction() as tx:
             row = tx.session.get_one(models.Judgement, lease.resource)
         ours = self._predictions(row, FILE)
         theirs = self._predictions(row, REFERENCE) if REFERENCE in row.files else None
         lease.stop_now()
-        leakage = row.request["leakage"] is not None
         order = ours.by_content()
         found = judge(
             ours.take(order),
             theirs and theirs.take(order),
             {name: values[order] for name, values in self._groups(row).items()},
-            leakage=leakage,
+            _flags(row),
         )
         result = Evaluated.model_validate(
             {
@@ -286,6 +288,18 @@ class Judge:
             return self._store.get(stored["key"], stored["sha256"])
         except (ObjectMissing, DigestMismatch) as error:
             raise PredictionsDamaged("Send them again", field=field) from error
+
+
+def _flags(row: models.Judgement) -> list[Flag]:
+    """What a reader must know of all numbers: what was waived, and whose images these are."""
+    data = None if row.compared is None else ComparedSet.model_validate(row.compared)
+    made = data is not None and data.kind in {DatasetKind.SYNTHETIC, DatasetKind.MIXED}
+    said: list[tuple[Flag, bool]] = [
+        ("leakage_waived", row.request["leakage"] is not None),
+        ("phantom", data is not None and data.phantom),
+        ("synthetic", made),
+    ]
+    return [flag for flag, holds in said if holds]
 
 
 def data_of(request: EvaluationRequest) -> DataSplit | None:

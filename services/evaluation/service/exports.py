@@ -6,6 +6,7 @@ withdrawn patient's images are in no archive that is kept here.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 from uuid import UUID
 
 import polars as pl
@@ -13,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import GenerationRef, JobState, Page
-from api_schemas.exports import ExportRequest, ExportView
+from api_schemas.datasets import DatasetKind
+from api_schemas.exports import ExportFormat, ExportRequest, ExportView
 from services.evaluation import models
 from services.evaluation.service.intake import QUEUE
 from services.evaluation.service.keeping import EXPORT
@@ -23,13 +25,15 @@ from services.evaluation.service.problems import (
     ExportForbidden,
     ExportNotReady,
     ExportUnknown,
+    SetEmpty,
+    SetMixed,
 )
 from services.evaluation.service.stock import Item, Stock, ids
 from services.evaluation.views import export_request, export_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import earlier, once, page
-from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, lineage, step_of
 from services.kit.jobs.lineage import Made
 
 UNIT = "images"
@@ -102,7 +106,7 @@ class Exports:
         allow(item)
         with_images = request.format in WITH_IMAGES
         read = self._stock.rows_with_images if with_images else self._stock.rows
-        images = read(caller, request.set, FIELD).height
+        images = exported(request, item, read(caller, request.set, FIELD)).height
         with self._db.transaction() as tx:
             return once(
                 tx, caller, key, request, lambda: self._submit(tx, caller, request, item, images)
@@ -166,6 +170,7 @@ class Verify:
         self._stock = stock
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease)
         with self._db.transaction() as tx:
             row = tx.session.get_one(models.Export, lease.resource)
         first = int(lease.payload["first"])
@@ -192,6 +197,29 @@ def allow(item: Item) -> None:
         )
 
 
+def exported(request: ExportRequest, item: Item, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows that are exported: in the paper's form those that train or validate.
+
+    Raises `SetMixed` and `SetEmpty` (422): the paper has a table of real images and one of
+    synthetic ones, and none of both, and its script trains on every row that does not validate.
+    """
+    if request.format != "seeded_csv":
+        return rows
+    if item.kind is DatasetKind.MIXED:
+        raise SetMixed(
+            "The paper has one table for real and one for synthetic images: ask for "
+            "/datasets/{id}/paper/sample_train_data.csv and sample_seeded_data.csv",
+            field="format",
+            accepted=[each for each in get_args(ExportFormat) if each != "seeded_csv"],
+        )
+    kept = rows.filter(pl.col("split") != "test")
+    if not kept.height:
+        raise SetEmpty(
+            "All of it is split 'test', of which the paper's CSV has no row", field=FIELD
+        )
+    return kept
+
+
 def verified(stock: Stock, caller: Caller, row: models.Export) -> tuple[Item, pl.DataFrame]:
     """The data and its rows, if it still is what was to be exported."""
     request = export_request(row)
@@ -201,7 +229,7 @@ def verified(stock: Stock, caller: Caller, row: models.Export) -> tuple[Item, pl
         raise DataChanged(
             "Images have been withdrawn or withheld since; export it again", field=f"{FIELD}.data"
         )
-    return item, stock.rows(caller, request.set, FIELD)
+    return item, exported(request, item, stock.rows(caller, request.set, FIELD))
 
 
 def _find(session: Session, caller: Caller, export: UUID) -> models.Export:

@@ -12,6 +12,7 @@ from api_schemas.shifts import ComparedSet
 from services.evaluation import models
 from services.evaluation.service import agreement
 from services.evaluation.service.features import GivenTables
+from services.evaluation.service.keeping import QUALITY
 from services.evaluation.service.stock import Stock, pixels
 from services.evaluation.statistics.cases import Floats, Ints, numbered
 from services.evaluation.statistics.features import OFFERED, Features, Pixels
@@ -24,7 +25,7 @@ from services.evaluation.statistics.quality import (
     draw_pairs,
 )
 from services.evaluation.statistics.ssim import TooSmall, ms_ssim, scales
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 
 UNIT = "images"
 MOST = (5_000, 10_000)
@@ -44,6 +45,7 @@ class MeasureQuality:
         self._spaces = spaces
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease, QUALITY)
         request = QualityRequest.model_validate(lease.inputs)
         measured = _Measuring(self._stock, self._given, self._spaces, lease, request).quality()
         with lease.finishing() as tx:

@@ -19,7 +19,7 @@ from services.evaluation.views import overlap_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import earlier, once, page
-from services.kit.jobs import Jobs, Lease, NewJob, lineage
+from services.kit.jobs import Jobs, Lease, NewJob, lineage, step_of
 from services.kit.jobs.lineage import Made
 
 UNIT = "images"
@@ -123,6 +123,7 @@ class FindOverlap:
         self._stock = stock
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease, OVERLAP)
         request = OverlapRequest.model_validate(lease.inputs)
         items = (
             self._stock.look(lease.caller, request.first.data, "first"),

@@ -161,6 +161,16 @@ class QualityNotReady(Conflict):
     title = "The cohort has not been measured (yet)"
 
 
+class SetMixed(Unprocessable):
+    slug = "set-mixed"
+    title = "The set mixes real and synthetic images"
+
+
+class ReferenceNotReal(Unprocessable):
+    slug = "reference-not-real"
+    title = "A cohort is measured beside real images"
+
+
 class ReferenceMissing(Unprocessable):
     slug = "reference-missing"
     title = "Nobody knows which dataset the generator was trained on"

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import DatasetRef, DataSplit, Page
+from api_schemas.datasets import DatasetKind
 from api_schemas.qualities import QualityRequest, QualityView, ReferenceSet
 from api_schemas.terms import strictest
 from services.evaluation import models
@@ -22,6 +23,7 @@ from services.evaluation.service.problems import (
     QualityNotReady,
     QualityUnknown,
     ReferenceMissing,
+    ReferenceNotReal,
     TooFewToMeasure,
 )
 from services.evaluation.service.stock import Item, Stock, ids
@@ -55,7 +57,9 @@ class Qualities:
         self._neighbours = Neighbours(stock, generations)
 
     def order(self, caller: Caller, request: QualityRequest, key: str | None) -> QualityView:
-        """Both sets must be there. Raises `ReferenceMissing` and `TooFewToMeasure` (422)."""
+        """Both sets must be there. Raises `ReferenceMissing`, `ReferenceNotReal` and
+        `TooFewToMeasure` (422).
+        """
         with self._db.transaction() as tx:
             made = earlier(tx, caller, key, request)
         return self.quality(caller, made or self._order(caller, request, key))
@@ -171,7 +175,13 @@ class Qualities:
         return ReferenceSet(data=DatasetRef(dataset=dataset))
 
     def _check(self, caller: Caller, request: QualityRequest, reference: ReferenceSet) -> None:
-        self._stock.look(caller, reference.data, "reference")
+        beside = self._stock.look(caller, reference.data, "reference")
+        if beside.kind in {DatasetKind.SYNTHETIC, DatasetKind.MIXED}:
+            raise ReferenceNotReal(
+                f"Images of '{beside.name}' were made by a generator, by their own word",
+                field="reference",
+                accepted="a dataset of real images",
+            )
         cohort = DataSplit(data=request.cohort)
         ours = self._stock.rows_with_images(caller, cohort, "cohort")
         if ours.height < FEWEST_IMAGES:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from api_schemas.base import DataRef, DatasetRef, GenerationRef
 from api_schemas.content_order import lot
-from api_schemas.evaluation import PlannedTest, PlanPost
+from api_schemas.evaluation import Flag, PlannedTest, PlanPost
 from api_schemas.findings import FINDINGS, PRESENT
 from api_schemas.screening import Screening
 from api_schemas.terms import UNSTATED, Licence, strictest
@@ -33,6 +33,7 @@ class Data:
 
     kind: Kind
     phantom: bool
+    synthetic: bool = False
     title: str | None = None
     manifest: str | None = None
     terms: str = ""
@@ -57,8 +58,8 @@ class Sources:
 
     def facts(
         self, caller: Caller, test: PlannedTest, images: int, patients: int
-    ) -> tuple[TestFacts, bool]:
-        """A test set, and whether it holds phantoms."""
+    ) -> tuple[TestFacts, list[Flag]]:
+        """A test set, and flags of images in it that are no patients'."""
         data = self.data(caller, test.data)
         facts = TestFacts(
             test.name,
@@ -70,7 +71,11 @@ class Sources:
             data.manifest,
             data.terms,
         )
-        return facts, data.phantom
+        shown: list[tuple[Flag, bool]] = [
+            ("phantom", data.phantom),
+            ("synthetic", data.synthetic),
+        ]
+        return facts, [flag for flag, holds in shown if holds]
 
     def demographics(self, caller: Caller, test: PlannedTest) -> pl.DataFrame | None:
         """Who is on the images of a test set, `COLUMNS` of its manifest; None of what is gone."""
@@ -123,11 +128,19 @@ class Sources:
             view = self.datasets.dataset(caller, ref.dataset)
             digest = view.manifest.digest if view.manifest else None
             kind: Kind = view.kind.value
-            return Data(kind, kind == "phantom", view.name, digest, view.terms, view.licence)
+            return Data(
+                kind,
+                view.phantom,
+                view.holds_synthetic,
+                view.name,
+                digest,
+                view.terms,
+                view.licence,
+            )
         cohort = self.generations.generation(caller, ref.generation)
         digest = cohort.manifest.digest if cohort.manifest else None
         phantom = bool(cohort.phantom)
-        return Data("synthetic", phantom, cohort.name, digest, cohort.terms, cohort.licence)
+        return Data("synthetic", phantom, True, cohort.name, digest, cohort.terms, cohort.licence)
 
     def _rows(self, caller: Caller, ref: DataRef) -> list[Row]:
         table = self._manifest(caller, ref)

@@ -42,18 +42,26 @@ class Item:
 
     ref: DataRef
     name: str
-    synthetic: bool
+    kind: DatasetKind
+    phantom: bool
     manifest: UUID
     digest: str
     licence: Licence
     terms: str
     flags: tuple[str, ...] = ()
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether all of its images were made by a generative model."""
+        return self.kind is DatasetKind.SYNTHETIC
+
     def compared(self, wanted: DataSplit, rows: pl.DataFrame) -> ComparedSet:
         """What an answer says of a set whose `rows` it is about."""
         return ComparedSet(
             set=wanted,
             name=self.name,
+            kind=self.kind,
+            phantom=self.phantom,
             manifest=self.digest,
             images=rows.height,
             patients=rows["patient_id"].n_unique(),
@@ -73,11 +81,11 @@ class Stock:
         view = _known(field, lambda: self._view(caller, ref))
         if view.manifest is None:
             raise DataNotReady(f"Its {view.job.kind} job is {view.job.state}", field=field)
-        synthetic = isinstance(view, GenerationView) or view.kind is DatasetKind.SYNTHETIC
         return Item(
             ref=ref,
             name=view.name or str(view.id),
-            synthetic=synthetic,
+            kind=DatasetKind.SYNTHETIC if isinstance(view, GenerationView) else view.kind,
+            phantom=bool(view.phantom),
             manifest=view.manifest.id,
             digest=view.manifest.digest,
             licence=view.licence,

@@ -4,7 +4,7 @@ Knows the plan's vocabulary; does not know where predictions come from.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -13,6 +13,7 @@ import numpy as np
 from api_schemas.evaluation import (
     MACRO,
     Comparison,
+    Flag,
     MetricRow,
     PlanPost,
     ResultRow,
@@ -73,10 +74,15 @@ class Trend:
     slope: Inference
 
 
-def circumstances(plan: PlanPost, of: TestEstimates, phantom: Collection[str]) -> Circumstances:
+Shown = Mapping[str, Sequence[Flag]]
+"""By test set, flags of images in it that are no patients'."""
+NOTHING_SAID: Shown = {}
+
+
+def circumstances(plan: PlanPost, of: TestEstimates, shown: Shown) -> Circumstances:
     wanted = of.cases.labels if plan.averaged is None else plan.averaged
     fewer = not set(wanted) <= set(of.cases.averaged)
-    return Circumstances(plan, of.test, of.test in phantom, fewer)
+    return Circumstances(plan, of.test, tuple(shown.get(of.test, ())), fewer)
 
 
 def estimate(
@@ -119,13 +125,13 @@ def difference(of: TestEstimates, arm: str, reference: str, label: str) -> Estim
 def comparisons(
     plan: PlanPost,
     tests: list[TestEstimates],
-    phantom: Collection[str] = (),
+    shown: Shown = NOTHING_SAID,
     left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Comparison]:
     """The primary question on every test set, with Holm's p over them.
 
-    `phantom` names the test sets that hold drawn phantoms; `left_out` the labels that no mean is
-    over, with the reason.
+    `shown` says of which test sets images are no patients' (`phantom`, `synthetic`); `left_out`
+    names the labels that no mean is over, with the reason.
     """
     questions = [difference(t, plan.primary, plan.reference, MACRO) for t in tests]
     answers = [None if D is None else difference_inference(D) for D in questions]
@@ -149,7 +155,7 @@ def comparisons(
             seeds=len(plan.seeds),
             averaged=list(t.cases.averaged),
             left_out=dict(left_out),
-            flags=circumstances(plan, t, phantom).question(
+            flags=circumstances(plan, t, shown).question(
                 D, a, "primary", [plan.primary, plan.reference]
             ),
         )
@@ -175,13 +181,13 @@ def _verdict(
 
 
 def result_rows(
-    plan: PlanPost, tests: list[TestEstimates], phantom: Collection[str] = ()
+    plan: PlanPost, tests: list[TestEstimates], shown: Shown = NOTHING_SAID
 ) -> list[ResultRow]:
     """Every test set x arm x (macro and labels), in the plan's order, over all images."""
     primary = {c.test: c.p_holm for c in comparisons(plan, tests)}
     rows: list[ResultRow] = []
     for t in tests:
-        of, lines = circumstances(plan, t, phantom), _lines(plan, t)
+        of, lines = circumstances(plan, t, shown), _lines(plan, t)
         p_holm = holm_within(lines, family_of)
         for line in lines:
             if line.arm == plan.primary and line.quantity.label == MACRO:
@@ -210,12 +216,12 @@ def _lines(plan: PlanPost, of: TestEstimates) -> list[Line]:
 
 
 def group_rows(
-    plan: PlanPost, tests: list[TestEstimates], phantom: Collection[str] = ()
+    plan: PlanPost, tests: list[TestEstimates], shown: Shown = NOTHING_SAID
 ) -> list[ResultRow]:
     """AUROC inside each group: macro, and labels that enough of its patients have and have not."""
     rows: list[ResultRow] = []
     for t in tests:
-        of = circumstances(plan, t, phantom)
+        of = circumstances(plan, t, shown)
         p_holm = holm_within(t.lines, family_of)
         rows += [
             of.result(line, p_holm.get(line.quantity, {}).get(line.arm), "exploratory")
@@ -226,12 +232,12 @@ def group_rows(
 
 
 def metric_rows(
-    plan: PlanPost, tests: list[TestEstimates], phantom: Collection[str] = ()
+    plan: PlanPost, tests: list[TestEstimates], shown: Shown = NOTHING_SAID
 ) -> list[MetricRow]:
     """Everything that was measured beside AUROC, and the gaps between groups."""
     rows: list[MetricRow] = []
     for t in tests:
-        of = circumstances(plan, t, phantom)
+        of = circumstances(plan, t, shown)
         p_holm = holm_within(t.lines, family_of)
         rows += [
             of.metric(line, p_holm.get(line.quantity, {}).get(line.arm))

@@ -33,22 +33,21 @@ def judge(
     ours: Predictions,
     theirs: Predictions | None,
     groups: Mapping[str, Names],
-    *,
-    leakage: bool = False,
+    flags: Sequence[Flag] = (),
 ) -> Judged:
     """Every label and their mean, of all images and then of every group. `theirs` are of the same
-    images; without them there are no differences.
+    images; without them there are no differences. `flags` hold of all rows.
     """
     cases = ours.cases()
     known = np.array([label.n1 > 0 and label.n0 > 0 for label in cases.by_label])
     scores = [ours.scores] if theirs is None else [ours.scores, theirs.scores]
     every = np.ones(len(ours.samples), np.bool_)
-    rows = _rows(cases, known, scores, every, None, leakage=leakage)
+    rows = _rows(cases, known, scores, every, None, flags)
     for name, values in groups.items():
         for value in np.unique(values[values != ""]):
             inside = values == value
             of_group = cases.within(inside)
-            rows += _rows(of_group, known, scores, inside, named(name, value), leakage=leakage)
+            rows += _rows(of_group, known, scores, inside, named(name, value), flags)
     return Judged(cases.averaged, rows)
 
 
@@ -58,12 +57,11 @@ def _rows(
     scores: Sequence[Floats],
     inside: Bools,
     group: str | None,
-    *,
-    leakage: bool,
+    flags: Sequence[Flag],
 ) -> list[EvaluatedRow]:
     estimates = [_estimates(cases, known, each) for each in scores]
     return [
-        _row(cases, label, inside, group, [each.get(label) for each in estimates], leakage=leakage)
+        _row(cases, label, inside, group, [each.get(label) for each in estimates], flags)
         for label in (MACRO, *cases.labels)
     ]
 
@@ -81,14 +79,12 @@ def _row(
     inside: Bools,
     group: str | None,
     models: Sequence[Estimate | None],
-    *,
-    leakage: bool,
+    flags: Sequence[Flag],
 ) -> EvaluatedRow:
     A, B = models[0], models[1] if len(models) > 1 else None
     a, b = A and auroc_inference(A), B and auroc_inference(B)
     d = difference_inference(A - B) if A and B else None
     images, positives, patients = _counts(cases, label, inside)
-    waived: list[Flag] = ["leakage_waived"] if leakage else []
     return EvaluatedRow(
         label=label,
         group=group,
@@ -108,7 +104,7 @@ def _row(
         dof=d.nu if d else a and a.nu,
         flags=[
             *flags_of(A and A.fewest, d or a, exact=any(each and each.exact for each in (a, d))),
-            *waived,
+            *flags,
         ],
     )
 

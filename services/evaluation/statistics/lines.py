@@ -157,12 +157,12 @@ def family_of(line: Line) -> Hashable | None:
 @dataclass(frozen=True)
 class Circumstances:
     """What every line of a test set shares; `fewer`: its mean leaves out labels that were to be
-    averaged.
+    averaged; `shown` are flags of images that are no patients'.
     """
 
     plan: PlanPost
     test: str
-    phantom: bool
+    shown: tuple[Flag, ...]
     fewer: bool
 
     def result(self, line: Line, p_holm: float | None, kind: Flag | None) -> ResultRow:
@@ -254,10 +254,9 @@ class Circumstances:
             ("exploratory", kind == "exploratory"),
             ("images_withheld", any(_withheld(self.plan, arm) for arm in arms)),
             ("leakage_waived", any(word.startswith("leakage") for word in self.plan.waived)),
-            ("phantom", self.phantom),
         ]
         of_numbers = flags_of(fewest, said, exact=exact)
-        return [*of_numbers, *(flag for flag, holds in facts if holds)]
+        return [*of_numbers, *(flag for flag, holds in facts if holds), *self.shown]
 
 
 def _withheld(plan: PlanPost, arm: str) -> int:

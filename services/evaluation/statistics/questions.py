@@ -1,9 +1,16 @@
 """The further registered questions of a plan, and their answers: one family of tests."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from api_schemas.evaluation import MACRO, Answer, Answered, PlanPost, Question
-from services.evaluation.statistics.analysis import ALPHA, TestEstimates, circumstances, difference
+from services.evaluation.statistics.analysis import (
+    ALPHA,
+    NOTHING_SAID,
+    Shown,
+    TestEstimates,
+    circumstances,
+    difference,
+)
 from services.evaluation.statistics.estimate import Estimate
 from services.evaluation.statistics.inference import (
     LEVEL,
@@ -16,7 +23,9 @@ from services.evaluation.statistics.inference import (
 
 
 def answers(
-    plan: PlanPost, tests: Sequence[TestEstimates], phantom: Collection[str] = ()
+    plan: PlanPost,
+    tests: Sequence[TestEstimates],
+    shown: Shown = NOTHING_SAID,
 ) -> list[Answer]:
     """Every question on every test set, with Holm's p over all of them."""
     asked = [(question, of) for question in plan.questions for of in tests]
@@ -39,7 +48,7 @@ def answers(
             seed_sd=a and a.seed_sd,
             verdict=_verdict(question, D, p_holm),
             seeds=len(plan.seeds),
-            flags=circumstances(plan, of, phantom).question(
+            flags=circumstances(plan, of, shown).question(
                 D, a, "registered", [question.arm, question.reference]
             ),
         )

@@ -22,6 +22,7 @@ from services.generation.service.problems import (
     NOT_FOUND,
     DatasetUnknown,
     GeneratorUnknown,
+    NoPreview,
     NothingToTrainOn,
     NotReady,
     NoVariance,
@@ -204,7 +205,12 @@ def _check_settings(request: GeneratorRequest) -> None:
             field="training.loss",
             accepted=["clean-image"],
         )
-    least = -(-(request.steps or facts.steps) // PREVIEWS_LIMIT)
+    steps = request.steps or facts.steps
+    if request.preview_every is not None and request.preview_every > steps:
+        raise NoPreview(
+            f"The training has {steps} steps", field="preview_every", accepted=f"at most {steps}"
+        )
+    least = -(-steps // PREVIEWS_LIMIT)
     if request.preview_every is not None and request.preview_every < least:
         raise TooManyPreviews(
             f"At most {PREVIEWS_LIMIT} in one training",

@@ -17,7 +17,7 @@ from services.generation.service.keys import generator_key
 from services.generation.service.training import WEIGHTS
 from services.kit.db import Database
 from services.kit.errors import Unprocessable
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.objects import ObjectMissing, ObjectStore
 
 IMPORT = "import-generator"
@@ -46,6 +46,7 @@ class Importing:
         self._scratch = scratch
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease)
         upload, request = lease.payload["upload"], ImportRequest.model_validate(lease.inputs)
         folder = self._scratch / "generators" / str(lease.resource)
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 from api_schemas.datasets import DatasetView
 from api_schemas.generation import GenerationView
 from api_schemas.generators import GeneratorView
+from api_schemas.provenance import SYNTHETIC_TRAINING
 from api_schemas.terms import UNCHECKED, WITHDRAWN, Licence, strictest
 from services.generation.ports.providers import Datasets
 from services.generation.service.problems import NOT_FOUND
@@ -65,6 +66,8 @@ class Origins:
                 now = None
                 flags.add(UNCHECKED)
             licences.append(source.licence if now is None else now.licence)
+            if now is not None and now.holds_synthetic:
+                flags.add(SYNTHETIC_TRAINING)
             newest = now.manifest if now is not None else None
             if newest is not None and source.manifest not in {None, newest.id}:
                 flags.add(WITHDRAWN)

@@ -42,6 +42,11 @@ class NoVariance(Unprocessable):
     title = "The preset's network says nothing of the variance"
 
 
+class NoPreview(Unprocessable):
+    slug = "no-preview"
+    title = "The training ends before its first preview"
+
+
 class TooManyPreviews(Unprocessable):
     slug = "too-many-previews"
     title = "A training shows only so many previews"

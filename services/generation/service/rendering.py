@@ -47,9 +47,9 @@ from services.generation.service.problems import (
 from services.generation.service.publishing import Publish
 from services.generation.service.quota import check_quota
 from services.generation.service.screening import CALIBRATE, PUBLISH, Screen, reason_against
-from services.generation.views import recipe_of, request_of
+from services.generation.views import licence_of, recipe_of, request_of
 from services.kit.db import Database, Tx
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.objects import ObjectStore, sha256
 
 RENDER = "generate"
@@ -139,7 +139,8 @@ class Rendering:
         self._image_quota = image_quota
 
     def __call__(self, lease: Lease) -> None:
-        match lease.payload["step"]:
+        drawing = ("plan", "render") if lease.kind == RENDER else ()
+        match step_of(lease, *drawing, "calibrate", "compare", "publish"):
             case "plan":
                 self._plan(lease)
             case "render":
@@ -148,7 +149,7 @@ class Rendering:
                 self._screen.calibrate(lease, *self._rows(lease))
             case "compare":
                 self._screen.compare(lease, *self._rows(lease))
-            case _:
+            case _:  # publish
                 self._publish(lease, *self._rows(lease))
 
     # ------------------------------------------------------------ plan
@@ -367,6 +368,7 @@ class _Task:
             batch=self.row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
             environment=environment,
             terms=self.generator.terms or "",
+            licence=licence_of(self.row, self.generator),
             manifest=f"/generations/{self.row.id}/manifest",
         )
 

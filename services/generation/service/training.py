@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from sqlalchemy import delete, func, select
 
-from api_schemas.datasets import DatasetKind, DatasetView
+from api_schemas.datasets import DatasetView
 from api_schemas.manifest import MANIFEST, content_digest, from_parquet, to_parquet
 from services.generation.models import Checkpoint, Generator, Loss, Preview
 from services.generation.ports.engine import (
@@ -33,7 +33,7 @@ from services.generation.service.keys import checkpoint_key, generator_key, prev
 from services.generation.service.population import POPULATION, check_known, row_condition
 from services.generation.service.problems import NanLoss, NothingToTrainOn
 from services.kit.db import Database, Tx
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.logging import get_logger
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore, sha256
 
@@ -68,7 +68,7 @@ def keep_population(
         row.site = view.site
         row.terms = view.terms or view.licence.name
         row.licence = view.licence.model_dump(mode="json")
-        row.phantom = view.kind is DatasetKind.PHANTOM
+        row.phantom = view.phantom
         row.population_key = key
         row.population_sha256 = digest
 
@@ -131,7 +131,7 @@ class Training:
         self._stretch_s = stretch_s
 
     def __call__(self, lease: Lease) -> None:
-        if lease.payload["step"] == "plan":
+        if step_of(lease, "plan", "train") == "plan":
             self._plan(lease)
         else:
             self._train(lease)

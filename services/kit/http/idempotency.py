@@ -11,7 +11,8 @@ from sqlalchemy import select, text
 from api_schemas.base import Wire
 from services.kit.auth import Caller
 from services.kit.db import Tx
-from services.kit.errors import Conflict, Unprocessable
+from services.kit.errors import Conflict, Gone, Unprocessable
+from services.kit.jobs import lineage
 from services.kit.jobs.models import IdempotencyKey
 
 IdempotencyHeader = Annotated[
@@ -29,6 +30,11 @@ class KeyUsedOtherwise(Unprocessable):
     title = "This Idempotency-Key was used with another body"
 
 
+class ReplayOfDeleted(Gone):
+    slug = "replay-of-deleted"
+    title = "What this Idempotency-Key made has been deleted"
+
+
 class KeyInUse(Conflict):
     slug = "idempotency-key-in-use"
     title = "A request with this Idempotency-Key is being answered"
@@ -39,7 +45,8 @@ def earlier(tx: Tx, caller: Caller, key: str | None, body: Wire) -> UUID | None:
     """The resource that this key made before, to be asked for before anything else is: what a
     request needs of the world may be gone when it comes again.
 
-    Raises `KeyUsedOtherwise` (422) when the key came with another body.
+    Raises `KeyUsedOtherwise` (422) when the key came with another body, and `ReplayOfDeleted`
+    (410), which names the deletion, when the resource has been deleted since.
     """
     if key is None:
         return None
@@ -47,7 +54,21 @@ def earlier(tx: Tx, caller: Caller, key: str | None, body: Wire) -> UUID | None:
     row = found.scalar_one_or_none()
     if row is not None and (row.body_digest != _body_digest(body) or row.resource is None):
         raise KeyUsedOtherwise("Use a new key for a new request", field="Idempotency-Key")
-    return None if row is None else row.resource
+    if row is None or row.resource is None:
+        return None
+    _refuse_deleted(tx, row.resource)
+    return row.resource
+
+
+def _refuse_deleted(tx: Tx, resource: UUID) -> None:
+    gone = lineage.deleted(tx.session, resource)
+    if gone is not None:
+        raise ReplayOfDeleted(
+            f"The {gone.kind} '{gone.name}' was made and has been deleted: use a new key to make "
+            "another one",
+            field="Idempotency-Key",
+            deletion={"kind": gone.kind, "id": str(gone.id), "job": str(gone.deletion)},
+        )
 
 
 def once(tx: Tx, caller: Caller, key: str | None, body: Wire, make: Callable[[], UUID]) -> UUID:

@@ -39,7 +39,7 @@ RESTORE = "Its resource is marked as damaged; restore the object from a backup, 
 PROBLEM_JSON = "application/problem+json"
 CONSEQUENCE = "default_factory_not_called"
 """Pydantic's name for what could not be filled in because something else is wrong."""
-NAMED = re.compile(r"([a-z_]+): (.+)", re.DOTALL)
+NAMED = re.compile(r"([a-z_][a-z_0-9.]*): (.+)", re.DOTALL)
 """What a model says of several of its fields at once begins with the one that should change."""
 FAULTS_TOLD = 100
 """Faults of one request that its answer names."""
@@ -57,6 +57,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "403": "The key may not do that",
         "404": "Not here, or not yours",
         "409": "Does not fit the present state",
+        "410": "What the `Idempotency-Key` made has been deleted; `deletion` names by what",
         "422": "The request cannot be used",
         "413": "The body is larger than the route takes",
         "429": "More than one person may have at once",

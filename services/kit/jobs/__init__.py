@@ -6,5 +6,6 @@ state is in this package; triggers in the database refuse any other move.
 
 from services.kit.jobs.leases import Lease, LeaseLost, Released
 from services.kit.jobs.ledger import Jobs, NewJob
+from services.kit.jobs.steps import StepUnknown, step_of
 
-__all__ = ["Jobs", "Lease", "LeaseLost", "NewJob", "Released"]
+__all__ = ["Jobs", "Lease", "LeaseLost", "NewJob", "Released", "StepUnknown", "step_of"]

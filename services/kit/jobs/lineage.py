@@ -151,6 +151,13 @@ def is_deleted(session: Session, resource: UUID) -> bool:
     return session.scalar(select(Resource.deletion).where(Resource.id == resource)) is not None
 
 
+def deleted(session: Session, resource: UUID) -> Resource | None:
+    """The resource where it is deleted or being deleted; its `deletion` is the job."""
+    return session.scalars(
+        select(Resource).where(Resource.id == resource, Resource.deletion.is_not(None))
+    ).one_or_none()
+
+
 def unfinished(session: Session, resources: Collection[UUID]) -> list[Unfinished]:
     """The jobs of these resources that have not ended, the oldest first."""
     query = select(Job.id, Job.kind, Job.resource).order_by(Job.id)

@@ -10,7 +10,7 @@ import numpy as np
 
 from api_schemas.findings import FINDINGS
 from api_schemas.training import ClassifierSettings
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.scratch import temporary_folder
 from services.training.models import Calibration
 from services.training.ports.engine import Engine, Part, RunSpec, StageSpec
@@ -35,6 +35,7 @@ class Calibrate:
         self._scratch = scratch
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease)
         settings = ClassifierSettings.model_validate(lease.inputs["classifier"])
         spec = _spec(settings, lease.inputs["size_px"])
         with temporary_folder(self._scratch, "run-") as folder:

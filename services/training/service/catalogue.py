@@ -1,6 +1,6 @@
 """What an experiment's references mean: the data, asked of the services that made it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -9,8 +9,10 @@ import pyarrow as pa
 
 from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
+from api_schemas.datasets import DatasetKind
 from api_schemas.generation import GenerationView
 from api_schemas.generators import TRAINING_SET_UNKNOWN, Seen
+from api_schemas.provenance import ImageOrigins
 from api_schemas.terms import Licence
 from api_schemas.training import ExperimentRequest
 from services.kit.auth import Caller
@@ -43,7 +45,8 @@ class Listed:
     """A dataset or cohort as it stands. `digest` is its manifest's, once there is one.
 
     `size_px` is None for images of a generator that is still being imported. `withheld` counts
-    images of a cohort that its manifest leaves out, as copies of training images.
+    images of a cohort that its manifest leaves out, as copies of training images. `kind` is what
+    the images show; `origins` what those of a dataset say of their own making.
     """
 
     ref: DataRef
@@ -56,6 +59,8 @@ class Listed:
     flags: tuple[str, ...] = ()
     withheld: int = 0
     cohort: GenerationView | None = None
+    kind: DatasetKind = DatasetKind.SYNTHETIC
+    origins: ImageOrigins | None = None
 
     @property
     def ready(self) -> bool:
@@ -133,12 +138,41 @@ class Catalogue:
                 raise
             return None
 
+    def generators(self, caller: Caller, data: Iterable[Listed]) -> set[UUID]:
+        """The generators behind data: those of cohorts, and those that the images of a dataset name
+        and the project has.
+        """
+        known: set[UUID] = set()
+        named: set[UUID] = set()
+        for each in data:
+            known |= set() if each.generator is None else {each.generator}
+            named |= set() if each.origins is None else set(each.origins.generators)
+        return known | {each for each in sorted(named - known) if self._knows(caller, each)}
+
+    def _knows(self, caller: Caller, generator: UUID) -> bool:
+        try:
+            self._generations.generator(caller, generator)
+        except ProblemError as error:
+            if error.problem.status != NOT_FOUND:
+                raise
+            return False
+        return True
+
     def _dataset(self, caller: Caller, ref: DatasetRef, field: str) -> Listed:
         view = self._datasets.dataset(caller, ref.dataset)
         if not view.has_images:
             raise DataWithoutImages("It was imported without its images", field=field)
         digest = view.manifest.digest if view.manifest else None
-        return Listed(ref, field, view.job, view.size_px, digest, view.licence)
+        return Listed(
+            ref,
+            field,
+            view.job,
+            view.size_px,
+            digest,
+            view.licence,
+            kind=view.kind,
+            origins=view.origins,
+        )
 
     def _cohort(self, caller: Caller, ref: GenerationRef, field: str) -> Listed:
         view = self._generations.generation(caller, ref.generation)

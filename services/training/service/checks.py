@@ -3,7 +3,7 @@
 Knows samples as arrays; asks nobody for anything.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.base import DataRef, DatasetRef
+from api_schemas.datasets import DatasetKind
 from api_schemas.findings import FINDINGS, Finding
 from api_schemas.generators import Seen
+from api_schemas.provenance import ImageOrigins
 from api_schemas.screening import UNSCREENED
 from api_schemas.training import ClassifierSettings, ExperimentRequest
 from services.kit.errors import Conflict, Unprocessable
 from services.training.service.catalogue import Listed
+from services.training.service.presets import preset_field
 from services.training.service.samples import (
     Labels,
     Rows,
@@ -61,6 +64,9 @@ class LeakageFound(Conflict):
 PAPER_PX = 32
 """The stem of the preset `paper` and its three halvings leave one pixel of so many."""
 
+MADE = frozenset({DatasetKind.SYNTHETIC, DatasetKind.MIXED})
+"""Kinds of data with images that a generative model made."""
+
 Sets = Mapping[str, tuple[DataRef, Rows]]
 """Training sources, or validation and test sets, by the field of the request they stand in."""
 
@@ -89,6 +95,26 @@ def large_enough(settings: ClassifierSettings, size_px: int) -> None:
             field="classifier.preset",
             accepted=["fast"],
         )
+
+
+def known_places(request: ExperimentRequest, samples: Mapping[DataRef, Samples]) -> None:
+    """Raises `NoImages` for a site or fold that a source names and that its data does not have."""
+    for i, arm in enumerate(request.arms or []):
+        for j, stage in enumerate(arm.stages):
+            for k, source in enumerate(stage.sources):
+                if source.where is None:
+                    continue
+                held = samples[source.data]
+                folds = [int(fold) for fold in np.unique(held.folds) if fold >= 0]
+                sites = sorted(set(held.stated["site"].tolist()))
+                asked = (("fold", source.where.fold, folds), ("site", source.where.site, sites))
+                for name, wanted, there in asked:
+                    if not set(wanted) <= set(there):
+                        raise NoImages(
+                            f"The data has no such {name}",
+                            field=f"arms.{i}.stages.{j}.sources.{k}.where.{name}",
+                            accepted=there,
+                        )
 
 
 def evaluation_sets(
@@ -271,14 +297,55 @@ def unscreened(listed: Iterable[Listed]) -> Iterator[str]:
             yield f"screening: {each.field} was not searched for copies of training images"
 
 
-def made_elsewhere(request: ExperimentRequest, listed: Mapping[DataRef, Listed]) -> Iterator[str]:
-    """Words for a report on synthetic images that came as a dataset: we made none of them."""
-    for ref in dict.fromkeys(each.synthetic for each in request.preset or ()):
-        if isinstance(ref, DatasetRef):
+def made_elsewhere(
+    request: ExperimentRequest,
+    training: Sets,
+    listed: Mapping[DataRef, Listed],
+    known: Collection[UUID],
+) -> Iterator[str]:
+    """Words for a report on synthetic images that are trained on and came as a dataset, unless all
+    name a generator of the project (`known`).
+    """
+    as_synthetic = dict.fromkeys(each.synthetic for each in request.preset or ())
+    for ref, _ in training.values():
+        if not isinstance(ref, DatasetRef):
+            continue
+        synthetic = ref in as_synthetic or listed[ref].kind in MADE
+        if synthetic and not _is_known_by(listed[ref].origins, known):
             yield (
                 f"origin: {listed[ref].field} was made elsewhere. Nobody knows whose images its"
                 " generator saw, or whether it holds copies of them"
             )
+
+
+def _is_known_by(origins: ImageOrigins | None, known: Collection[UUID]) -> bool:
+    if origins is None or not origins.generators or origins.generators_unnamed:
+        return False
+    return set(origins.generators) <= set(known)
+
+
+def synthetic_in_place_of_real(
+    request: ExperimentRequest, held: Sets, listed: Mapping[DataRef, Listed]
+) -> Iterator[str]:
+    """Words for a report on synthetic images that stand where a reader expects patients: in
+    validation, in a test set, and as what a preset calls real.
+    """
+    presets = request.preset or []
+    real = [
+        (f"{preset_field(presets, n)}.real", preset.real, "training on real images")
+        for n, preset in enumerate(presets)
+    ]
+    evaluated = [(field, ref, "what is measured there") for field, (ref, _) in held.items()]
+    for field, ref, what in [*real, *evaluated]:
+        each = listed[ref]
+        if each.kind not in MADE:
+            continue
+        origins = each.origins
+        count = f"{origins.synthetic} of {origins.images}" if origins else "all"
+        yield (
+            f"synthetic: {field} holds synthetic images ({count}); {what} is not, or not only, of"
+            " patients"
+        )
 
 
 def _patients(samples: Mapping[DataRef, Samples], ref: DataRef, rows: Rows) -> frozenset[str]:

@@ -13,7 +13,7 @@ from api_schemas.terms import UNCHECKED
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.errors import Conflict, Forbidden, ProblemError, Unavailable
-from services.kit.jobs import Jobs, Lease, NewJob
+from services.kit.jobs import Jobs, Lease, NewJob, step_of
 from services.kit.objects import ObjectStore
 from services.kit.scratch import temporary_folder
 from services.training.models import Experiment, OnnxModel, Scoring
@@ -168,6 +168,7 @@ class MakeOnnx:
         self._scratch = scratch
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease, ONNX)
         with self._db.transaction() as tx:
             row = find_classifier(tx.session, lease.caller, lease.resource)
         with temporary_folder(self._scratch, "run-") as place:

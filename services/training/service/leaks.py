@@ -40,7 +40,7 @@ class Leaks:
                 yield f"{what} is gone: nobody knows whom it held"
                 continue
             yield from _shared(samples, rows, theirs, theirs.split(split), what)
-            generators |= set() if listed.generator is None else {listed.generator}
+            generators |= self._catalogue.generators(caller, [listed])
         yield from self._through_generators(caller, generators, samples, rows)
 
     def _through_generators(

@@ -2,8 +2,9 @@
 slice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from api_schemas.arms import Arm
 from api_schemas.base import DataRef
@@ -46,16 +47,19 @@ class Planner:
         """Raises the problems of `checks`. All data must be ready."""
         arms = expand(request)
         samples = {ref: read_samples(self._catalogue.manifest(caller, ref)) for ref in listed}
+        checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
         choice = checks.choose_labels(request, samples, training, held)
         images = Lists(samples, listed).by_arm(arms, reference_of(request))
         checks.no_shared_patients(samples, training, held)
+        known = self._catalogue.generators(caller, listed.values())
         waived = [
             *checks.extension(request),
-            *self._leakage(caller, request, samples, training, held, listed),
+            *self._leakage(caller, request, samples, training, held, known),
             *checks.unscreened(listed.values()),
-            *checks.made_elsewhere(request, listed),
+            *checks.made_elsewhere(request, training, listed, known),
+            *checks.synthetic_in_place_of_real(request, held, listed),
         ]
         size_px = _known_size(listed)
         checks.large_enough(request.classifier, size_px)
@@ -86,10 +90,9 @@ class Planner:
         samples: Mapping[DataRef, Samples],
         training: checks.Sets,
         held: checks.Sets,
-        listed: Mapping[DataRef, Listed],
+        generators: Collection[UUID],
     ) -> list[str]:
         """What is waived; raises `LeakageFound` unless the request allows it."""
-        generators = {each.generator for each in listed.values() if each.generator is not None}
         seen = {g: self._catalogue.seen(caller, g) for g in sorted(generators)}
         found = [
             *checks.shared_pictures(samples, training, held),

@@ -51,10 +51,9 @@ def reference_of(preset: Preset) -> str:
     return _Names(preset, max(preset.real_fractions)).control(EQUAL_STEPS)
 
 
-def primary_of(preset: Preset) -> str | None:
-    """The arm of the largest ratio with all real patients there are; None without a ratio."""
-    largest = max(preset.ratios)
-    return _Names(preset, max(preset.real_fractions)).ratio(largest) if largest else None
+def primary_of(preset: Preset) -> str:
+    """The arm of the largest ratio with all real patients there are."""
+    return _Names(preset, max(preset.real_fractions)).ratio(max(preset.ratios))
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,10 @@ def _at(preset: Preset, fraction: float, *, whole: bool) -> Iterator[Arm]:
     for k in preset.ratios:
         if k:
             yield Arm(name=names.ratio(k), stages=mix.stages(k))
-    if whole and largest and "synthetic_only" in preset.controls:
+    if whole and "synthetic_only" in preset.controls:
         only = [Stage(sources=[mix.synthetic(largest)])]
         yield Arm(name=names.control("synthetic_only"), stages=only)
-    if whole and largest and "shuffled" in preset.controls:
+    if whole and "shuffled" in preset.controls:
         yield Arm(name=names.control("shuffled"), stages=mix.stages(largest, shuffled=True))
 
 

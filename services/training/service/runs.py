@@ -18,7 +18,7 @@ from api_schemas.evaluation import AbsencePost
 from api_schemas.training import ExperimentRequest
 from services.kit.db import Database
 from services.kit.errors import ProblemError, RemoteProblem
-from services.kit.jobs import Lease, LeaseLost
+from services.kit.jobs import Lease, LeaseLost, step_of
 from services.kit.logging import get_logger
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
 from services.kit.scratch import temporary_folder
@@ -79,7 +79,7 @@ class RunExperiment:
         self._stretch_s = stretch_s
 
     def __call__(self, lease: Lease) -> None:
-        if lease.payload["step"] == "plan":
+        if step_of(lease, "plan", "run") == "plan":
             self._plan(lease)
         else:
             self._run(self._task(lease))

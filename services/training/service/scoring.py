@@ -13,7 +13,7 @@ from api_schemas.findings import Finding
 from api_schemas.scorings import ScoringRequest
 from services.kit.db import Database
 from services.kit.errors import ProblemError, Unprocessable
-from services.kit.jobs import Lease
+from services.kit.jobs import Lease, step_of
 from services.kit.objects import ObjectStore
 from services.kit.scratch import temporary_folder
 from services.training.models import Classifier, Experiment, Scoring
@@ -23,7 +23,7 @@ from services.training.service.blueprint import Blueprint
 from services.training.service.catalogue import Catalogue, ref_key
 from services.training.service.materials import Held, Materials
 from services.training.service.samples import columns, truth
-from services.training.service.scorings import UNIT, Checks, adopt
+from services.training.service.scorings import SCORE, UNIT, Checks, adopt
 from services.training.service.storing import (
     Stored,
     fetch_folder,
@@ -63,6 +63,7 @@ class ScoreData:
         self._scratch = scratch
 
     def __call__(self, lease: Lease) -> None:
+        step_of(lease, SCORE)
         with self._db.transaction() as tx:
             row = tx.session.get_one(Scoring, lease.resource)
             classifier = tx.session.get_one(Classifier, row.classifier)

@@ -1,13 +1,14 @@
 """Reports on made-up predictions."""
 
 from datetime import UTC, datetime
+from typing import cast
 from uuid import UUID
 
 import numpy as np
 from scipy.special import expit
 
 from api_schemas.base import DatasetRef
-from api_schemas.evaluation import PlannedArm, PlannedTest, PlanPost, Question, TrainingNote
+from api_schemas.evaluation import Flag, PlannedArm, PlannedTest, PlanPost, Question, TrainingNote
 from api_schemas.screening import Screening
 from services.evaluation.reports.facts import (
     ArmCurves,
@@ -86,7 +87,9 @@ def report_of(
     women = cases.patient % 3 == 0
     parted = [Group("sex: Female", "sex: Male", women), Group("sex: Male", None, ~women)]
     found = [estimate(plan, t, cases, scores, parted) for t in tests]
-    phantom = tests if kind == "phantom" else ()
+    shown: dict[str, list[Flag]] = {}
+    if kind in {"phantom", "synthetic"}:
+        shown = {t: [cast("Flag", kind)] for t in tests}
     drawn = {
         a: curves(cases, [scores(a, s) for s in seeds]) for a in (plan.primary, plan.reference)
     }
@@ -100,12 +103,12 @@ def report_of(
         method=METHOD,
         versions={"numpy": np.__version__},
         inputs_digest="b" * 64,
-        rows=result_rows(plan, found, phantom),
-        comparisons=comparisons(plan, found, phantom),
+        rows=result_rows(plan, found, shown),
+        comparisons=comparisons(plan, found, shown),
         trends=trends(plan, found),
-        groups=group_rows(plan, found, phantom),
-        metrics=metric_rows(plan, found, phantom),
-        answers=answers(plan, found, phantom),
+        groups=group_rows(plan, found, shown),
+        metrics=metric_rows(plan, found, shown),
+        answers=answers(plan, found, shown),
         tests=[
             TestFacts(t, kind, "test", len(cases.patient), cases.G, "Site A", "c" * 64)
             for t in tests

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from api_schemas.datasets import DatasetKind
 from api_schemas.findings import FINDINGS
 from api_schemas.paper import LABELS
 from api_schemas.terms import Licence
@@ -49,7 +50,7 @@ def test_chexperts_columns_come_first_and_in_its_order() -> None:
     assert list(first) == [
         *("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"),
         *findings,
-        *("PID", "Race", "Ethnicity", "Split", "Fold"),
+        *("PID", "Race", "Ethnicity", "Split", "Fold", "Synthetic", "Phantom"),
     ]
     assert (first["Path"], first["Sex"], first["Age"]) == ("images/s-1.png", "Female", "61")
     assert (first["Edema"], first["Fracture"], first["No Finding"]) == ("1.0", "-1.0", "0.0")
@@ -107,7 +108,7 @@ def about() -> About:
         manifest="a" * 64,
         images=3,
         patients=3,
-        synthetic=False,
+        kind=DatasetKind.REAL,
         licence=Licence(name="Agreement", url="https://example.org/terms"),
         terms="",
         created_at=datetime(2026, 11, 24, tzinfo=UTC),

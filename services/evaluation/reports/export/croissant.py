@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from api_schemas.datasets import DatasetKind
 from api_schemas.findings import FINDINGS
 from api_schemas.terms import Licence
 
@@ -50,6 +52,14 @@ CONTEXT: dict[str, Any] = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
+SHOWN: Mapping[DatasetKind, tuple[str, str]] = {
+    DatasetKind.REAL: ("chest X-rays", "patients"),
+    DatasetKind.PHANTOM: ("drawn phantoms of chest X-rays", "made-up patients"),
+    DatasetKind.SYNTHETIC: ("synthetic chest X-rays", "synthetic patients"),
+    DatasetKind.MIXED: ("real and synthetic chest X-rays", "real and synthetic patients"),
+}
+"""What images are, and who is on them, by the kind of the data."""
+
 FIELDS: dict[str, str] = {
     "Path": "sc:Text",
     "PID": "sc:Text",
@@ -61,6 +71,8 @@ FIELDS: dict[str, str] = {
     "Ethnicity": "sc:Text",
     "Split": "sc:Text",
     "Fold": "sc:Integer",
+    "Synthetic": "sc:Integer",
+    "Phantom": "sc:Integer",
     **{str(finding): "sc:Float" for finding in FINDINGS},
 }
 
@@ -73,7 +85,7 @@ class About:
     manifest: str
     images: int
     patients: int
-    synthetic: bool
+    kind: DatasetKind
     licence: Licence
     terms: str
     created_at: datetime
@@ -132,10 +144,10 @@ def _field(column: str, kind: str) -> dict[str, Any]:
 
 
 def _description(about: About) -> str:
-    what = "synthetic chest X-rays" if about.synthetic else "chest X-rays"
+    what, who = SHOWN[about.kind]
     return (
-        f"{about.images} {what} of {about.patients} {'synthetic ' if about.synthetic else ''}"
-        "patients, grayscale PNG. Labels: 1 present, 0 absent, -1 uncertain, blank not "
-        f"mentioned. Patient ids are pseudonyms. Manifest {about.manifest}. "
+        f"{about.images} {what} of {about.patients} {who}, grayscale PNG. "
+        "Labels: 1 present, 0 absent, -1 uncertain, blank not mentioned. "
+        f" Patient ids are pseudonyms. Manifest {about.manifest}. "
         f"{about.licence.notes or about.terms}"
     ).strip()

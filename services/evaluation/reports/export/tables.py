@@ -3,6 +3,7 @@
 import polars as pl
 
 from api_schemas.findings import View
+from api_schemas.manifest import MADE
 from api_schemas.paper import LABELS
 
 COMPUTED = r"^[=+\-@\t\r\n]"
@@ -14,8 +15,14 @@ def image_path(sample: str) -> str:
     return f"images/{sample}.png"
 
 
-def chexpert_csv(manifest: pl.DataFrame) -> bytes:
-    """A table like CheXpert's `train.csv`, with patient, race, ethnicity, split and fold beside.
+def synthetic() -> pl.Expr:
+    """Whether a row of a manifest is of a synthetic image, by its own word."""
+    return pl.any_horizontal(pl.col(MADE).is_not_null()).alias("synthetic")
+
+
+def chexpert_csv(manifest: pl.DataFrame, *, phantom: bool = False) -> bytes:
+    """A table like CheXpert's `train.csv`, with patient, race, ethnicity, split and fold beside,
+    and whether an image is synthetic (1 or 0), and of drawn phantoms.
 
     `POST /datasets` reads it again, as format `chexpert_csv`.
     """
@@ -36,6 +43,8 @@ def chexpert_csv(manifest: pl.DataFrame) -> bytes:
             pl.col("ethnicity").alias("Ethnicity"),
             pl.col("split").alias("Split"),
             pl.col("fold").alias("Fold"),
+            synthetic().cast(pl.Int8).alias("Synthetic"),
+            pl.lit(int(phantom)).alias("Phantom"),
         )
     )
 

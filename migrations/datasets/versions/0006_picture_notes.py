@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "datasets_0005"
-down_revision = "datasets_0004"
+revision = "datasets_0006"
+down_revision = "datasets_0005"
 branch_labels = None
 depends_on = None
 
