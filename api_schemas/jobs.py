@@ -25,7 +25,9 @@ class AttemptView(Wire):
 
 
 class PriorityRequest(Wire):
-    """Below 0: after everybody else's work. Above 0, for administrators: before it."""
+    """Below 0: after everybody else's work. Above 0: before it, for the installation's
+    administrators.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"priority": -5}]})
 

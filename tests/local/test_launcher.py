@@ -156,7 +156,8 @@ def test_row_60_a_deleted_dataset_is_gone_from_the_files_of_the_store(
     launcher: Launcher, access: Access
 ) -> None:
     files = launcher.state.folder("seaweed")
-    phantom = {"format": "phantom", "name": "P", "site": "phantom-a", "patients": 3, "size_px": 32}
+    phantom = {"format": "phantom", "name": "P", "site": "phantom-a", "patients": 12, "seed": 4}
+    phantom |= {"size_px": 32}
     headers = {"Authorization": f"Bearer {access.key}"}
     with httpx2.Client(base_url=access.url, headers=headers, timeout=30) as http:
         made = f"/datasets/{http.post('/datasets', json=phantom).json()['id']}"

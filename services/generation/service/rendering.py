@@ -167,8 +167,6 @@ class Rendering:
         ]
         lease.progress(0, len(patients), "images")
         with lease.finishing(more) as tx:
-            if mirrored:  # how many images that is nobody knew when it was ordered
-                check_quota(tx, row.owner, len(patients), self._image_quota, "mirror")
             tx.session.execute(
                 insert(Image),
                 [
@@ -183,6 +181,9 @@ class Rendering:
                     for index, patient in enumerate(patients)
                 ],
             )
+            if mirrored:  # how many images that is nobody knew when it was ordered
+                # Last: it keeps other orders of the owner waiting, and the rows take minutes.
+                check_quota(tx, row.owner, len(patients), self._image_quota, "mirror")
             row = tx.session.get_one(Generation, row.id)
             row.images = len(patients)
             if mirrored:
