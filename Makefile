@@ -32,8 +32,8 @@ $(STAMP):
 	$(PY) -m pip check
 	@rm -f $(VENV)/installed-* && touch $@
 
-demo: setup ## run the paper in miniature (DATA=file.csv: on its images)
-	$(PY) -m services.local demo $(if $(DATA),--data "$(DATA)")
+demo: setup ## run the paper in miniature (DATA=file.csv: on its images; WITH=field=value)
+	$(PY) -m services.local demo $(if $(DATA),--data "$(DATA)") $(if $(WITH),--with "$(WITH)")
 
 up: setup ## start everything in the background (IMPORT_ROOT=folder: allow imports)
 	$(PY) -m services.local up $(if $(IMPORT_ROOT),--import-root "$(IMPORT_ROOT)")

@@ -4,7 +4,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Annotated
+from typing import Annotated, Never
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -170,9 +170,16 @@ def import_generator(
 
 
 @app.command
-def demo(*, state: StateFolder = STATE, data: DemoData = None) -> None:
+def demo(*, state: StateFolder = STATE, data: DemoData = None, given: GivenFields = None) -> None:
     """Run the paper in miniature, on phantoms or on the images of a CSV."""
-    study = real_study(data.resolve(strict=True)) if data else phantom_study()
+    try:
+        if given and data is None:
+            raise importing.NotUnderstood("--with is for the import of a CSV: name it by --data")  # noqa: TRY301 - one exit for all reasons
+        fields = importing.read_fields(given or [])
+        study = real_study(data.resolve(strict=True), fields) if data else phantom_study()
+    except (importing.NotUnderstood, NotAStudy) as error:
+        console.print(f"[red]Not a demo.[/red] {escape(str(error))}")
+        sys.exit(1)
     run_study(study, state, state / "demo")
 
 
@@ -213,8 +220,7 @@ def import_(
         try:
             importing.run(client, console, order.request)
         except (JobDidNotSucceed, ProblemRaised) as error:
-            console.print(f"[red]Not imported.[/red] {error}")
-            sys.exit(1)
+            refuse("Not imported.", error)
 
 
 def run_study(study: Study, state: Path, out: Path) -> None:
@@ -224,8 +230,16 @@ def run_study(study: Study, state: Path, out: Path) -> None:
         try:
             StudyRun(client, console, out).run(study)
         except (JobDidNotSucceed, ProblemRaised) as error:
-            console.print(f"[red]The study did not come to its end.[/red] {error}")
-            sys.exit(1)
+            refuse("The study did not come to its end.", error)
+
+
+def refuse(what: str, error: JobDidNotSucceed | ProblemRaised) -> Never:
+    """Exit status 1, with what was wrong and what may be said to mend it."""
+    console.print(f"[red]{what}[/red] {escape(str(error))}")
+    problem = error.problem if isinstance(error, ProblemRaised) else error.job.problem
+    if problem is not None and (advice := importing.advice(problem)):
+        console.print(advice)
+    sys.exit(1)
 
 
 def bring_up(state: Path, import_roots: list[Path]) -> Access:

@@ -1,5 +1,6 @@
 """The studies of `make demo`: the paper in miniature, scaled to two CPU cores."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.local import studies
@@ -13,9 +14,13 @@ def phantom_study() -> Study:
     return studies.read(PHANTOM)
 
 
-def real_study(csv: Path) -> Study:
-    """One CheXpert-style CSV: train, validation and test patients all come from it."""
+def real_study(csv: Path, fields: Mapping[str, str]) -> Study:
+    """One CheXpert-style CSV: train, validation and test patients all come from it.
+
+    `fields` are further ones of its import.
+    """
     home = {
+        **fields,
         "format": "chexpert_csv",
         "name": csv.stem,
         "path": str(csv.resolve()),

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 from rich.console import Console
+from rich.markup import escape
 
-from api_schemas.base import JobView
+from api_schemas.base import JobView, Problem
 from api_schemas.client import Client, wait
 from api_schemas.datasets import DatasetView
 from api_schemas.imports import FilesRequest
@@ -27,6 +28,9 @@ _request: TypeAdapter[FilesRequest] = TypeAdapter(
 
 class NotUnderstood(ValueError):
     """What was typed is no import; the message says which word."""
+
+
+FIELDS = frozenset(name for kind in get_args(FilesRequest) for name in kind.model_fields)
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,12 @@ def order(
     roots = [_folder(real)]
     if site is not None:
         fields["site"] = site
-    for each in given:
-        field, equals, value = each.partition("=")
-        if not equals:
-            raise NotUnderstood(f"{each!r} is not of the form field=value")
+    for field, value in read_fields(given).items():
+        fields[field] = value
         if "/" in value and Path(value).exists():
             found = Path(value).resolve()
             roots.append(_folder(found))
-            value = str(found)
-        fields[field] = value
+            fields[field] = str(found)
     try:
         return Order(_request.validate_python(fields), roots)
     except ValidationError as error:
@@ -66,6 +67,25 @@ def order(
             f"{fault['loc'][-1] if fault['loc'] else 'format'}: {fault['msg']}" for fault in faults
         )
         raise NotUnderstood("; ".join(dict.fromkeys(told))) from error
+
+
+def read_fields(given: Sequence[str]) -> dict[str, str]:
+    """Words of the form `field=value`. Raises `NotUnderstood`."""
+    fields: dict[str, str] = {}
+    for each in given:
+        field, equals, value = each.partition("=")
+        if not equals:
+            raise NotUnderstood(f"{each!r} is not of the form field=value")
+        fields[field] = value
+    return fields
+
+
+def advice(problem: Problem) -> str:
+    """How to say on the command line what the import lacks; nothing for other problems."""
+    if problem.field is None or problem.field not in FIELDS:
+        return ""
+    accepted = problem.accepted if isinstance(problem.accepted, list) else []
+    return f"Say it as --with {problem.field}={accepted[0]}" if len(accepted) == 1 else ""
 
 
 def _folder(path: Path) -> Path:
@@ -91,6 +111,10 @@ def run(client: Client, console: Console, request: FilesRequest) -> None:
 
 
 def _tell(client: Client, console: Console, made: DatasetView) -> None:
+    if made.warnings:
+        console.print("[yellow]succeeded with warnings[/yellow]")
+    for warning in made.warnings:
+        console.print(f"[yellow]{escape(warning)}[/yellow]")
     if made.manifest is not None:
         console.print(
             f"{made.manifest.images} images of {made.manifest.patients} patients, "
@@ -100,4 +124,4 @@ def _tell(client: Client, console: Console, made: DatasetView) -> None:
     for code, count in codes.most_common():
         console.print(f"left out ({code}): {count}")
     for note in made.notes:
-        console.print(f"[dim]{note}[/dim]")
+        console.print(f"[dim]{escape(note)}[/dim]")

@@ -163,6 +163,25 @@ def test_what_no_archive_of_images_holds_is_refused(
     assert sum(len(content) for content in unpacked(out).values()) < 100 << 20
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("QZMILLER\\a.png", "the name of file 2 of it holds a backslash"),
+        ("QZMILLER\x1ba.png", "the name of file 2 of it holds control characters"),
+        ("QZMILLER" * 130, "the name of file 2 of it has more than 1000 characters"),
+        ("../QZMILLER.png", "outside of itself: file 2 of it"),
+        ("QZMILLER.zip", "file 2 of it is another archive"),
+    ],
+)
+def test_it_is_said_which_name_is_refused_and_why_without_the_name(
+    tmp_path: Path, out: Path, name: str, reason: str
+) -> None:
+    path = zipped(tmp_path / "a.zip", {"t.csv": b"Path", name: b"x"})
+    with pytest.raises(ArchiveUnusable, match=reason) as raised:
+        unpack(path, out, go_on)
+    assert "QZMILLER" not in str(raised.value)
+
+
 def test_a_file_that_is_named_twice_is_refused(tmp_path: Path, out: Path) -> None:
     path = tmp_path / "archive"
     tarred(path, {"x": b"1"})

@@ -243,6 +243,12 @@ def test_a_frontal_image_is_frontal_whatever_its_position_says(
     assert bool(source.remarks()) == (position in {"LL", "RL"})
 
 
+def test_a_fold_states_the_split_of_a_row_whose_split_is_blank(root: Path) -> None:
+    text = "Path,PID,Split,Fold\na.png,a,,0\nb.png,b,,3\nc.png,c,Testing,3\nd.png,d,nan,\n"
+    splits = [sample.split for sample in read(root, text, patients="named").usable()]
+    assert splits == ["validation", "train", "test", None]
+
+
 def test_a_number_is_the_same_patient_with_and_without_a_point(root: Path) -> None:
     samples = read(root, "Path,PID\na.png,17\nb.png,17.0\nc.png,17.5\n").usable()
     assert [sample.patient for sample in samples] == ["17", "17", "17.5"]

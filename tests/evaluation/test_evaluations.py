@@ -172,6 +172,8 @@ BROKEN = {
     "no truth": (spoil(FRAME, "truth_Edema", "2"), "file", "truth_Edema", 6),
     "no id": (spoil(FRAME, "id", " "), "file", "id", 6),
     "no patient": (spoil(FRAME, "patient_id", ""), "file", "patient_id", 6),
+    "nan as a patient": (spoil(FRAME, "patient_id", "NaN"), "file", "patient_id", 6),
+    "NA as a patient": (spoil(FRAME, "patient_id", "<NA>"), "file", "patient_id", 6),
     "an image twice": (spoil(FRAME, "id", FRAME["id"][5]), "file", "id", 7),
     "two patients": (TWICE, "file", "patient_id", 6),
     "constant": (csv(FRAME.with_columns(score_Edema=0.5)), "file", "score_Edema", None),

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from api_schemas.base import Problem
 from api_schemas.imports import ChexpertImport, DicomImport
-from services.local.importing import NotUnderstood, order
+from services.local.demo import real_study
+from services.local.importing import NotUnderstood, advice, order
+from services.local.studies import NotAStudy
 
 
 @pytest.fixture
@@ -40,6 +43,27 @@ def test_the_folder_of_a_table_is_allowed(folder: Path) -> None:
     (folder / "t.csv").touch()
     assert order("chexpert_csv", folder / "t.csv", None, [], "s").roots == [folder]
     assert isinstance(order("dicom", folder, None, [], "s").request, DicomImport)
+
+
+def test_one_batch_of_chexpert_needs_the_folder_of_all(tmp_path: Path) -> None:
+    first = tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)"
+    first.mkdir()
+    assert order("chexpert", first, None, [], None).roots == [tmp_path]
+
+
+def test_what_an_import_lacks_is_said_as_it_is_typed() -> None:
+    problem = Problem(type="x", title="x", status=422, field="patients", accepted=["one_per_image"])
+    assert advice(problem) == "Say it as --with patients=one_per_image"
+    assert advice(problem.model_copy(update={"field": "body"})) == ""
+    assert advice(problem.model_copy(update={"accepted": ["a", "b"]})) == ""
+
+
+def test_the_demo_of_a_csv_takes_further_fields_of_its_import(folder: Path) -> None:
+    (folder / "t.csv").touch()
+    study = real_study(folder / "t.csv", {"patients": "one_per_image"})
+    assert getattr(study.dataset("home"), "patients", None) == "one_per_image"
+    with pytest.raises(NotAStudy, match="patients"):
+        real_study(folder / "t.csv", {"patients": "some"})
 
 
 @pytest.mark.parametrize(

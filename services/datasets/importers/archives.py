@@ -60,7 +60,7 @@ def unpack(archive: Path, folder: Path, stop_if_asked: Callable[[], None]) -> No
         if count > MEMBERS_LIMIT:
             raise _unusable(f"it holds more than {MEMBERS_LIMIT} files")
         written = 0
-        with _target(folder, member.name) as file:
+        with _target(folder, member.name, count) as file:
             while block := _read(member.content):
                 stop_if_asked()
                 written += len(block)
@@ -78,20 +78,39 @@ def _unusable(why: str) -> ArchiveUnusable:
     return ArchiveUnusable(f"the archive cannot be used: {why}", field="upload")
 
 
-def _target(folder: Path, name: str) -> IO[bytes]:
+def _target(folder: Path, name: str, number: int) -> IO[bytes]:
+    """The file to write; `number` counts the archive's files from 1. Names are not repeated in
+    what is raised: they can be those of patients.
+    """
     path = PurePosixPath(name)
+    which = f"file {number} of it"
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise _unusable("it names a file outside of itself")
-    if "\\" in name or "\x00" in name or len(name) > NAME_LIMIT or not name.isprintable():
-        raise _unusable("it holds a file whose name is not usable")
+        raise _unusable(f"it names a file outside of itself: {which}")
+    problem = _problem(name)
+    if problem is not None:
+        raise _unusable(f"the name of {which} {problem}")
     if name.lower().endswith(NESTED):
-        raise _unusable("it holds another archive; unpack that first")
+        raise _unusable(f"{which} is another archive; unpack that first")
     target = folder / path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target.open("xb")
     except (FileExistsError, NotADirectoryError) as error:
-        raise _unusable("it names a file twice") from error
+        raise _unusable(
+            f"it names a file twice: {which} has the name of an earlier one, or of its folder"
+        ) from error
+
+
+def _problem(name: str) -> str | None:
+    """Why a file cannot be given this name."""
+    if "\\" in name:
+        return (
+            "holds a backslash, as some programs on Windows write for a folder; pack the archive "
+            "with a program that writes slashes"
+        )
+    if len(name) > NAME_LIMIT:
+        return f"has more than {NAME_LIMIT} characters"
+    return None if name.isprintable() else "holds control characters, or is not in UTF-8"
 
 
 def _read(content: IO[bytes]) -> bytes:

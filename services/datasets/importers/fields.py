@@ -41,6 +41,7 @@ FOLD_LIMIT = 127
 SEED_LIMIT = 2**63 - 1
 REPLICA_LIMIT = 2**31 - 1
 LATERAL_VIEWS = frozenset({"ll", "rl", "lateral", "lat", "l"})
+FRONTAL = frozenset({"frontal", "f"})
 OBLIQUE_VIEWS = frozenset({"oblique", "lao", "rao", "lpo", "rpo", "llo", "rlo"})
 DAYS_A_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365}
 
@@ -75,11 +76,13 @@ YES_OR_NO = {
 }
 GIVEN_SPLITS: dict[str, Split] = {
     "train": "train",
+    "training": "train",
     "valid": "validation",
     "validate": "validation",
     "validation": "validation",
     "val": "validation",
     "test": "test",
+    "testing": "test",
 }
 
 EXAMPLES = 3
@@ -217,12 +220,12 @@ def view(row: Row, unusable: UnusableValues, *, laterals: bool) -> View | None:
     said = word(row, "AP/PA")
     if plane in OBLIQUE_VIEWS or said.lower() in OBLIQUE_VIEWS:
         raise RowUnusable("an oblique image, neither frontal nor lateral", RejectionCode.VIEW)
-    if plane not in {"", "frontal", *LATERAL_VIEWS}:
+    if plane not in {"", *FRONTAL, *LATERAL_VIEWS}:
         unusable.add("Frontal/Lateral", plane, "Frontal or Lateral")
     position = one_of(row, "AP/PA", VIEWS, unusable)
     if plane in LATERAL_VIEWS:
         position = View.LATERAL
-    elif plane == "frontal" and position is View.LATERAL:
+    elif plane in FRONTAL and position is View.LATERAL:
         unusable.add("AP/PA of frontal images", said, "AP or PA")
         position = None
     if position is View.LATERAL and not laterals:
@@ -319,14 +322,11 @@ def _origin(row: Row, unusable: UnusableValues) -> ImageOrigin | None:
 
 
 def _split(row: Row, fold: int | None) -> Split | None:
-    if "Split" in row:
-        said = word(row, "Split")
-        if not said:
-            return None
-        if said.lower() not in GIVEN_SPLITS:
-            accepted = ", ".join(dict.fromkeys(GIVEN_SPLITS.values()))
-            raise RowUnusable(f"Split is {quoted(said)}, not one of: {accepted}")
-        return GIVEN_SPLITS[said.lower()]
-    if fold is None:
-        return None
+    """What `Split` states, or else what `Fold` does."""
+    said = word(row, "Split")
+    if said and said.lower() not in GIVEN_SPLITS:
+        accepted = ", ".join(dict.fromkeys(GIVEN_SPLITS.values()))
+        raise RowUnusable(f"Split is {quoted(said)}, not one of: {accepted}")
+    if said or fold is None:
+        return GIVEN_SPLITS.get(said.lower())
     return "validation" if fold == 0 else "train"

@@ -71,12 +71,15 @@ def read_scores(path: Path) -> Sheet:
         raise Faulty("No column names the image", accepted=list(SAMPLE))
     patient = one_of(table, PATIENT)
     layout = (_long if "label" in table.names else _wide)(table, sample, patient)
-    patients = None if patient is None else _of_images(table, layout, patient, required=True)
+    patients = (
+        None if patient is None else _of_images(table.identifiers(patient), table, layout, patient)
+    )
     names = [name for name in table.names if name.startswith(GROUP)]
     if len(names) > GROUP_COLUMNS:
         raise Faulty(f"At most {GROUP_COLUMNS} columns of groups", column=names[GROUP_COLUMNS])
     groups = {
-        name.removeprefix(GROUP): _of_images(table, layout, name, required=False) for name in names
+        name.removeprefix(GROUP): _of_images(table.texts(name, required=False), table, layout, name)
+        for name in names
     }
     for name, values in groups.items():
         _check_group(name, values)
@@ -242,9 +245,8 @@ def _check_varied(layout: _Layout, *, long: bool) -> None:
         )
 
 
-def _of_images(table: Table, layout: _Layout, column: str, *, required: bool) -> pl.Series:
+def _of_images(values: pl.Series, table: Table, layout: _Layout, column: str) -> pl.Series:
     """What a column says of each image; it must say the same in all rows of one."""
-    values = table.texts(column, required=required)
     theirs = values.gather(layout.first).gather(layout.code)
     table.refuse((values != theirs).to_numpy(), "An earlier line says otherwise", column)
     return values.gather(layout.first)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from api_schemas.missing import is_missing
 from services.evaluation.importers.faults import Faulty
 from services.evaluation.importers.parquet import read_bounded
 from services.evaluation.statistics.cases import Bools, Floats, Ints
@@ -44,6 +45,15 @@ class Table:
         line = self.line(bad)
         if line is not None:
             raise Faulty(detail, column=column, line=line)
+
+    def identifiers(self, column: str) -> pl.Series:
+        """A column that names patients. Raises `Faulty` where no name stands, or a word that
+        programs write for a missing value: it would make one patient of strangers.
+        """
+        found = self.texts(column, required=True)
+        missing = np.fromiter(map(is_missing, found), np.bool_, len(found))
+        self.refuse(missing, "It says that the value is missing, which identifies nobody", column)
+        return found
 
     def texts(self, column: str, *, required: bool) -> pl.Series:
         """A column as text, blank where nothing stands. Raises `Faulty`."""
