@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian
 
 from api_schemas.datasets import RejectionCode
 from api_schemas.findings import FINDINGS, Sex, View
@@ -191,7 +192,7 @@ def test_syntaxes_that_are_not_read_are_refused_before_they_are_unpacked(syntax:
 
 def _with_syntax(dataset: Dataset, syntax: str) -> bytes:
     """A file that claims a transfer syntax which its writer would refuse to write."""
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     plain = content(dataset)
     old = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\x00"
     value = syntax.encode() + (b"\0" if len(syntax) % 2 else b"")

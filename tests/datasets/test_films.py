@@ -19,6 +19,7 @@ from services.datasets.importers.images import Decoded
 from services.datasets.importers.preparing import Prepared, prepare
 from services.datasets.importers.source import Preparation, Unreadable
 from tests.datasets.dicom_reference import Film, Lut
+from tests.datasets.dicoms import compressed
 from tests.datasets.dicoms import dicom as made
 
 SIDE = 24
@@ -304,8 +305,30 @@ def test_pixels_outside_of_their_bits_are_refused(
     dataset.PixelRepresentation = int(signed)
     reason = refusal(written(dataset))
     assert reason == (
-        f"BitsStored is {stored} and HighBit is {high}, but pixels use bits outside of them"
+        f"pixels contradict BitsStored {stored}, HighBit {high} and "
+        f"PixelRepresentation {int(signed)} by their other bits"
     )
+
+
+def test_a_negative_without_its_sign_repeated_may_be_a_large_positive_and_is_refused() -> None:
+    dataset = made(shades(0, 4095).astype(np.uint16))
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, 1
+    assert "PixelRepresentation 1" in refusal(written(dataset))
+
+
+@pytest.mark.parametrize("kind", ["run lengths", "JPEG 2000", "JPEG-LS"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_compressed_films_are_shown_alike(kind: str, *, signed: bool) -> None:
+    low = -2048 if signed else 0
+    values = np.kron(shades(low, low + 4095), np.ones((2, 2), int))
+    film = Film(values, signed=signed, padding=(low, low))
+    dataset = made(film.cells())
+    dataset.BitsStored, dataset.HighBit = 12, 11
+    dataset.PixelRepresentation = int(signed)
+    dataset.add_new("PixelPaddingValue", "SS" if signed else "US", low)
+    sink = io.BytesIO()
+    compressed(dataset, kind).save_as(sink, enforce_file_format=True)
+    assert_shown_as(sink.getvalue(), film)
 
 
 def test_overlays_in_unused_bits_are_no_pixels() -> None:
@@ -440,6 +463,17 @@ def test_padding_that_is_not_said_plainly_is_noted(
     levels, notes = shown(written(dataset))
     assert notes == (IGNORED.format(ignored),)
     assert np.abs(levels - Film(values, padding=padding).levels()).max() < 1e-5
+
+
+def test_a_range_of_padding_across_the_sign_is_taken_as_bits_and_noted() -> None:
+    values = RAMP.copy()
+    values[0] = 4095
+    dataset = typed(PixelPaddingValue=("SS", -1), PixelPaddingRangeLimit=("SS", 420))
+    dataset.PixelData = Film(values).cells().tobytes()
+    levels, notes = shown(written(dataset))
+    assert notes == ("the range of padding changes its sign, and was taken as bits",)
+    values[values == 4095] = 420
+    assert np.abs(levels - Film(values, padding=(0, 420)).levels()).max() < 1e-5
 
 
 def test_padding_that_names_every_pixel_is_noted() -> None:
@@ -622,7 +656,7 @@ def test_a_file_without_preamble_or_transfer_syntax_is_named() -> None:
 
 REFUSED = {
     "05_display_tags_lose_film/films/t19.dcm": "NumberOfFrames is 'one'",
-    "15_bits_and_padding_words/films/c39.dcm": "BitsStored is 10 and HighBit is 9",
+    "15_bits_and_padding_words/films/c39.dcm": "BitsStored 10, HighBit 9",
     "16_reasons/films/c22.dcm": "PixelData is missing",
     "16_reasons/films/c30.dcm": "PhotometricInterpretation is missing",
     "16_reasons/films/c71.dcm": "no preamble",

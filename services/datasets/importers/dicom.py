@@ -209,14 +209,15 @@ def _pixel_cells(dataset: Dataset, syntax: str, notes: Notes) -> PixelCells:
         high = whole(dataset, "HighBit", stored - 1, allocated - 1)
     else:
         notes.add("HighBit was blank, and taken as BitsStored - 1")
-    if DECODERS[syntax] and syntax != RUN_LENGTHS and high != stored - 1:
+    compressed = bool(DECODERS[syntax]) and syntax != RUN_LENGTHS
+    if compressed and high != stored - 1:
         raise NotShowable(f"HighBit is {high} and BitsStored is {stored} in a compressed image")
     overlays = 0
     for tag in OVERLAY_BITS:
         position = number(dataset, tag)
         if position is not None and 0 < position < allocated:
             overlays |= 1 << int(position)
-    return PixelCells(allocated, stored, high, signed, overlays)
+    return PixelCells(allocated, stored, high, signed, overlays, compressed)
 
 
 def _pixels(

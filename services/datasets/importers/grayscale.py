@@ -61,6 +61,7 @@ class PixelCells:
     high: int
     signed: bool
     overlays: int = 0
+    compressed: bool = False
 
     @property
     def lowest(self) -> int:
@@ -77,10 +78,16 @@ class PixelCells:
         return bits - (self._sign(bits) << self.stored)
 
     def contradicting(self, cells: Whole) -> Mask:
-        """Which cells have bits set outside the value, and not as a repeated sign."""
+        """Which cells have bits set outside the value, other than the repeated sign of a negative.
+
+        A negative without its sign repeated may be a large positive that is called signed. Not
+        where a decoder has made the cells: some know of no sign.
+        """
         outside = cells & ~(((1 << self.stored) - 1) << self._low) & ~self.overlays
         above = (1 << self.allocated) - (1 << self.high + 1) & ~self.overlays
-        return (outside != 0) & ((self._sign(self._bits(cells)) == 0) | (outside != above))
+        negative = self._sign(self._bits(cells)) != 0
+        unset = outside == 0
+        return ~np.where(negative, (outside == above) | (unset & self.compressed), unset)
 
     def whole(self, cells: Whole) -> Whole:
         """The numbers that the cells hold when all their bits are taken."""
@@ -140,8 +147,8 @@ class Display:
             film = cells
         if self.cells.contradicting(film).any():
             raise NotShowable(
-                f"BitsStored is {self.cells.stored} and HighBit is {self.cells.high}, "
-                "but pixels use bits outside of them"
+                f"pixels contradict BitsStored {self.cells.stored}, HighBit {self.cells.high} and "
+                f"PixelRepresentation {int(self.cells.signed)} by their other bits"
             )
         shown = self._value_of_interest(self._modality(self.cells.values(film)))
         levels = np.zeros(occurs.shape, np.float32)
@@ -162,7 +169,8 @@ class Display:
         outside = self.cells.contradicting(cells)
         values = np.where(outside, self.cells.whole(cells), self.cells.values(cells))
         padding = (values >= low) & (values <= high)
-        if low > high:  # the sign changes within the range
+        if low > high:
+            self.notes.add("the range of padding changes its sign, and was taken as bits")
             padding = (values >= low) | (values <= high)
         if not self.cells.lowest <= low <= self.cells.highest and not padding.any():
             self.notes.ignored("PixelPaddingValue")
