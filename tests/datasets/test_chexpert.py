@@ -1,6 +1,7 @@
 """CheXpert, read from small folders in exactly its layout."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_a_patient_twice_in_the_demographics_is_what_all_rows_say(tmp_path: Path
         ("nan", "White", ""),
     ]
     columns = ("PATIENT", "PRIMARY_RACE", "ETHNICITY")
-    lines = [dict(zip(columns, each, strict=True)) for each in people]
+    lines = [dict[str, Any](zip(columns, each, strict=True)) for each in people]
     trees.write(folder / "d.csv", trees.CHEXPERT_DEMO, lines)
     with (folder / "d.csv").open("a") as file:
         file.write("patient64541,too,few\n")
@@ -163,7 +164,7 @@ def test_chexpert_takes_race_and_ethnicity_from_the_demographics(tmp_path: Path)
         ("patient00003", "Male", 0, "Other", "Hispanic/Latino"),
         ("patient64541", "Male", 73, "Black, non-Hispanic", "Unknown"),
     ]
-    lines = [dict(zip(trees.CHEXPERT_DEMO, each, strict=True)) for each in people]
+    lines = [dict[str, Any](zip(trees.CHEXPERT_DEMO, each, strict=True)) for each in people]
     trees.write(folder / "CHEXPERT DEMO.csv", trees.CHEXPERT_DEMO, lines)
     demographics = f"{folder.name}/CHEXPERT DEMO.csv"
     source = opened(tmp_path, "chexpert", path=folder.name, demographics=demographics)
