@@ -43,3 +43,24 @@ def test_the_papers_table_of_synthetic_images_knows_its_parents(tmp_path: Path) 
     assert (second.seed, second.replica) == (1002, 1)
     assert not source.remarks()[:-1]
     assert all(isinstance(p, np.ndarray) for p in source.pictures([first.place, second.place]))
+
+
+def test_a_row_without_a_fold_is_left_to_the_hash_of_its_patient_and_counted(
+    tmp_path: Path,
+) -> None:
+    """The paper's script would train on it: a blank is not 0."""
+    rows = [
+        {
+            "Path": f"CheXpert-v1.0/train/patient0000{n}/study1/view1_frontal.jpg",
+            "Fold": fold,
+            "Seed": n,
+            "ReplicaID": 0,
+            "Save Path": f"image-{n}",
+        }
+        for n, fold in enumerate(("", 0, 3, ""))
+    ]
+    trees.write(tmp_path / "seeded.csv", trees.SEEDED, rows)
+    source = opened(tmp_path, "paper_seeded", path="seeded.csv", site="chexpert")
+    assert [entry.split for entry in source.usable()] == [None, "validation", "train", None]
+    (told,) = [said for said in source.remarks() if "without a fold" in said]
+    assert told.endswith("decides their split: 2")
