@@ -179,6 +179,16 @@ def accepted_request(app: FastAPI, path: str, operation: dict[str, Any], things:
         "/exports": {"set": sets[0], "format": "png_csv"},
         "/qualities": {"cohort": cohort},
         "/keys": {"name": "k", "scopes": ["read"]},
+        "/plans": {
+            "experiment": GONE,
+            "name": "p",
+            "arms": [{"name": "a"}, {"name": "b"}],
+            "seeds": [0],
+            "tests": [{"name": "t", "data": real, "split": "all"}],
+            "reference": "a",
+            "primary": "b",
+            "margin": 0.01,
+        },
         "/scorings": {
             "classifier": things["classifier"],
             "data": sets[1]["data"],

@@ -40,6 +40,8 @@ class WebApp(FastAPI):
         return Shielding(Door(super().build_middleware_stack(), self.state.auth))
 
     def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is not None:
+            return self.openapi_schema
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")

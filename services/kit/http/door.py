@@ -49,7 +49,6 @@ class Door:
                 identity = await to_thread.run_sync(self._auth.authenticate, headers)
             except Exception as error:  # noqa: BLE001 - answered like any other
                 answer = problem_of(Request(scope), error)
-                answer.headers["Connection"] = "close"
                 await answer(scope, receive, send)
                 return
             scope.setdefault("state", {})["identity"] = identity
