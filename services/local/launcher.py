@@ -70,9 +70,9 @@ class Launcher:
         """
         with self.state.lock(LOCK, "up", self._announce):
             self.installation.ask(import_roots)
-            keepers = [Child(self.state, make(self.state)) for make in (supervisor, watchdog)]
+            keepers = self._keepers()
             if any(keeper.pid() and not keeper.current() for keeper in keepers):
-                for keeper in keepers:  # what runs was started from other code
+                for keeper in reversed(keepers):  # what runs was started from other code
                     keeper.stop()
             starts = 0
             deadline = time.monotonic() + WAIT_S
@@ -96,7 +96,8 @@ class Launcher:
         """Stop everything, whether or not a supervisor is left to do it; names what ran."""
         with self.state.lock(LOCK, "down", self._announce):
             ran = [row.name for row in self.status() if row.pid is not None]
-            Child(self.state, supervisor(self.state)).stop()
+            for keeper in reversed(self._keepers()):
+                keeper.stop()
             stop_all(self.servers)
             return ran
 
@@ -144,6 +145,10 @@ class Launcher:
         if supervised and self._phase() != UP:
             found.append(f"The supervisor says: {self._phase()}")
         return found
+
+    def _keepers(self) -> tuple[Child, Child]:
+        """The supervisor, which stops everything when it is told to end, and the watchdog."""
+        return Child(self.state, supervisor(self.state)), Child(self.state, watchdog(self.state))
 
     def _phase(self) -> str:
         file = self.state.records / "phase"

@@ -89,7 +89,7 @@ class Servers:
             try:
                 recipe.probe()
             except Exception as error:
-                raise ServerFailed(f"{recipe.name} does not answer: {error}") from error
+                raise ServerFailed(f"{recipe.name} does not answer") from error
 
     def stop(self) -> None:
         with self.state.lock("servers"):

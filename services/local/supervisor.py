@@ -96,17 +96,19 @@ class Supervisor:
 
     def _migrate(self, endpoints: Endpoints) -> None:
         """Upgrade the schemas as soon as the servers answer."""
-        self._tell("starting Postgres, Valkey and the object store")
-        with suppress(ServerFailed):
+        try:
             self.servers.check()
-            self._tell("migrating the database")
-            patience = self._patience[MIGRATIONS]
-            if not patience.allows(time.monotonic()):
-                return
-            patience.note_start(time.monotonic())
-            if self._attempt(MIGRATIONS, partial(migrate, self.installation, endpoints)):
-                self._troubles.pop(MIGRATIONS, None)
-                self._migrated = True
+        except ServerFailed as error:
+            self._tell(f"starting Postgres, Valkey and the object store: {error}")
+            return
+        self._tell("migrating the database")
+        patience = self._patience[MIGRATIONS]
+        if not patience.allows(time.monotonic()):
+            return
+        patience.note_start(time.monotonic())
+        if self._attempt(MIGRATIONS, partial(migrate, self.installation, endpoints)):
+            self._troubles.pop(MIGRATIONS, None)
+            self._migrated = True
 
     def _keep(self, name: str, endpoints: Endpoints) -> None:
         child = Child(self.state, self.installation.command(name, endpoints))

@@ -121,6 +121,7 @@ def test_down_leaves_no_process(launcher: Launcher, access: Access) -> None:
         for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
     ]
     launcher.down()
+    assert psutil.Process().children() == []  # nor what is left of one
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
     assert pids(launcher) == {}
