@@ -150,7 +150,7 @@ def look_into_files(files: list[str], folders: list[str], since: float) -> None:
             connection.connect(file)
             note(f"socket {file}", b"connected")
         with suppress(OSError):
-            Path(file).open("ab").close()
+            os.close(os.open(file, os.O_WRONLY | os.O_APPEND))
             note(f"file {file}", b"may be written")
     for folder in folders:
         with suppress(OSError):

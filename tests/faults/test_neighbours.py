@@ -20,7 +20,7 @@ from redis import Redis
 
 from services.kit.objects import ObjectStore
 from services.local.launcher import Launcher
-from services.local.seaweed import BUCKET, PROGRAM, SECURITY, SOCKETS
+from services.local.seaweed import BUCKET, PROGRAM, SECURITY
 from tests.faults import neighbour
 
 NOBODY = "65534"
@@ -116,9 +116,8 @@ def attack() -> Iterator[Attack]:
                 "pids": [process.pid for process in running],
                 "files": [
                     str(path)
-                    for folder in (state.root, SOCKETS)
-                    for path in folder.rglob("*")
-                    if not path.is_dir() and (folder == state.root or "seaweedfs-" in path.name)
+                    for path in (*state.root.rglob("*"), *launcher.servers.seaweed.leftovers)
+                    if not path.is_dir()
                 ],
                 "folders": [str(p) for p in (state.root, *state.root.rglob("*")) if p.is_dir()],
                 "since": since,

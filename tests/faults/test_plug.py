@@ -104,7 +104,7 @@ def test_row_54_no_committed_row_names_a_missing_object(disk: Disk) -> None:
     assert committed > MOMENTS * BATCH
 
 
-PHANTOMS = {"format": "phantom", "site": "phantom-a", "size_px": 64, "seed": 1}
+PHANTOMS = {"format": "phantom", "site": "phantom-a", "size_px": 32, "seed": 1}
 
 
 def ordered(http: httpx2.Client, path: str, **body: Any) -> str:

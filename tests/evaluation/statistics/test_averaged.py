@@ -57,7 +57,7 @@ def analysed(plan: PlanPost, tests: dict[str, Cases]) -> tuple[list, list]:
             return scores_of(over, ["real", "more"].index(arm), seed)
 
         found.append(estimate(plan, name, over, scores))
-    return comparisons(plan, found, (), mean.left_out), result_rows(plan, found)
+    return comparisons(plan, found, left_out=mean.left_out), result_rows(plan, found)
 
 
 @pytest.mark.parametrize("rare", [0, 1])
