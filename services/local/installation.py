@@ -52,7 +52,7 @@ FEW_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 }
 """For all but the torch workers: their cores belong to those."""
 
-TORCH = {"GOMP_SPINCOUNT": "30000"}
+TORCH = {"GOMP_SPINCOUNT": "3000"}
 """Threads that wait for each other spin for a moment, then sleep. Without end they would be
 several times slower on busy cores; not at all, nearly twice as slow on idle ones."""
 
