@@ -251,7 +251,7 @@ def test_pictures_that_occur_twice_are_told(
         }
         for other, same in ((2, True), (3, False))
     ]
-    (note,) = look(http, made).notes
+    *_, note = look(http, made).notes
     assert "identical images: 2" in note
     assert "different patients: 1" in note
 
