@@ -109,20 +109,25 @@ class Study:
         """The labels that no mean is over: not asked for, or of too few patients on a test set."""
         fewest, wanted = self.plan.get("fewest_patients", 2), self.plan.get("averaged")
         arm, seed = self.arms[0], self.plan["seeds"][0]
-        reasons: dict[str, str] = {}
-        for label in sorted({label for test in self.tests for label in self.labels(test)}):
-            if wanted is not None and label not in wanted:
-                reasons[label] = "not asked for"
-                continue
-            short = []
-            for test in self.tests:
+        labels = sorted({label for test in self.tests for label in self.labels(test)})
+        asked = [label for label in labels if wanted is None or label in wanted]
+        short: dict[str, dict[str, list[str]]] = {}
+        for test in self.tests:
+            short[test] = {}
+            for label in asked:
                 rows = self.rows_of(test, arm, seed, label)
                 for y, words in ((1, "with it"), (0, "without it")):
                     count = len({r["patient_id"] for r in rows if r["truth"] == y})
                     if count < fewest:
-                        short.append(f"{count} patient{'s' * (count != 1)} {words} on {test}")
-            if short:
-                reasons[label] = "; ".join(short)
+                        told = f"{count} patient{'s' * (count != 1)} {words} on {test}"
+                        short[test].setdefault(label, []).append(told)
+        # a test set that has enough for no label takes none from the others
+        counting = [t for t in self.tests if len(short[t]) < len(asked)] or self.tests
+        reasons = {label: "not asked for" for label in labels if label not in asked}
+        for label in asked:
+            told = [words for test in counting for words in short[test].get(label, [])]
+            if told:
+                reasons[label] = "; ".join(told)
         return reasons
 
     @cached_property
