@@ -256,8 +256,8 @@ def _long_directory(path: Path) -> Path:
 def test_an_archive_that_needs_too_much_memory_is_refused(
     tmp_path: Path, out: Path, make: Callable[[Path], Path]
 ) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     archive = make(tmp_path / "archive")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ArchiveUnusable, match="more memory"):
         unpack_apart(archive, out, go_on, memory_bytes=300 << 20)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB

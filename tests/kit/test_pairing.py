@@ -183,7 +183,8 @@ def test_row_58_a_deletion_waits_until_they_agree(
     view = deletions.look(ada.caller, thing)
     assert view.job is not None
     with adapters.db.transaction() as tx:
-        said = [event.message for event in adapters.jobs.events(tx, view.job.id, 0)]
+        events = adapters.jobs.events(tx, {view.job.id: 0})[view.job.id]
+    said = [event.message for event in events]
     assert "belongs to another installation" in said[-1]
     assert objects(store) == 10
     with pytest.raises(StoreMismatch) as refused:  # and nobody may ask for more

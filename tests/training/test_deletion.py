@@ -95,8 +95,9 @@ def test_an_experiment_knows_all_its_data(http, body, adapters, real, cohort) ->
     }
 
 
-def test_a_key_used_again_after_the_deletion_finds_nothing(http, body) -> None:
+def test_a_key_used_again_after_the_deletion_names_the_deletion(http, body) -> None:
     key = {"Idempotency-Key": "once"}
     made = http.post("/experiments", json=body, headers=key).json()["id"]
     http.delete(f"/experiments/{made}")
-    assert http.post("/experiments", json=body, headers=key).status_code == 404
+    again = http.post("/experiments", json=body, headers=key)
+    assert (again.status_code, again.json()["deletion"]["id"]) == (410, made)
