@@ -21,7 +21,8 @@ from services.local.servers import Endpoints, Servers
 from tests.faults.house import until
 from tests.faults.plug import Disk, lacking, pluggable_disk
 
-MOMENTS = int(os.environ.get("PLUG_MOMENTS", "20"))
+MOMENTS = int(os.environ.get("PLUG_MOMENTS", "4"))
+"""How often the plug is pulled; each takes half a minute. Before a release: PLUG_MOMENTS=20."""
 WRITERS = 3
 BATCH = 10
 SIZES = (200, 3_000, 20_000, 200_000)
