@@ -1,4 +1,8 @@
-"""Valkey from a wheel: the broker, speaking Redis' protocol."""
+"""Valkey from a wheel: the broker, speaking Redis' protocol.
+
+It keeps nothing on the disk. The database knows what is to be done and rings again (ADR 1), while
+a log whose tail was damaged by a power failure would keep Valkey from starting.
+"""
 
 import platform
 from importlib.util import find_spec
@@ -34,7 +38,7 @@ class Valkey:
             "dir": f'"{self.state.folder("valkey")}"',
             "requirepass": self.state.secret("valkey"),
             "set-proc-title": "no",  # its command line is part of what it is recognised by
-            "appendonly": "yes",
+            "appendonly": "no",
             "save": '""',
             "maxmemory-policy": "noeviction",
         }
