@@ -172,7 +172,7 @@ def accepted_request(app: FastAPI, path: str, operation: dict[str, Any], things:
     bodies: dict[str, Any] = {
         "/datasets": {"name": "d", "site": "phantom-a", **PHANTOMS},
         "/datasets/{dataset}/views": {"name": "v"},
-        "/withdrawals": {"samples": ["nobody's"]},
+        "/withdrawals": {"samples": [f"nobody-{0:032x}"]},
         "/generators": {"name": "g", "dataset": things["dataset"], "preset": "tiny-32", "steps": 5},
         "/generate": {"generator": things["generator"], "conditions": [{"count": 1}]},
         "/overlaps": {"first": sets[0], "second": sets[1]},
