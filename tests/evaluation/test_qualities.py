@@ -14,6 +14,7 @@ from api_schemas.base import JobState
 from api_schemas.generators import GeneratorView
 from api_schemas.manifest import MANIFEST
 from api_schemas.screening import Neighbour, Screening
+from api_schemas.terms import UNCHECKED, WITHDRAWN
 from services.datasets.main import compose as compose_datasets
 from services.evaluation.statistics import quality
 from services.kit.objects import sha256
@@ -163,6 +164,31 @@ def test_the_page_shows_the_likest_pairs(desk, look, hospital, cohort_of, rows_o
     manifest = view.manifest.model_copy(update={"digest": "9" * 64})
     shelf.cohorts[cohort] = (caller, view.model_copy(update={"manifest": manifest}), table)
     assert "changed since" in desk.get(f"/qualities/{asked['id']}/page").text
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_the_page_names_a_withdrawal(
+    desk, look, hospital, cohort_of, rows_of, shelf, registry
+) -> None:
+    here = hospital()
+    cohort = cohort_of(here, rows_of(here))
+    asked = ask(desk, cohort)
+    done(desk, look, asked)
+    where = f"/qualities/{asked['id']}/page"
+    before = desk.get(where).text
+    assert "withdrawn" not in before
+    assert "have changed since" not in before
+    registry.post("/withdrawals", json={"patients": [rows_of(here)[0]["patient_id"]]})
+    registry.work()
+    caller, view, table = shelf.cohorts[cohort]
+    for flag, said in (
+        (WITHDRAWN, "A patient has been withdrawn from the data that this cohort was made of"),
+        (UNCHECKED, "could not be asked just now"),
+    ):
+        shelf.cohorts[cohort] = (caller, view.model_copy(update={"flags": [flag]}), table)
+        page = desk.get(where).text
+        assert said in page
+        assert "The real images have changed since" in page
 
 
 @pytest.mark.usefixtures("few_draws")

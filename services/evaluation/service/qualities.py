@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api_schemas.base import DatasetRef, DataSplit, Page
 from api_schemas.datasets import DatasetKind
 from api_schemas.qualities import QualityRequest, QualityView, ReferenceSet
-from api_schemas.terms import strictest
+from api_schemas.terms import UNCHECKED, WITHDRAWN, strictest
 from services.evaluation import models
 from services.evaluation.ports import Generations
 from services.evaluation.reports.quality import QualityPage, render
@@ -104,6 +104,9 @@ class Qualities:
                 phantom=bool(cohort.phantom),
                 licence=strictest([cohort.licence, reference.licence]),
                 changed=item.digest != view.result.cohort.manifest,
+                reference_changed=reference.digest != view.result.reference.manifest,
+                withdrawn=WITHDRAWN in item.flags,
+                unchecked=UNCHECKED in item.flags,
             )
         )
 

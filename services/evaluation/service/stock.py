@@ -1,7 +1,7 @@
 """Data by reference, whoever made it: what it is, its rows, its pictures."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -16,6 +16,7 @@ from PIL import Image
 from api_schemas.base import DataRef, DatasetRef, DataSplit, GenerationRef
 from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.generation import GenerationView
+from api_schemas.lookups import LOOKUPS, LookupRequest
 from api_schemas.shifts import ComparedSet, DataWord
 from api_schemas.terms import Licence
 from services.evaluation.ports import Datasets, Generations
@@ -102,6 +103,15 @@ class Stock:
         if not frame.height:
             raise SetEmpty(f"Split '{wanted.split}' of it is empty", field=f"{field}.split")
         return frame
+
+    def sample_ids(self, caller: Caller, dataset: UUID, paths: Sequence[str]) -> list[str | None]:
+        """The samples that the caller's own files are, where the dataset knows them."""
+        parts = (paths[first : first + LOOKUPS] for first in range(0, len(paths), LOOKUPS))
+        asked = [LookupRequest(paths=list(part)) for part in parts]
+        told = _known(
+            "data", lambda: [self._datasets.look_up(caller, dataset, each) for each in asked]
+        )
+        return [name for part in told for name in part.samples]
 
     def rows_with_images(self, caller: Caller, wanted: DataSplit, field: str) -> pl.DataFrame:
         """Like `rows`; raises `WithoutImages` (422) for a table that was imported alone."""
