@@ -83,7 +83,8 @@ class PlanPost(Wire):
 
     The macro AUROC of every arm is the mean over the same labels on every test set: of `averaged`
     (null: all) those that have at least `fewest_patients` patients with and as many without the
-    finding on each of them. Who these are follows from the truth alone.
+    finding on each of them. Which these are follows from the truth alone. A test set that has as
+    many for none of the labels has no mean, and takes none from the others.
     """
 
     model_config = ConfigDict(

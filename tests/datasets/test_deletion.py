@@ -80,11 +80,12 @@ def test_a_running_import_is_cancelled_first(http, run, adapters, ada) -> None:
     assert count(adapters, Sample) == 0
 
 
-def test_a_key_used_again_after_the_deletion_finds_nothing(http) -> None:
+def test_a_key_used_again_after_the_deletion_names_the_deletion(http) -> None:
     key = {"Idempotency-Key": "once"}
     made = http.post("/datasets", json=PHANTOM, headers=key).json()["id"]
     http.delete(f"/datasets/{made}")
-    assert http.post("/datasets", json=PHANTOM, headers=key).status_code == 404
+    again = http.post("/datasets", json=PHANTOM, headers=key)
+    assert (again.status_code, again.json()["deletion"]["id"]) == (410, made)
 
 
 def test_who_may_not_see_a_dataset_may_not_delete_it(http, browse, adapters, stranger) -> None:

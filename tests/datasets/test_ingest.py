@@ -49,7 +49,8 @@ def folder(import_root: Path) -> Path:
 
 
 def post(http: TestClient, **body: Any) -> DatasetView:
-    answer = http.post("/datasets", json={"name": "x", "size_px": 32} | body)
+    size = {"size_px": 32} if body.get("images", True) else {}
+    answer = http.post("/datasets", json={"name": "x"} | size | body)
     assert answer.status_code == 202, answer.text
     return DatasetView.model_validate(answer.json())
 
@@ -251,7 +252,7 @@ def test_pictures_that_occur_twice_are_told(
         }
         for other, same in ((2, True), (3, False))
     ]
-    (note,) = look(http, made).notes
+    *_, note = look(http, made).notes
     assert "identical images: 2" in note
     assert "different patients: 1" in note
 
@@ -330,20 +331,23 @@ def test_a_dataset_leaves_as_the_papers_files_and_comes_back(
             "White",
             str(row["fold"]),
         )
-    train = http.get(f"/datasets/{made.id}/paper/cxp_tr.csv").text
-    tests = http.get(f"/datasets/{made.id}/paper/cxp_ts.csv").text
-    assert train.splitlines()[0] == tests.splitlines()[0] == "Path,PID"
-    assert (len(train.splitlines()), len(tests.splitlines())) == (4, 1)
-    (folder / "again.csv").write_text(
-        http.get(f"/datasets/{made.id}/paper/sample_train_data.csv").text
-    )
+    for real in ("cxp_tr.csv", "cxp_ts.csv", "sample_train_data.csv"):
+        assert http.get(f"/datasets/{made.id}/paper/{real}").status_code == 422  # nothing is real
+    (folder / "again.csv").write_text(left.text)
     again = post(
-        http, format="chexpert_csv", path=f"{folder.name}/again.csv", site="b", images=False
+        http,
+        format="paper_seeded",
+        path=f"{folder.name}/again.csv",
+        site="b",
+        images=False,
     )
     ingest()
     summaries = [http.get(f"/datasets/{d.id}/summary").json() for d in (made, again)]
-    for name in ("labels", "sex", "race", "view", "splits", "age_decades"):
+    for name in ("sex", "race", "view", "splits", "age_decades"):
         assert summaries[0][name] == summaries[1][name]
+    for finding, counts in summaries[0]["labels"].items():
+        assert summaries[1]["labels"][finding]["present"] == counts["present"]
+        assert summaries[1]["labels"][finding]["blank"] == 0  # blank labels leave as 0
 
 
 # ---------------------------------------------------------------- uploads

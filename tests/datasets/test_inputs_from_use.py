@@ -77,7 +77,7 @@ def test_odd_values_are_read_or_told(
     settings = adapters.settings.model_copy(update={"import_roots": str(FIELD)})
     there = replace(adapters, settings=settings)
     http = browse(compose(there).router, member=ada)
-    fields = {"name": "from use", "images": False, "size_px": 32}
+    fields = {"name": "from use", "images": False}
     made = http.post("/datasets", json=fields | request_).json()["id"]
     work("datasets", "cpu", handlers(there))
     dataset = http.get(f"/datasets/{made}").json()

@@ -128,6 +128,10 @@ def add_people(shelf, ada, whose: dict[str, str], people: dict[str, Row]) -> UUI
     return made
 
 
+SETS = {"flags", "averaged"}
+"""Fields whose order says nothing."""
+
+
 def differences(ours: Row, theirs: Row, what: Any) -> list[Any]:
     """The fields in which an answer is not what was reckoned."""
     ours = {k: v for k, v in ours.items() if k != "experiment"}
@@ -135,7 +139,7 @@ def differences(ours: Row, theirs: Row, what: Any) -> list[Any]:
     return [
         (what, name, ours[name], theirs[name])
         for name in ours
-        if not same(set(ours[name]) if name == "flags" else ours[name], theirs[name])
+        if not same(set(ours[name]) if name in SETS else ours[name], theirs[name])
     ]
 
 

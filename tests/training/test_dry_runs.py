@@ -14,10 +14,12 @@ from api_schemas.planning import LabelCounts, PowerAssumptions
 from services.evaluation.statistics import inference
 from services.training.classifier.engine import ClassifierEngine
 from services.training.service.calibrating import VALIDATED, Calibrate, speed_of
+from services.training.service.counting import TestCounts, averaged
 from services.training.service.power import (
     FEWEST_PATIENTS,
     hanley_mcneil,
     mean_variance,
+    no_verdict,
     smallest_difference,
 )
 from tests.training.conftest import HELD
@@ -174,7 +176,7 @@ def test_more_patients_seeds_and_labels_show_smaller_differences() -> None:
     assert smallest_difference(counts((200, 800)), 5, assumed)[0] < few[0]
     assert smallest_difference(counts((20, 80)), 50, assumed)[0] < few[0]
     assert smallest_difference(counts((20, 80), (20, 80)), 5, assumed)[0] < few[0]
-    assert smallest_difference(counts((20, 80), (0, 100)), 5, assumed) == few
+    assert smallest_difference(counts((20, 80), (0, 100)), 5, assumed) is None  # no mean over both
     assert smallest_difference(counts((0, 100)), 5, assumed) is None
 
 
@@ -221,3 +223,32 @@ def test_a_measurement_is_kept_with_its_configuration(http, body, calibrate, ada
     assert row["configuration"]["size_px"] == 16
     assert row["configuration"]["batch_size"] == 8
     assert min(row["setup_s"], row["step_s"], row["image_s"]) >= 0
+
+
+def counted(test: str, *labels: tuple[Finding, int, int]) -> TestCounts:
+    told = [
+        LabelCounts(
+            label=label,
+            positives=n1,
+            negatives=n0,
+            positive_patients=n1,
+            negative_patients=n0,
+            estimable=n1 > 0 and n0 > 0,
+        )
+        for label, n1, n0 in labels
+    ]
+    return TestCounts(test, 100, 100, told, [])
+
+
+def test_the_dry_run_says_which_labels_the_mean_is_over() -> None:
+    edema, fracture = Finding.EDEMA, Finding.FRACTURE
+    near = counted("near", (edema, 20, 80), (fracture, 9, 91))
+    far = counted("far", (edema, 20, 80), (fracture, 1, 99))
+    empty = counted("empty", (edema, 0, 0), (fracture, 0, 0))
+    assert averaged([near], None, 2) == ([edema, fracture], {})
+    assert averaged([near, far], None, 2) == ([edema], {fracture: "1 patient with it on far"})
+    assert averaged([near, empty], None, 2) == ([edema, fracture], {})
+    assert averaged([near], [fracture], 2) == ([fracture], {edema: "not asked for"})
+    assert averaged([near], None, 10)[1] == {fracture: "9 patients with it on near"}
+    assert no_verdict([], 5) is not None
+    assert "one class" in (no_verdict(empty.labels, 5) or "")

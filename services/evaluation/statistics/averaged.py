@@ -1,6 +1,6 @@
 """Which labels a macro AUROC is the mean over: the same on every test set, by the truth alone."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,28 +19,36 @@ class Averaged:
 def averaged_over(
     tests: Mapping[str, Cases], wanted: Collection[str] | None, fewest: int
 ) -> Averaged:
-    """The labels of `wanted` (None: all) with `fewest` patients of each class on every test set."""
-    left_out: dict[str, str] = {}
+    """The labels of `wanted` (None: all) with `fewest` patients of each class on every test set.
+
+    A test set on which that holds of none of them has no mean, and takes none from the others.
+    """
     labels = list(dict.fromkeys(label for cases in tests.values() for label in cases.labels))
-    for label in labels:
-        if wanted is not None and label not in wanted:
-            left_out[label] = "not asked for"
-            continue
-        reasons = [reason for test, cases in tests.items() for reason in _lacks(test, cases, label)]
-        short = [reason for reason in reasons if reason[0] < fewest]
-        if short:
-            left_out[label] = "; ".join(words for _, words in short)
+    asked = [label for label in labels if wanted is None or label in wanted]
+    lacking = {
+        test: {label: words for label in asked if (words := _lacks(test, cases, label, fewest))}
+        for test, cases in tests.items()
+    }
+    counting = [short for short in lacking.values() if len(short) < len(asked)]
+    left_out = {label: "not asked for" for label in labels if label not in asked}
+    for label in asked:
+        words = [short[label] for short in counting or lacking.values() if label in short]
+        if words:
+            left_out[label] = "; ".join(words)
     return Averaged(tuple(label for label in labels if label not in left_out), left_out)
 
 
-def _lacks(test: str, cases: Cases, label: str) -> Iterator[tuple[int, str]]:
-    """How many patients of each class there are, and that in words."""
+def _lacks(test: str, cases: Cases, label: str, fewest: int) -> str:
+    """Which class of the label has too few patients, in words; blank if none."""
     of: LabelCases | None = None
     if label in cases.labels:
         of = cases.by_label[cases.labels.index(label)]
-    for count, words in ((of.I1 if of else 0, "with it"), (of.I0 if of else 0, "without it")):
-        patients = "1 patient" if count == 1 else f"{count} patients"
-        yield count, f"{patients} {words} on {test}"
+    counts = ((of.I1 if of else 0, "with it"), (of.I0 if of else 0, "without it"))
+    return "; ".join(
+        f"{count} patient{'' if count == 1 else 's'} {words} on {test}"
+        for count, words in counts
+        if count < fewest
+    )
 
 
 def complements(cases: Cases, labels: Collection[str]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 a mean will be over. Evaluation finds the same from the truth that comes with the predictions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -30,26 +30,40 @@ class TestCounts:
 def averaged(
     tests: Sequence[TestCounts], wanted: Sequence[Finding] | None, fewest: int
 ) -> tuple[list[Finding], dict[Finding, str]]:
-    """The labels of the mean (of `wanted`; None: all), and why each of the others is not in it."""
-    left_out: dict[Finding, str] = {}
-    for test in tests:
-        for counts in test.labels:
-            if wanted is not None and counts.label not in wanted:
-                left_out[counts.label] = "not asked for"
-            elif words := "; ".join(_too_few(test.name, counts, fewest)):
-                before = left_out.get(counts.label)
-                left_out[counts.label] = words if before is None else f"{before}; {words}"
+    """The labels of the mean (of `wanted`; None: all), and why each of the others is not in it.
+
+    A test set that has enough patients for none of them has no mean, and takes none from others.
+    """
     labels = [counts.label for counts in tests[0].labels]
+    asked = [label for label in labels if wanted is None or label in wanted]
+    lacking = [
+        {
+            counts.label: words
+            for counts in test.labels
+            if counts.label in asked and (words := _too_few(test.name, counts, fewest))
+        }
+        for test in tests
+    ]
+    counting = [short for short in lacking if len(short) < len(asked)]
+    left_out = {label: "not asked for" for label in labels if label not in asked}
+    for label in asked:
+        words = [short[label] for short in counting or lacking if label in short]
+        if words:
+            left_out[label] = "; ".join(words)
     return [label for label in labels if label not in left_out], left_out
 
 
-def _too_few(test: str, counts: LabelCounts, fewest: int) -> Iterator[str]:
-    for number, words in (
+def _too_few(test: str, counts: LabelCounts, fewest: int) -> str:
+    """Which class of the label has too few patients, in words; blank if none."""
+    of_classes = (
         (counts.positive_patients, "with it"),
         (counts.negative_patients, "without it"),
-    ):
-        if number < fewest:
-            yield f"{number} patient{'' if number == 1 else 's'} {words} on {test}"
+    )
+    return "; ".join(
+        f"{number} patient{'' if number == 1 else 's'} {words} on {test}"
+        for number, words in of_classes
+        if number < fewest
+    )
 
 
 def count(name: str, samples: Samples, rows: Rows, labels: list[Finding]) -> TestCounts:

@@ -47,6 +47,8 @@ def no_verdict(labels: Sequence[LabelCounts], seeds: int) -> str | None:
     """Why evaluation will give no verdict on the mean over `labels`, if it will not."""
     if not labels:
         return "no label has enough patients with and without it on every test set"
+    if not all(c.estimable for c in labels):
+        return "it has only one class of a label of the mean"
     if seeds < 2:  # noqa: PLR2004 - one seed shows nothing of a method
         return "one training seed shows nothing of a method"
     n = max(min(c.positive_patients, c.negative_patients) for c in labels)

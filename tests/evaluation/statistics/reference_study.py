@@ -105,22 +105,36 @@ class Study:
         return [lb for lb in self.labels(test) if len(set(self.scored(*first, lb).y)) > 1]
 
     @cached_property
-    def averaged(self) -> list[str]:
-        """The labels of every mean: with enough patients of each class on every test set."""
+    def left_out(self) -> dict[str, str]:
+        """The labels that no mean is over: not asked for, or of too few patients on a test set."""
         fewest, wanted = self.plan.get("fewest_patients", 2), self.plan.get("averaged")
         arm, seed = self.arms[0], self.plan["seeds"][0]
-
-        def patients(test: str, label: str, truth: int) -> int:
-            rows = self.rows_of(test, arm, seed, label)
-            return len({r["patient_id"] for r in rows if r["truth"] == truth})
-
         labels = sorted({label for test in self.tests for label in self.labels(test)})
-        return [
-            label
-            for label in labels
-            if (wanted is None or label in wanted)
-            and all(patients(t, label, y) >= fewest for t in self.tests for y in (0, 1))
-        ]
+        asked = [label for label in labels if wanted is None or label in wanted]
+        short: dict[str, dict[str, list[str]]] = {}
+        for test in self.tests:
+            short[test] = {}
+            for label in asked:
+                rows = self.rows_of(test, arm, seed, label)
+                for y, words in ((1, "with it"), (0, "without it")):
+                    count = len({r["patient_id"] for r in rows if r["truth"] == y})
+                    if count < fewest:
+                        told = f"{count} patient{'s' * (count != 1)} {words} on {test}"
+                        short[test].setdefault(label, []).append(told)
+        # a test set that has enough for no label takes none from the others
+        counting = [t for t in self.tests if len(short[t]) < len(asked)] or self.tests
+        reasons = {label: "not asked for" for label in labels if label not in asked}
+        for label in asked:
+            told = [words for test in counting for words in short[test].get(label, [])]
+            if told:
+                reasons[label] = "; ".join(told)
+        return reasons
+
+    @cached_property
+    def averaged(self) -> list[str]:
+        """The labels of every mean: with enough patients of each class on every test set."""
+        labels = {label for test in self.tests for label in self.labels(test)}
+        return sorted(labels - self.left_out.keys())
 
     def probabilities(self, test: str, arm: str) -> bool:
         sets = [self.sets[test, arm, seed] for seed in self.plan["seeds"]]
@@ -332,6 +346,8 @@ class Study:
                     "margin": margin,
                     "verdict": verdict,
                     "seeds": len(plan["seeds"]),
+                    "averaged": set(self.averaged),
+                    "left_out": self.left_out,
                     "flags": self.flags(
                         D, d, kind="primary", label=MACRO, test=test, exact=bool(D and D.exact)
                     ),

@@ -82,6 +82,14 @@ def test_the_mean_is_over_the_same_labels_on_every_test_set() -> None:
     assert (many[0].left_out, "fewer_labels" in many[0].flags) == ({}, False)
 
 
+def test_a_test_set_without_any_label_takes_none_from_the_others() -> None:
+    nothing = Cases.of(LABELS, np.zeros((PATIENTS, 3), np.int8), [f"p{i}" for i in range(PATIENTS)])
+    asked, _ = analysed(plan_of(["near", "empty"]), {"near": cases_of(20), "empty": nothing})
+    assert [a.averaged for a in asked] == [list(LABELS)] * 2
+    assert (asked[0].left_out, asked[1].verdict) == ({}, "not_estimable")
+    assert None not in (asked[0].low, asked[0].p)
+
+
 def test_what_is_averaged_can_be_asked_for() -> None:
     asked, _ = analysed(plan_of(["far"], averaged=["Pneumonia"]), {"far": cases_of(20)})
     assert asked[0].averaged == ["Pneumonia"]
