@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from api_schemas.base import DataRef, DatasetRef, DataSplit, GenerationRef
+from api_schemas.base import DataRef, DatasetRef, DataSplit, GenerationRef, JobView
 from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.generation import GenerationView
 from api_schemas.lookups import LOOKUPS, LookupRequest
@@ -29,6 +29,7 @@ from services.evaluation.service.problems import (
 )
 from services.kit.auth import Caller
 from services.kit.errors import ProblemError
+from services.kit.jobs import ending
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
 
 NOT_FOUND = 404
@@ -69,6 +70,16 @@ class Item:
         )
 
 
+@dataclass(frozen=True)
+class Awaited:
+    """A dataset or cohort in the making. `images` is None while nobody knows how many it will
+    have at most.
+    """
+
+    job: JobView
+    images: int | None
+
+
 class Stock:
     """Everything that has a manifest, as the caller sees it. Problems name the request's field."""
 
@@ -79,9 +90,22 @@ class Stock:
 
     def look(self, caller: Caller, ref: DataRef, field: str) -> Item:
         """Raises `DataUnknown` (404) and `DataNotReady` (409)."""
+        found = self.look_ahead(caller, ref, field)
+        if isinstance(found, Awaited):
+            raise DataNotReady(f"Its {found.job.kind} job is {found.job.state}", field=field)
+        return found
+
+    def look_ahead(self, caller: Caller, ref: DataRef, field: str) -> Item | Awaited:
+        """Data in the making comes as the job to wait for. Raises `DataUnknown` (404) and, where
+        that job has come to a bad end, `DataNotReady` (409).
+        """
         view = _known(field, lambda: self._view(caller, ref))
         if view.manifest is None:
-            raise DataNotReady(f"Its {view.job.kind} job is {view.job.state}", field=field)
+            if view.job.state.terminal:
+                words = ending(view.job.state, view.job.problem)
+                raise DataNotReady(f"Its {view.job.kind} job {words}", field=field)
+            images = view.images if isinstance(view, GenerationView) else 0
+            return Awaited(view.job, images or None)
         return Item(
             ref=ref,
             name=view.name or str(view.id),

@@ -141,7 +141,8 @@ class Experiments:
         listed = self._catalogue.list_all(caller, request, arms)
         checks.one_size(list(listed.values()))
         waits_for = [each.job.id for each in listed.values() if not each.ready]
-        known = None if waits_for else self._planner.plan(caller, request, listed).blueprint
+        planned = self._planner.plan_if_ready(caller, request, listed)
+        known = None if planned is None else planned.blueprint
         experiment = new_id()
         plan = plan_of(experiment, request, arms, primary, known)
         registered = self._evaluation.register(caller, plan)
