@@ -301,6 +301,7 @@ class Provenance(BaseModel):
     sampler: Sampler
     batch: BatchShape
     environment: Environment
+    pixel_sha256: Digest = Field(description="of the grey levels, row by row")
     terms: str
     licence: Licence
     manifest: str

@@ -121,6 +121,9 @@ class GeneratorTraining(Wire):
 
 
 TRAINING_SET_UNKNOWN = "training-set-unknown"
+
+NEEDS_ALL = frozenset({"paper22"})
+"""Encoders of conditions that have no word for unknown."""
 """Slug of the problem that nobody knows whom a generator saw."""
 
 WeightsKind = Literal["ema", "raw"]

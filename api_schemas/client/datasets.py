@@ -18,6 +18,7 @@ from api_schemas.datasets import (
     UploadView,
 )
 from api_schemas.imports import FilesRequest, PhantomImport
+from api_schemas.lookups import LookupRequest, LookupView
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.paper import BlankLabels, PaperFile
 from api_schemas.selection import Filter, ViewRequest
@@ -57,6 +58,10 @@ class Datasets(Connection):
         """The samples, or those that meet a filter."""
         query = {} if where is None else where.model_dump(mode="json", exclude_defaults=True)
         return self._all(Sample, f"/datasets/{dataset}/samples", **query)
+
+    def post_lookup(self, dataset: UUID, request: LookupRequest) -> LookupView:
+        """The sample of each file or row of one's own."""
+        return self._post(LookupView, f"/datasets/{dataset}/lookups", request)
 
     def dataset_sheet(self, dataset: UUID, query: SheetQuery | None = None) -> bytes:
         """A contact sheet (PNG), for the dataset's owner."""

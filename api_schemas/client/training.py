@@ -66,6 +66,11 @@ class Training(Connection):
     def get_scoring(self, scoring: UUID) -> ScoringView:
         return self._get(ScoringView, f"/scorings/{scoring}")
 
+    def experiment_predictions(self, experiment: UUID, arm: str, seed: int, test: str) -> bytes:
+        """What one run of a study says of one test set: one row an image and label, as Parquet."""
+        which = {"arm": arm, "seed": seed, "test": test}
+        return self._ask("GET", f"/experiments/{experiment}/predictions", params=which).content
+
     def scoring_predictions(self, scoring: UUID) -> bytes:
         """One row an image and label, as Parquet."""
         return self._ask("GET", f"/scorings/{scoring}/predictions").content

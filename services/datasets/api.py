@@ -20,6 +20,7 @@ from api_schemas.datasets import (
     UploadView,
 )
 from api_schemas.imports import DatasetRequest
+from api_schemas.lookups import LookupRequest, LookupView
 from api_schemas.paper import BlankLabels, PaperFile
 from api_schemas.selection import ViewRequest
 from api_schemas.terms import Licence
@@ -38,8 +39,8 @@ from services.kit.http import (
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
 CSV = "text/csv"
-WITHDRAWAL_LIMIT = 4 << 20
-"""Bytes of a withdrawal: 10,000 patients and 10,000 samples."""
+LISTING_LIMIT = 4 << 20
+"""Bytes of a body that lists patients, samples or files: 10,000 of each."""
 ARCHIVE: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -158,6 +159,11 @@ def _content(router: APIRouter, datasets: Datasets) -> None:
         """The samples, all or those that meet the filter, in the order of the source."""
         return datasets.samples(caller, dataset, query)
 
+    @router.post("/{dataset}/lookups", max_body_size=LISTING_LIMIT)
+    def post_lookup(dataset: UUID, body: LookupRequest, caller: Reader) -> LookupView:
+        """Which samples files or rows of one's own are. Nothing of the request is kept."""
+        return datasets.look_up(caller, dataset, body)
+
     @router.get("/{dataset}/sheet.png", response_class=Response, responses=_of(PNG))
     def get_sheet(dataset: UUID, caller: Reader, query: Annotated[SheetQuery, Query()]) -> Response:
         """A contact sheet, for the dataset's owner: samples that meet the filter, drawn by seed."""
@@ -236,7 +242,7 @@ def _progress(router: APIRouter, datasets: Datasets) -> None:
 
 
 def _withdrawal(router: APIRouter, withdrawals: Withdrawals) -> None:
-    @router.post("/withdrawals", status_code=202, max_body_size=WITHDRAWAL_LIMIT)
+    @router.post("/withdrawals", status_code=202, max_body_size=LISTING_LIMIT)
     def post_withdrawal(
         body: WithdrawalRequest,
         caller: Writer,

@@ -37,12 +37,13 @@ def compose(adapters: Adapters) -> Part:
     db, jobs, store, settings = adapters.db, adapters.jobs, adapters.store, adapters.settings
     uploads = Uploads(db, store, settings.scratch, settings.upload_limit_bytes)
     manifests = Manifests(store, settings.scratch / "manifests")
-    datasets = Datasets(db, jobs, store, manifests, roots, uploads)
+    key = settings.pseudonym_key.get_secret_value().encode()
+    datasets = Datasets(db, jobs, store, manifests, roots, uploads, Pseudonyms(key))
     views = Views(db, jobs, manifests, datasets)
     deletions = deletion_routes(Deletions(db, jobs, KIND))
     router = APIRouter()
     router.include_router(
-        routes(datasets, views, deletions, Withdrawals(db, jobs)),
+        routes(datasets, views, deletions, Withdrawals(db, jobs, adapters.auth)),
     )
     router.include_router(upload_routes(uploads))
     return Part(router, datasets)

@@ -70,7 +70,10 @@ class Sample(Base):
     """
 
     __tablename__ = "samples"
-    __table_args__ = (Index("samples_by_name", "dataset", "sample_id", unique=True),)
+    __table_args__ = (
+        Index("samples_by_name", "dataset", "sample_id", unique=True),
+        Index("samples_by_patient", "patient_id"),
+    )
 
     dataset: Mapped[UUID] = mapped_column(
         ForeignKey(Dataset.id, ondelete="CASCADE"), primary_key=True
@@ -163,10 +166,23 @@ class Manifest(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class WithdrawnPicture(Base):
+    """The pixels of a picture that was withdrawn: whatever file brings them again is refused."""
+
+    __tablename__ = "withdrawn_pictures"
+
+    withdrawal: Mapped[UUID] = mapped_column(
+        ForeignKey("datasets.withdrawals.id", ondelete="CASCADE"), primary_key=True
+    )
+    pixel_sha256: Mapped[str] = mapped_column(primary_key=True)
+
+
 class Withdrawal(Base):
     """Who was taken out of a project's datasets, by pseudonym, so that no import brings them back.
 
-    `outcome` lists what it did to each dataset.
+    `everywhere`: out of those of all projects. `found` counts those of `patients` and `samples`
+    that a dataset of the project (or of all) held at the time, `elsewhere` the datasets of other
+    projects that held any; `outcome` lists what it did to each dataset of the project.
     """
 
     __tablename__ = "withdrawals"
@@ -179,5 +195,8 @@ class Withdrawal(Base):
     patients: Mapped[list[str]]
     samples: Mapped[list[str]]
     note: Mapped[str]
+    everywhere: Mapped[bool] = mapped_column(server_default=text("false"))
+    found: Mapped[int] = mapped_column(server_default="0")
+    elsewhere: Mapped[int] = mapped_column(server_default="0")
     outcome: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)

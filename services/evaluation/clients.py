@@ -8,6 +8,7 @@ import pyarrow as pa
 from api_schemas.datasets import DatasetView
 from api_schemas.generation import GenerationView
 from api_schemas.generators import GeneratorView
+from api_schemas.lookups import LookupRequest, LookupView
 from api_schemas.screening import Neighbour
 from services.kit.auth import Caller
 from services.kit.remote import Remote
@@ -24,6 +25,10 @@ class RemoteDatasets:
     def dataset_manifest(self, caller: Caller, dataset: UUID) -> pa.Table:
         with self.remote.acting_for(caller) as client:
             return client.dataset_manifest(dataset)
+
+    def look_up(self, caller: Caller, dataset: UUID, request: LookupRequest) -> LookupView:
+        with self.remote.acting_for(caller) as client:
+            return client.post_lookup(dataset, request)
 
 
 @dataclass(frozen=True)

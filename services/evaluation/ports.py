@@ -8,6 +8,7 @@ import pyarrow as pa
 from api_schemas.datasets import DatasetView
 from api_schemas.generation import GenerationView
 from api_schemas.generators import GeneratorView
+from api_schemas.lookups import LookupRequest, LookupView
 from api_schemas.screening import Neighbour
 from services.kit.auth import Caller
 
@@ -18,6 +19,8 @@ class Datasets(Protocol):
     def dataset(self, caller: Caller, dataset: UUID, /) -> DatasetView: ...
 
     def dataset_manifest(self, caller: Caller, dataset: UUID, /) -> pa.Table: ...
+
+    def look_up(self, caller: Caller, dataset: UUID, request: LookupRequest, /) -> LookupView: ...
 
 
 class Generations(Protocol):

@@ -1,6 +1,7 @@
 """Who is asking: API keys of people, and services acting on behalf of one.
 
-Reads the one shared view `accounts.active_keys`; does not know how keys are made or revoked.
+Reads the shared views `accounts.active_keys` and `accounts.administrators`; does not know how keys
+are made or revoked.
 """
 
 import hashlib
@@ -52,6 +53,7 @@ def hash_key(key: str, pepper: str) -> str:
 
 
 _FIND = text("SELECT person, project, scopes FROM accounts.active_keys WHERE hash = :hash")
+_ADMINISTERS = text("SELECT 1 FROM accounts.administrators WHERE person = :person")
 _ACTIVE = text("SELECT hash FROM accounts.active_keys WHERE hash IN :hashes").bindparams(
     bindparam("hashes", expanding=True)
 )
@@ -81,6 +83,13 @@ class Auth:
         if scheme.lower() != "bearer" or not credential:
             raise Unauthorized("Send your key as 'Authorization: Bearer sx_...'")
         return self._person(credential.strip())
+
+    def administers(self, caller: Caller) -> bool:
+        """Whether this key of this person may do what concerns all projects."""
+        if Scope.ADMIN not in caller.scopes:
+            return False
+        with self._db.transaction() as tx:
+            return tx.session.scalar(_ADMINISTERS, {"person": caller.person}) is not None
 
     def active(self, hashes: Collection[str]) -> set[str]:
         """Those of the keys that are neither expired nor revoked."""

@@ -154,14 +154,16 @@ def import_generator(
     state: StateFolder = STATE,
 ) -> None:
     """Import a checkpoint of the authors' package. Exit status 1 when it is refused."""
+    if not file.is_file():
+        console.print(f"[red]It was not imported.[/red] There is no file {escape(str(file))}")
+        sys.exit(1)
     access = bring_up(state, [])
     with Client(access.url, access.key) as client, console.status("importing"):
-        made = client.import_generator(name, file.resolve(strict=True), weights=weights)
         try:
+            made = client.import_generator(name, file, weights=weights)
             wait(lambda: client.get_generator(made.id).job, limit_s=IMPORT_LIMIT_S)
-        except JobDidNotSucceed as error:
-            console.print(f"[red]It was not imported.[/red] {error}")
-            sys.exit(1)
+        except (JobDidNotSucceed, ProblemRaised) as error:
+            refuse("It was not imported.", error)
         view = client.get_generator(made.id)
     console.print(f"Generator {view.id}")
     if view.origin is not None:
@@ -173,6 +175,8 @@ def import_generator(
 def demo(*, state: StateFolder = STATE, data: DemoData = None, given: GivenFields = None) -> None:
     """Run the paper in miniature, on phantoms or on the images of a CSV."""
     try:
+        if data is not None and not data.exists():
+            raise importing.NotUnderstood(f"There is no {data}")  # noqa: TRY301 - likewise
         if given and data is None:
             raise importing.NotUnderstood("--with is for the import of a CSV: name it by --data")  # noqa: TRY301 - one exit for all reasons
         fields = importing.read_fields(given or [])
@@ -192,7 +196,8 @@ def study_run(
 ) -> None:
     """Make what a study needs, run it, watch, and fetch its report. Again: go on, or show it."""
     try:
-        study = studies.read(file)
+        roots = Launcher(state).installation.import_roots if state.exists() else []
+        study = studies.read(file, roots)
     except NotAStudy as error:
         console.print(f"[red]Not a study.[/red] {error}")
         sys.exit(1)

@@ -3,7 +3,7 @@
 Knows what may stand in the file; runs nothing. A name stands wherever a request has an id.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
@@ -61,10 +61,7 @@ class Study(Wire):
 
     def dataset(self, name: str) -> FilesRequest | PhantomImport | Existing:
         """Paths that are there become full ones: the suite looks from elsewhere."""
-        entry = {"name": name, **self.datasets[name]}
-        for place in PLACES:
-            if isinstance(entry.get(place), str) and Path(entry[place]).exists():
-                entry[place] = str(Path(entry[place]).resolve())
+        entry = {"name": name, **_located(self.datasets[name])}
         return _made(f"datasets.{name}", entry) or _valid(f"datasets.{name}", _dataset, entry)
 
     def generator(self, name: str, ids: Mapping[str, UUID]) -> GeneratorRequest | Existing:
@@ -97,7 +94,10 @@ class Study(Wire):
         self.request(ids)
         for name, path in paths.items():
             if path is not None and not Path(path).exists():
-                raise NotAStudy(f"datasets.{name}.path: there is no {path}")
+                raise NotAStudy(
+                    f"datasets.{name}.path: there is no {path} in {Path.cwd()}, nor below a folder "
+                    "that may be imported from"
+                )
 
     def folders(self) -> list[Path]:
         """From which the suite must be allowed to import."""
@@ -141,15 +141,30 @@ class Study(Wire):
         raise NotAStudy(f"{where}: '{name}' is no dataset or cohort of this file: {known}")
 
 
-def read(file: Path) -> Study:
-    """The study in a YAML file, checked. Raises `NotAStudy`."""
+def read(file: Path, roots: Sequence[str] = ()) -> Study:
+    """The study in a YAML file, checked. Paths are those of the current folder or, as in
+    `POST /datasets`, below one of the `roots` that may be imported from. Raises `NotAStudy`.
+    """
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise NotAStudy(f"{file}: {error}") from error
     study = _valid("", TypeAdapter(Study), content)
+    located = {name: _located(entry, roots) for name, entry in study.datasets.items()}
+    study = study.model_copy(update={"datasets": located})
     study.check()
     return study
+
+
+def _located(entry: Entry, roots: Sequence[str] = ()) -> Entry:
+    """The same with the full path of whatever is there."""
+    found = dict(entry)
+    for place in PLACES:
+        path = entry.get(place)
+        if isinstance(path, str):
+            there = (Path(root) / path for root in (".", *roots))
+            found[place] = next((str(p.resolve()) for p in there if p.exists()), path)
+    return found
 
 
 def _made(where: str, entry: Entry) -> Existing | None:

@@ -19,6 +19,7 @@ from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
 from services.training.service.handing_out import HandingOut
 from services.training.service.keeping import EXPERIMENT, NAMED, SCORING
+from services.training.service.predictions import StoredPredictions
 from services.training.service.scorings import Scorings
 
 
@@ -35,7 +36,8 @@ def compose(
     db, jobs = adapters.db, adapters.jobs
     experiments = Experiments(db, jobs, catalogue, evaluation)
     scorings = Scorings(db, jobs, adapters.store, catalogue)
-    router = routes(experiments, DryRuns(db, jobs, catalogue))
+    stored = StoredPredictions(db, adapters.store)
+    router = routes(experiments, DryRuns(db, jobs, catalogue), stored)
     router.include_router(deletion_routes(Deletions(db, jobs, EXPERIMENT)))
     router.include_router(scoring_routes(scorings, Deletions(db, jobs, SCORING)))
     handing_out = HandingOut(db, jobs, adapters.store, experiments, evaluation)

@@ -49,6 +49,7 @@ def told(**changes: Any) -> Provenance:
         "sampler": Sampler(),
         "batch": 8,
         "environment": Environment(device="cpu", torch="2", diffusers="1", numpy="2", threads=1),
+        "pixel_sha256": "b" * 64,
         "terms": TERMS,
         "licence": LICENCE,
         "manifest": f"/generations/{COHORT}/manifest",

@@ -220,7 +220,7 @@ def test_the_same_patient_and_picture_have_the_same_names_in_every_import(
         ({"image_root": "nowhere"}, "image_root", "import-file-missing"),
         ({"size_px": 33}, "size_px", "invalid"),
         ({"site": "a site"}, "site", "invalid"),
-        ({"format": "xlsx"}, "body", "invalid"),
+        ({"format": "xlsx"}, "format", "invalid"),
     ],
 )
 def test_what_the_request_shows_is_refused_at_once(

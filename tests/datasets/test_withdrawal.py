@@ -8,20 +8,24 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import polars as pl
+import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import text
 
+from api_schemas.accounts import InstallationRole, KeyRequest, Scope
 from api_schemas.datasets import DatasetView
 from api_schemas.imports import PhantomSite
 from api_schemas.manifest import MANIFEST, from_parquet
 from services.datasets.importers.phantom import draw, population
+from services.datasets.main import compose
 from services.datasets.service import WITHDRAW, Manifests, Withdraw
 from services.datasets.worker import handlers
 from services.kit.adapters import Adapters
 from services.kit.erasure import Erasure
 from services.kit.jobs import Lease
 from services.kit.jobs.pairing import NAMEPLATE, Nameplate, Pairing
+from tests.conftest import Member
 
 PHANTOM = {
     "format": "phantom",
@@ -76,6 +80,7 @@ def test_a_withdrawn_patient_is_gone_from_the_dataset_its_views_and_the_store(
     told = http.get(where).json()
     assert told["job"]["state"] == "succeeded"
     assert (told["patients"], told["samples"]) == (1, 0)
+    assert (told["found"], told["elsewhere"]) == (1, 0)
     assert {d["dataset"] for d in told["datasets"]} == {str(base.id), str(view)}
     for entry in told["datasets"]:
         old, new = before[UUID(entry["dataset"])], look(http, UUID(entry["dataset"])).manifest
@@ -253,7 +258,8 @@ def test_a_withdrawal_reaches_no_other_project_and_names_nobody(
     patient = table(http, base.id)["patient_id"][0]
     where = withdraw(strange_http, patients=[patient])
     ingest()
-    assert strange_http.get(where).json()["datasets"] == []
+    told = strange_http.get(where).json()
+    assert (told["datasets"], told["found"], told["elsewhere"]) == ([], 0, 1)
     assert http.get(where).status_code == 404
     assert http.get(f"/withdrawals/{uuid4()}").json() == http.get(where).json()
     assert patient in table(http, base.id)["patient_id"].to_list()
@@ -326,3 +332,122 @@ def test_a_withdrawal_waits_for_a_store_that_is_ours_and_ends_by_compacting_it(
     assert http.get(where).json()["job"]["state"] == "succeeded"
     assert not any(adapters.store.exists(key) for key in keys)
     assert compacted.read_text() == "x"
+
+
+WORDS = (
+    *("patient00042", "Mustermann Erika 1950", "", " ", "a:b", "4711", "*", "%", "synthetic/1/2"),
+    *("chexpert:patient00042", "chexpert", "chexpert:", f":{0:032x}", f"chexpert:{0:031x}"),
+    *(f"chexpert:{0:033x}", f"chexpert:{0:032x} ", f"chexpert:{0:032x}\n", f" chexpert:{0:032x}"),
+    *(f"chexpert:{10**38:032X}", f"chexpert-{0:032x}", f"Mustermann Erika:{0:032x}"),
+    *(f"{'a' * 41}:{0:032x}", f"-x:{0:032x}", f"chexpert:{0:032x}\x00", "x" * 120),
+)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_what_is_no_pseudonym_is_neither_stored_nor_repeated(
+    http: TestClient, adapters: Adapters, word: str
+) -> None:
+    for body in (
+        {"patients": [f"chexpert:{1:032x}", word]},
+        {"samples": [f"chexpert-{1:032x}", word.replace("-0", ":0")]},
+    ):
+        (field,) = body
+        answer = http.post("/withdrawals", json=body, headers={"Idempotency-Key": "k"})
+        assert answer.status_code == 422
+        problem = answer.json()
+        assert problem["field"] == f"{field}.1"
+        if len(word) > 8:
+            assert word not in answer.text
+    with adapters.db.transaction() as tx:
+        kept = "SELECT 1 FROM datasets.withdrawals UNION SELECT 1 FROM jobs.idempotency_keys"
+        assert tx.session.execute(text(kept)).all() == []
+
+
+def test_who_is_named_and_not_there_is_said(
+    http: TestClient,
+    strange_http: TestClient,
+    ingest: Callable[..., int],
+    phantoms: Callable[..., DatasetView],
+) -> None:
+    rows = table(http, phantoms().id)
+    phantoms()  # the same once more: nobody is counted twice
+    here = rows["patient_id"].unique(maintain_order=True)[:2].to_list()
+    nobody = [f"phantom-a:{n:032x}" for n in range(3)]
+    made = http.post("/withdrawals", json={"patients": nobody, "samples": [f"a-{0:032x}"]}).json()
+    assert (made["patients"], made["samples"], made["found"], made["elsewhere"]) == (3, 1, 0, 0)
+    body = {"patients": [*here, *nobody], "samples": rows["sample_id"][-2:].to_list()}
+    assert strange_http.post("/withdrawals", json=body).json()["elsewhere"] == 2
+    where = withdraw(http, **body)
+    ingest()
+    assert http.get(where).json()["found"] == 4
+    again = http.get(withdraw(http, **body)).json()
+    assert again["found"] == 0  # they have gone
+
+
+@pytest.fixture
+def administrator(adapters: Adapters, browse: Callable[..., TestClient], accounts: Any) -> Any:
+    request = KeyRequest(name="test", scopes=list(Scope))
+    key = accounts.mint("root", "office", request, InstallationRole.ADMIN).key
+    member = Member(key, adapters.auth.caller(f"Bearer {key}"))
+    return browse(compose(adapters).router, member=member)
+
+
+def test_an_administrator_withdraws_from_all_projects(
+    http: TestClient,
+    strange_http: TestClient,
+    administrator: TestClient,
+    ingest: Callable[..., int],
+    phantoms: Callable[..., DatasetView],
+    adapters: Adapters,
+) -> None:
+    base = phantoms()
+    view = a_view(http, base.id)
+    other = UUID(strange_http.post("/datasets", json=PHANTOM).json()["id"])
+    ingest()
+    rows = table(http, base.id)
+    patient = rows["patient_id"][0]
+    gone = [
+        *rows.filter(pl.col("patient_id") == patient)["image_key"],
+        *table(strange_http, other).filter(pl.col("patient_id") == patient)["image_key"],
+    ]
+
+    here = http.get(withdraw(http, patients=[f"phantom-a:{0:032x}"])).json()
+    assert (here["everywhere"], here["found"]) == (False, 0)
+    where = withdraw(administrator, patients=[patient], everywhere=True)
+    ingest()
+    told = administrator.get(where).json()
+    assert told["job"]["state"] == "succeeded"
+    assert (told["everywhere"], told["found"], told["elsewhere"]) == (True, 1, 2)
+    assert told["datasets"] == []  # those of other projects are not the administrator's to see
+    for client, dataset in ((http, base.id), (http, view), (strange_http, other)):
+        left = table(client, dataset)
+        assert left.height == rows.filter(pl.col("patient_id") != patient).height
+        assert patient not in left["patient_id"].to_list()
+    assert not any(adapters.store.exists(key) for key in gone)
+    again = strange_http.post("/datasets", json=PHANTOM).json()["id"]
+    ingest()
+    assert patient not in table(strange_http, UUID(again))["patient_id"].to_list()
+    for client in (http, strange_http):
+        assert client.get(where).status_code == 404
+        assert patient not in client.get("/withdrawals").text
+
+
+def test_nobody_else_withdraws_from_all_projects(
+    http: TestClient, strange_http: TestClient, phantoms: Callable[..., DatasetView]
+) -> None:
+    patient = table(http, phantoms().id)["patient_id"][0]
+    for client in (http, strange_http):
+        answer = client.post("/withdrawals", json={"patients": [patient], "everywhere": True})
+        assert (answer.status_code, answer.json()["field"]) == (403, "everywhere")
+        assert client.get("/withdrawals").json()["items"] == []
+
+
+def test_more_names_than_a_statement_has_parameters(
+    http: TestClient, ingest: Callable[..., int], phantoms: Callable[..., DatasetView]
+) -> None:
+    for part in range(7):
+        first = part * 10_000
+        patients = [f"phantom-a:{n:032x}" for n in range(first, first + 10_000)]
+        withdraw(http, patients=patients)
+    ingest()
+    assert phantoms().job.state == "succeeded"

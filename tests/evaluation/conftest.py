@@ -1,11 +1,13 @@
 """A study that can be sent to the evaluation service, on the real servers."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from api_schemas.generation import GenerationView
 from services.datasets.main import compose as compose_datasets
 from services.datasets.worker import handlers as dataset_handlers
 from services.evaluation.main import compose
@@ -24,6 +26,10 @@ from services.evaluation.service import (
 )
 from services.evaluation.service.evaluate import Evaluate
 from services.evaluation.service.sources import Sources
+from services.kit.adapters import Adapters
+from services.kit.auth import Caller
+from services.kit.errors import ProblemError
+from services.kit.jobs import Lease, NewJob
 from tests.evaluation.study import ARMS, SEEDS, TESTS, Shelf, content, plan
 
 
@@ -111,6 +117,43 @@ def hospital(adapters, ada, browse, work) -> Callable[..., UUID]:
         return UUID(made)
 
     return make
+
+
+@dataclass
+class Rendering:
+    """Makes a cohort of the shelf one that is still being rendered, and ends that."""
+
+    adapters: Adapters
+    shelf: Shelf
+    caller: Caller
+    work: Callable[..., int]
+    finished: dict[UUID, GenerationView] = field(default_factory=dict)
+
+    def begin(self, cohort: UUID, images: int = 100) -> None:
+        caller, view, table = self.shelf.cohorts[cohort]
+        with self.adapters.db.transaction() as tx:
+            new = NewJob("stub", "generate", "stub", self.caller, cohort, {}, [{}])
+            job = self.adapters.jobs.view(tx, self.adapters.jobs.submit(tx, new))
+        self.finished.setdefault(cohort, view)
+        unfinished = view.model_copy(update={"manifest": None, "job": job, "images": images})
+        self.shelf.cohorts[cohort] = (caller, unfinished, table)
+
+    def end(self, cohort: UUID, problem: ProblemError | None = None) -> None:
+        def handler(lease: Lease) -> None:
+            if problem is not None:
+                raise problem
+            with lease.finishing():
+                pass
+
+        self.work("stub", "stub", {"generate": handler})
+        caller, _, table = self.shelf.cohorts[cohort]
+        if problem is None:
+            self.shelf.cohorts[cohort] = (caller, self.finished[cohort], table)
+
+
+@pytest.fixture
+def rendering(adapters, shelf, ada, work) -> Rendering:
+    return Rendering(adapters, shelf, ada.caller, work)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -98,8 +99,27 @@ def test_filters_and_their_combination(evaluated, http) -> None:
     assert len(every_result(http, experiment, arm="real")) == len(TESTS) * 3
     one = every_result(http, experiment, arm="real", test="site-b", label="Edema")
     assert [(r["arm"], r["test"], r["label"]) for r in one] == [("real", "site-b", "Edema")]
-    assert every_result(http, experiment, arm="nobody") == []
     assert len(http.get("/results", params={"limit": 1000}).json()["items"]) == 18
+
+
+@pytest.mark.parametrize("path", ["/results", "/metrics"])
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_filters_that_nothing_meets_are_refused_with_what_there_is(
+    evaluated, http, path, form
+) -> None:
+    def refused(**filters: str) -> dict[str, Any]:
+        params = {"experiment": evaluated["experiment"], "format": form, **filters}
+        answer = http.get(path, params=params)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["field"] == next(iter(filters))
+        return answer.json()
+
+    assert "Pneumonitis" not in str(refused(label="Pneumonitis"))
+    assert refused(arm="nobody")["accepted"] == ["real", "real+100%", "real_equal_steps"]
+    assert refused(test="site-z")["accepted"] == ["site-a", "site-b"]
+    refused(name="site-a")
+    known = {"experiment": evaluated["experiment"], "label": "Fracture"}
+    assert http.get(path, params=known).json()["items"] == []  # a finding, and not of this study
 
 
 def test_the_csv_holds_the_same_numbers(evaluated, http) -> None:

@@ -133,3 +133,16 @@ def test_overlaps_belong_to_their_project(desk, hospital, part, browse, stranger
     assert elsewhere.get(f"/overlaps/{asked['id']}").status_code == 404
     assert elsewhere.get("/overlaps").json()["items"] == []
     assert [o["id"] for o in desk.get("/overlaps").json()["items"]] == [asked["id"]]
+
+
+def test_a_set_in_the_making_is_waited_for(desk, look, changed, rendering) -> None:
+    base, cohort = changed
+    body = {
+        "first": {"data": {"dataset": str(base)}},
+        "second": {"data": {"generation": str(cohort)}},
+    }
+    rendering.begin(cohort)
+    asked = desk.post("/overlaps", json=body).json()
+    assert asked["job"]["state"] == "blocked"
+    rendering.end(cohort)
+    assert done(desk, look, asked)["shared_pictures"] == 1

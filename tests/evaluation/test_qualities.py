@@ -14,8 +14,10 @@ from api_schemas.base import JobState
 from api_schemas.generators import GeneratorView
 from api_schemas.manifest import MANIFEST
 from api_schemas.screening import Neighbour, Screening
+from api_schemas.terms import UNCHECKED, WITHDRAWN
 from services.datasets.main import compose as compose_datasets
 from services.evaluation.statistics import quality
+from services.kit.errors import Unprocessable
 from services.kit.objects import sha256
 from tests.evaluation.study import DONE, NOW
 
@@ -166,6 +168,31 @@ def test_the_page_shows_the_likest_pairs(desk, look, hospital, cohort_of, rows_o
 
 
 @pytest.mark.usefixtures("few_draws")
+def test_the_page_names_a_withdrawal(
+    desk, look, hospital, cohort_of, rows_of, shelf, registry
+) -> None:
+    here = hospital()
+    cohort = cohort_of(here, rows_of(here))
+    asked = ask(desk, cohort)
+    done(desk, look, asked)
+    where = f"/qualities/{asked['id']}/page"
+    before = desk.get(where).text
+    assert "withdrawn" not in before
+    assert "have changed since" not in before
+    registry.post("/withdrawals", json={"patients": [rows_of(here)[0]["patient_id"]]})
+    registry.work()
+    caller, view, table = shelf.cohorts[cohort]
+    for flag, said in (
+        (WITHDRAWN, "A patient has been withdrawn from the data that this cohort was made of"),
+        (UNCHECKED, "could not be asked just now"),
+    ):
+        shelf.cohorts[cohort] = (caller, view.model_copy(update={"flags": [flag]}), table)
+        page = desk.get(where).text
+        assert said in page
+        assert "The real images have changed since" in page
+
+
+@pytest.mark.usefixtures("few_draws")
 def test_an_unscreened_cohort_says_so(desk, look, hospital, cohort_of, rows_of) -> None:
     here = hospital()
     told = Screening(reason="asked for without")
@@ -240,3 +267,70 @@ def test_more_images_than_are_read_are_drawn_by_patient(
     read = np.array(told["images_measured"])
     assert read[0] == 25
     assert 40 < read[1] <= 50
+
+
+# ------------------------------------------------------------- a cohort in the making
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_a_cohort_in_the_making_is_waited_for(
+    desk, look, hospital, cohort_of, rows_of, rendering
+) -> None:
+    here = hospital()
+    cohort = cohort_of(here, rows_of(here))
+    rendering.begin(cohort)
+    asked = ask(desk, cohort)
+    assert asked["job"]["state"] == "blocked"
+    assert look() == 0
+    rendering.end(cohort)
+    assert done(desk, look, asked)["cohort"]["images"] == len(rows_of(here))
+
+
+def test_a_cohort_that_fails_ends_the_measurement_with_its_reason(
+    desk, hospital, cohort_of, rows_of, rendering
+) -> None:
+    here = hospital()
+    cohort = cohort_of(here, rows_of(here))
+    rendering.begin(cohort)
+    asked = ask(desk, cohort)
+    rendering.end(cohort, Unprocessable("Nobody is 119 years old"))
+    job = desk.get(f"/qualities/{asked['id']}").json()["job"]
+    assert (job["state"], job["problem"]["type"].split(":")[-1]) == ("failed", "dependency-failed")
+    assert job["problem"]["detail"] == "Generate has failed: Nobody is 119 years old"
+    assert job["problem"]["resource"] == str(cohort)
+
+
+def test_what_a_cohort_in_the_making_cannot_be_is_refused_at_once(
+    desk, hospital, cohort_of, rows_of, rendering
+) -> None:
+    """It was ordered too small; and nothing was made from it that could be compared."""
+    here = hospital()
+    cohort = cohort_of(here, rows_of(here))
+
+    def refused(**more: Any) -> tuple[int, str, str]:
+        body = {"cohort": {"generation": str(cohort)}} | more
+        told = desk.post("/qualities", json=body).json()
+        return told["status"], told["type"].split(":")[-1], told["field"]
+
+    rendering.begin(cohort, images=19)
+    assert refused() == (422, "too-few-to-measure", "cohort")
+    rendering.begin(cohort)
+    agreement = {"cohort": str(uuid4())}
+    assert refused(agreement=agreement) == (409, "data-not-ready", "cohort")
+    small = {"data": {"dataset": str(here)}, "split": "test"}
+    assert refused(reference=small) == (422, "too-few-to-measure", "reference")
+
+
+def test_what_only_the_finished_cohort_shows_fails_the_measurement(
+    desk, look, hospital, cohort_of, rows_of, rendering
+) -> None:
+    """All but 19 of its images were withheld."""
+    here = hospital()
+    cohort = cohort_of(here, rows_of(here)[:19])
+    rendering.begin(cohort)
+    asked = ask(desk, cohort)
+    rendering.end(cohort)
+    look()
+    problem = desk.get(f"/qualities/{asked['id']}").json()["job"]["problem"]
+    assert problem["type"].endswith("too-few-to-measure")
+    assert (problem["field"], problem["accepted"]) == ("cohort", 20)

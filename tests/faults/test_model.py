@@ -17,10 +17,10 @@ from hypothesis.stateful import (
 
 from services.kit.errors import Unprocessable
 from services.kit.jobs import Lease, LeaseLost, NewJob
+from services.kit.jobs.endings import DependencyFailed
 from services.kit.jobs.fairness import Ask
 from services.kit.jobs.leases import claim
 from services.kit.jobs.ledger import JobFinished, NotQuarantined
-from services.kit.jobs.moves import DependencyFailed
 from services.kit.jobs.sweeper import Sweeper
 from tests.faults import invariants
 from tests.faults.house import House

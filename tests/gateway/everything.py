@@ -17,6 +17,8 @@ from tests.gateway.conftest import PHANTOMS, Study
 VERBS = ("get", "post", "put", "patch", "delete")
 GONE = str(uuid4())
 """What nobody has."""
+TEST = "there"
+"""The test set of the study."""
 NUMBERS = {"index": "0", "step": "10"}
 
 Ids = dict[str, str]
@@ -45,7 +47,9 @@ def example(app: FastAPI, operation: dict[str, Any]) -> Request:
 
 def address(path: str, things: Ids) -> str:
     """The path of something of these. A kind that nobody has named is a `KeyError`."""
+    run = f"/predictions?arm=real&seed=0&test={TEST}"
     files = {"/paper/{name}": "/paper/cxp_tr.csv", "/files/{name}": "/files/seeded.csv"}
+    files["/experiments/{experiment}/predictions"] = f"/experiments/{{experiment}}{run}"
     for template, real in files.items():
         path = path.replace(template, real)
     if "/samples/" in path:
@@ -172,7 +176,7 @@ def accepted_request(app: FastAPI, path: str, operation: dict[str, Any], things:
     bodies: dict[str, Any] = {
         "/datasets": {"name": "d", "site": "phantom-a", **PHANTOMS},
         "/datasets/{dataset}/views": {"name": "v"},
-        "/withdrawals": {"samples": ["nobody's"]},
+        "/withdrawals": {"samples": [f"nobody-{0:032x}"]},
         "/generators": {"name": "g", "dataset": things["dataset"], "preset": "tiny-32", "steps": 5},
         "/generate": {"generator": things["generator"], "conditions": [{"count": 1}]},
         "/overlaps": {"first": sets[0], "second": sets[1]},

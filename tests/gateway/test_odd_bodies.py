@@ -2,6 +2,7 @@
 is wrong and is never an error of ours, and what is accepted can be read again.
 """
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -141,3 +142,54 @@ def test_a_licence_is_read_as_it_was_stated(app, ada) -> None:
                 assert answer.json()["field"] == "url"
             for path in (f"/datasets/{dataset}", "/datasets"):
                 assert http.get(path).status_code == 200, url
+
+
+NAMES_OF_ARMS = "urn:synthorax:problem:plan-inconsistent"
+"""Accepts the names that the plan itself gives to its arms, which are kept and shown."""
+
+
+def test_no_refusal_repeats_what_was_sent(app, ada) -> None:
+    """Not the value of what chooses between kinds (`format`, `preset.name`), nor the name of a
+    field that is none.
+    """
+    who = "Mustermann, Erika 1950"
+    odd = (who, [who], {who: 1}, {"name": who}, {"format": who}, {"kind": who}, [{"name": who}])
+    things = dict.fromkeys(("dataset", "generator", "job", "plan", "person"), GONE)
+    told: list[tuple[Any, ...]] = []
+    refused = 0
+    with TestClient(app, headers=ada.headers, raise_server_exceptions=False) as http:
+        for verb, path, body in bodies(app):
+            for place in places(body):
+                for value in odd:
+                    answer = http.request(verb, address(path, things), json=put(body, place, value))
+                    refused += answer.is_client_error
+                    if answer.is_success or answer.json()["type"] == NAMES_OF_ARMS:
+                        continue
+                    if "Mustermann" in answer.text:
+                        told.append((verb, path, place, value, answer.text))
+        for verb, path, operation in operations(app):
+            for parameter in operation.get("parameters", []):
+                if verb == "GET" and parameter["in"] == "query":
+                    known = dict.fromkeys(re.findall(r"{(\w+)}", path), GONE)
+                    asked = {parameter["name"]: who, who: who}
+                    answer = http.get(address(path, known), params=asked)
+                    if answer.is_client_error and "Mustermann" in answer.text:
+                        told.append((verb, path, parameter["name"], answer.text))
+    assert not told, told[:20]
+    assert refused > 1000
+
+
+def test_what_chooses_between_kinds_is_named_and_told_what_it_takes(app, ada) -> None:
+    with TestClient(app, headers=ada.headers, raise_server_exceptions=False) as http:
+        for verb, path, body, field in (
+            ("POST", "/datasets", {"format": "x", "name": "n"}, "format"),
+            ("POST", "/datasets", {"name": "n"}, "format"),
+            ("POST", "/experiments", {"name": "e", "preset": {"name": "x"}}, "preset.name"),
+            ("POST", "/experiments", {"name": "e", "preset": [{"name": "x"}]}, "preset.0.name"),
+        ):
+            problem = http.request(verb, path, json=body).json()
+            faults = {fault["field"]: fault for fault in problem["errors"]}
+            assert field in faults, problem
+            taken = faults[field].get("accepted", "")
+            assert ("chexpert_csv" in taken) == (body.get("format") == "x")
+            assert ("supplement" in taken) == ("preset" in body)

@@ -41,7 +41,7 @@ from services.generation.service import (
 )
 from services.generation.settings import GenerationSettings
 from services.kit.errors import NotFound
-from services.kit.jobs import NewJob
+from services.kit.jobs import Lease, NewJob
 from services.kit.objects import sha256
 
 
@@ -194,6 +194,25 @@ def put_dataset(adapters, ada, shelf) -> Callable[..., UUID]:
         return dataset
 
     return put
+
+
+@pytest.fixture
+def arrive(shelf, work) -> Callable[..., None]:
+    """End the imports of datasets that were put on the shelf in another state."""
+
+    def end(*datasets: UUID) -> None:
+        work("datasets", "elsewhere", {"import": _finish})
+        for dataset in datasets:
+            view = shelf.views[dataset]
+            job = view.job.model_copy(update={"state": JobState.SUCCEEDED})
+            shelf.views[dataset] = view.model_copy(update={"job": job})
+
+    return end
+
+
+def _finish(lease: Lease) -> None:
+    with lease.finishing():
+        pass
 
 
 @pytest.fixture

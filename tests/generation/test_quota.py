@@ -2,6 +2,7 @@
 
 import pytest
 
+from api_schemas.base import JobState
 from services.generation.settings import GenerationSettings
 
 
@@ -44,16 +45,33 @@ def test_more_images_than_the_quota(http, generator) -> None:
 
 
 def test_a_mirror_of_more_images_than_the_quota(http, run, generator, dataset) -> None:
-    """How many that is turns out when it is planned."""
+    """The size of a mirror is known as soon as its dataset is ready."""
+    body = {"generator": generator, "mirror": dataset}
+    fits = http.post("/generate", json=body).json()
+    assert (fits["images"], fits["job"]["total"]) == (30, 30)
+    answer = http.post("/generate", json=body)
+    assert answer.json()["type"] == "urn:synthorax:problem:image-quota"
+    assert (answer.json()["field"], answer.json()["accepted"]) == ("mirror", "at most 20 images")
+    assert [g["id"] for g in http.get("/generations").json()["items"]] == [fits["id"]]
+    run()
+    assert http.get(f"/generations/{fits['id']}").json()["job"]["state"] == "succeeded"
 
-    def order(replicas: int) -> str:
-        body = {"generator": generator, "mirror": dataset, "replicas": replicas}
+
+def test_a_mirror_of_a_dataset_in_the_making_is_counted_when_it_is_planned(
+    http, run, generator, put_dataset, arrive
+) -> None:
+    rows = [{"sex": "Female", "age": 20 + n} for n in range(30)]
+    later = put_dataset(rows, JobState.RUNNING)
+
+    def order() -> str:
+        body = {"generator": generator, "mirror": str(later)}
         return http.post("/generate", json=body).json()["id"]
 
     def job(made: str) -> dict:
         return http.get(f"/generations/{made}").json()["job"]
 
-    fits, too_many = order(1), order(1)
+    fits, too_many = order(), order()
+    arrive(later)
     run()
     assert job(fits)["state"] == "succeeded"
     problem = job(too_many)["problem"]

@@ -102,6 +102,16 @@ def test_bad_generators_are_refused(http, dataset, change, status, field) -> Non
     assert http.get("/generators").json()["items"] == []
 
 
+def test_a_size_that_no_preset_has_is_told_with_its_cure(http, put_dataset) -> None:
+    body = {"name": "g", "preset": "tiny-32", "dataset": str(put_dataset(POPULATION, size_px=48))}
+    problem = http.post("/generators", json=body).json()
+    assert (problem["status"], problem["field"], problem["accepted"]) == (422, "preset", [])
+    assert "import it again with a size_px that a preset has (32, 64, 256)" in problem["detail"]
+    body["dataset"] = str(put_dataset(POPULATION, size_px=64))
+    problem = http.post("/generators", json=body).json()
+    assert problem["accepted"] == ["small-64"]
+
+
 def test_a_table_without_images_is_nothing_to_train_on(http, put_dataset, shelf) -> None:
     dataset = put_dataset(POPULATION)
     shelf.views[dataset] = shelf.views[dataset].model_copy(update={"has_images": False})
@@ -221,15 +231,16 @@ def test_a_mirror_copies_every_training_row(http, run, generator, dataset) -> No
 
 
 def test_a_mirror_of_more_images_than_one_generation_holds(
-    http, run, generator, dataset, monkeypatch
+    http, generator, dataset, monkeypatch
 ) -> None:
     monkeypatch.setattr(rendering, "GENERATION_LIMIT", 100)
-    made = generate(http, generator, mirror=str(dataset), replicas=4)
-    run()
-    problem = http.get(f"/generations/{made['id']}").json()["job"]["problem"]
+    body = {"generator": generator, "mirror": str(dataset), "replicas": 4}
+    answer = http.post("/generate", json=body)
+    problem = answer.json()
+    assert answer.status_code == 422
     assert problem["type"] == "urn:synthorax:problem:too-many-images"
     assert (problem["field"], problem["accepted"]) == ("replicas", 3)
-    assert images(http, made["id"]) == []
+    assert http.get("/generations").json()["items"] == []
 
 
 def test_the_paper_s_settings_by_one_word(http, generator) -> None:
@@ -249,16 +260,18 @@ def test_the_paper_s_settings_by_one_word(http, generator) -> None:
 
 
 def test_an_encoder_without_a_word_for_unknown_is_not_trained_on_the_unknown(
-    http, run, put_dataset
+    http, put_dataset
 ) -> None:
     rows = [{"age": 60, "sex": "Female", "race": "White"}, {"age": 60, "sex": "Male"}]
     body = {"name": "g", "preset": "paper-256", "dataset": str(put_dataset(rows, size_px=256))}
-    made = http.post("/generators", json=body).json()
-    assert (made["size_px"], made["encoder"], made["steps"]) == (256, "paper22", 277_778)
-    run()
-    problem = http.get(f"/generators/{made['id']}").json()["job"]["problem"]
+    answer = http.post("/generators", json=body)
+    assert answer.status_code == 422
+    problem = answer.json()
     assert problem["type"] == "urn:synthorax:problem:condition-incomplete"
     assert "1 of 2 rows have no race" in problem["detail"]
+    body["dataset"] = str(put_dataset(rows[:1], size_px=256))
+    made = http.post("/generators", json=body).json()
+    assert (made["size_px"], made["encoder"], made["steps"]) == (256, "paper22", 277_778)
 
 
 def test_the_same_order_twice_gives_the_same_pixels(http, run, generator) -> None:
@@ -295,6 +308,7 @@ def test_every_png_says_where_it_comes_from(http, run, generator) -> None:
     assert about["phantom"] is True
     assert about["recipe"] == record["recipe"]
     assert about["generator_digest"] == record["generator_digest"]
+    assert about["pixel_sha256"] == record["pixel_sha256"]
     assert about["terms"] == "for tests only"
     assert http.get(about["manifest"]).status_code == 200
     assert "screen" not in json.dumps(about)  # nobody has looked when it is written
@@ -316,12 +330,50 @@ def test_blocked_until_the_generator_is_trained(http, run, dataset) -> None:
     generator = http.post("/generators", json=body).json()["id"]
     made = generate(http, generator, conditions=[{"count": 2}])
     assert made["job"]["state"] == "blocked"
-    bad = generate(http, generator, conditions=[{"age": 99, "sex": "Male", "count": 1}])
     run()
     assert http.get(f"/generations/{made['id']}").json()["job"]["state"] == "succeeded"
-    failed = http.get(f"/generations/{bad['id']}").json()["job"]
-    assert failed["state"] == "failed"
-    assert failed["problem"]["field"] == "conditions.0"
+
+
+def test_what_a_generator_in_training_cannot_do_is_refused_at_once(http, dataset) -> None:
+    """Its population will be the training rows of its dataset."""
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 10}
+    generator = http.post("/generators", json=body).json()["id"]
+    conditions = [{"count": 1}, {"age": 99, "sex": "Male", "count": 1}]
+    answer = http.post("/generate", json={"generator": generator, "conditions": conditions})
+    assert (answer.status_code, answer.json()["field"]) == (422, "conditions.1")
+    assert answer.json()["type"].endswith("nobody-matches")
+    generate(http, generator, conditions=conditions, nearest=True)
+
+
+def test_what_only_the_dataset_shows_fails_the_job(http, run, put_dataset, arrive) -> None:
+    """Neither the generator's dataset nor the mirrored one is imported yet."""
+    dataset = put_dataset(POPULATION, JobState.RUNNING)
+    body = {"name": "g", "dataset": str(dataset), "preset": "tiny-32", "steps": 10}
+    generator = http.post("/generators", json=body).json()["id"]
+    bad = generate(http, generator, conditions=[{"age": 99, "sex": "Male", "count": 1}])
+    empty = put_dataset([{"split": "test"}], JobState.RUNNING)
+    mirror = generate(http, generator, mirror=str(empty))
+    assert mirror["images"] == 0
+    arrive(dataset, empty)
+    run()
+    problems = [
+        http.get(f"/generations/{each['id']}").json()["job"]["problem"] for each in (bad, mirror)
+    ]
+    assert [problem["field"] for problem in problems] == ["conditions.0", "mirror"]
+
+
+def test_a_mirror_of_nothing_is_refused_at_once(http, generator, put_dataset) -> None:
+    empty = put_dataset([{"split": "test"}])
+    answer = http.post("/generate", json={"generator": generator, "mirror": str(empty)})
+    assert (answer.status_code, answer.json()["field"]) == (422, "mirror")
+    assert answer.json()["type"].endswith("nothing-to-mirror")
+
+
+def test_a_dataset_without_training_rows_is_refused_at_once(http, put_dataset) -> None:
+    body = {"name": "g", "preset": "tiny-32", "dataset": str(put_dataset([{"split": "test"}]))}
+    answer = http.post("/generators", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, "dataset")
+    assert answer.json()["type"].endswith("nothing-to-train-on")
 
 
 def test_cancel(http, run, generator) -> None:

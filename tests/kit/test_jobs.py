@@ -12,10 +12,13 @@ from api_schemas.base import JobState, JobView
 from services.kit.adapters import Adapters
 from services.kit.bell import Bell
 from services.kit.errors import Unavailable, Unprocessable
-from services.kit.jobs import Jobs, Lease, LeaseLost, NewJob, Released
+from services.kit.jobs import Jobs, Lease, LeaseLost, NewJob, Released, lineage
+from services.kit.jobs.endings import DependencyFailed
 from services.kit.jobs.fairness import Ask
 from services.kit.jobs.leases import claim
-from services.kit.jobs.ledger import DependencyFailed, JobFinished, NotQuarantined, QueueFull
+from services.kit.jobs.ledger import JobFinished, NotQuarantined, QueueFull
+from services.kit.jobs.lineage import Made
+from services.kit.jobs.models import Job
 from services.kit.jobs.sweeper import Sweeper
 from tests.conftest import Member
 
@@ -311,8 +314,26 @@ def test_a_failed_dependency_fails_the_whole_chain(submit, look, work) -> None:
 
     work("stub", "stub", {"stub": handler})
     assert [look(j).state for j in (first, second, third)] == [JobState.FAILED] * 3
-    with pytest.raises(DependencyFailed):
+    assert look(second).problem.detail == "Stub has failed: bad"
+    assert look(third).problem.detail == "Stub has failed: Stub has failed: bad"
+    with pytest.raises(DependencyFailed) as refused:
         submit(1, waits_for=[first])
+    assert refused.value.problem.detail == "Stub has failed: bad"
+
+
+def test_a_failed_dependency_is_called_by_its_name(adapters, ada, submit, look) -> None:
+    first = submit(1)
+    second = submit(1, waits_for=[first])
+    with adapters.db.transaction() as tx:
+        resource = tx.session.get_one(Job, first).resource
+        made = Made("generation", "stub", "generation", resource, "three of each")
+        lineage.note(tx, ada.caller, made)
+    with adapters.db.transaction() as tx:
+        adapters.jobs.cancel(tx, first)
+    problem = look(second).problem
+    assert problem.type == "urn:synthorax:problem:dependency-failed"
+    assert problem.detail == "Cohort 'three of each' was cancelled"
+    assert problem.model_extra == {"resource": str(resource), "job": str(first)}
 
 
 def test_cancel_takes_the_slice_from_its_worker(adapters, submit, look, take) -> None:

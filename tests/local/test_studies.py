@@ -75,6 +75,23 @@ def test_the_published_study_is_complete(tmp_path, monkeypatch) -> None:
     assert tmp_path / "data/emory" in study.folders()
 
 
+def test_a_path_may_lie_below_an_import_root(tmp_path, monkeypatch) -> None:
+    """As in `POST /datasets`. What is in the current folder goes first, by its full path."""
+    monkeypatch.chdir(tmp_path)
+    study = content()
+    study["datasets"]["b"] = {"format": "chexpert", "path": "films/b.csv", "site": "b"}
+    file = written(tmp_path, study)
+    roots = [str(tmp_path / "first"), str(tmp_path / "second")]
+    with pytest.raises(NotAStudy, match=r"there is no films/b\.csv"):
+        studies.read(file, roots)
+    (tmp_path / "second" / "films").mkdir(parents=True)
+    (tmp_path / "second" / "films" / "b.csv").touch()
+    assert studies.read(file, roots).dataset("b").path == str(tmp_path / "second/films/b.csv")
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "b.csv").touch()
+    assert studies.read(file, roots).dataset("b").path == str(tmp_path / "films" / "b.csv")
+
+
 def test_what_exists_is_taken_by_its_id(tmp_path) -> None:
     known = uuid4()
     study = content()

@@ -113,10 +113,20 @@ class Shelf:
         size_px: int = 32,
         job: UUID | JobView | None = None,
         screening: Screening = SCREENED,
+        trained_on: DatasetRef | None = None,
+        training: JobView | None = None,
+        mirror: DatasetRef | None = None,
+        replicas: int = 1,
     ) -> GenerationRef:
-        """`saw` None: nobody knows whom its generator saw."""
+        """`saw` None: nobody knows whom its generator saw. `training` is the job of a generator
+        that is not trained yet.
+        """
         made, generator = uuid4(), uuid4()
-        self.generators[generator] = (_generator(generator, size_px), saw)
+        dataset = uuid4() if trained_on is None else trained_on.dataset
+        self.generators[generator] = (
+            _generator(generator, size_px, dataset, training or job_view()),
+            saw,
+        )
         manifest = CohortManifest(
             id=uuid4(), digest=content_digest(table), images=len(table), key=""
         )
@@ -135,8 +145,8 @@ class Shelf:
                 seed=1,
                 sampler=Sampler(),
                 batch=8,
-                mirror=None,
-                replicas=1,
+                mirror=None if mirror is None else mirror.dataset,
+                replicas=replicas,
                 job=standing,
                 manifest=manifest if ready else None,
             )
@@ -181,7 +191,9 @@ class Shelf:
 
     def generator_seen(self, caller: Caller, generator: UUID) -> Seen:
         assert caller.project == self.project
-        patients = self.generators[generator][1]
+        view, patients = self.generators[generator]
+        if view.job.state is not JobState.SUCCEEDED:
+            raise NotTrained("It has not read its training set yet")
         if patients is None:
             raise TrainingSetUnknown("Its owner has yet to name the dataset")
         return Seen(patients=list(patients), images=[])
@@ -191,17 +203,22 @@ class TrainingSetUnknown(Conflict):
     slug = TRAINING_SET_UNKNOWN
 
 
-def _generator(generator: UUID, size_px: int) -> GeneratorView:
+class NotTrained(Conflict):
+    slug = "not-ready"
+
+
+def _generator(generator: UUID, size_px: int, dataset: UUID, job: JobView) -> GeneratorView:
     return GeneratorView(
         id=generator,
         name="generator",
         preset="tiny-32",
-        dataset=uuid4(),
+        dataset=dataset,
         steps=1,
         seed=1,
         size_px=size_px,
+        encoder="masked/1",
         created_at=NOW,
-        job=job_view(),
+        job=job,
     )
 
 

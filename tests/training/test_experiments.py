@@ -1,8 +1,10 @@
 """Asking for experiments over HTTP: what is planned, what is refused, and how it says so."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import text
 
@@ -12,7 +14,7 @@ from api_schemas.findings import Finding
 from api_schemas.generation import GenerateRequest
 from services.training.main import compose
 from tests.training.conftest import HELD, KNOWN, SIZE_PX, TRAIN
-from tests.training.manifests import alternating, manifest
+from tests.training.manifests import alternating, both, manifest
 from tests.training.standins import job_view
 
 
@@ -31,6 +33,11 @@ def small(count: int, prefix: str, finding=Finding.EDEMA, labels=None, **more: A
     names = [f"{prefix}-{i}" for i in range(count)]
     labels = labels or {finding: alternating(count)}
     return manifest(names, labels, prefix=prefix, **more)
+
+
+def with_column(table: pa.Table, name: str, values: list[str]) -> pa.Table:
+    place = table.schema.get_field_index(name)
+    return table.set_column(place, table.schema.field(name), pa.array(values, table[name].type))
 
 
 def ref(reference) -> dict[str, Any]:
@@ -412,19 +419,162 @@ def test_data_in_the_making_blocks_the_job(
 
 
 def test_what_only_the_data_shows_fails_the_job_with_the_same_problem(
-    http, body, shelf, cohort_table, making, work, handler, engine
+    http, body, shelf, real_table, making, work, handler, engine
 ) -> None:
-    saw = [f"real-{i}" for i in range(TRAIN + 1)]
-    body["preset"]["synthetic"] = ref(
-        shelf.add_cohort(cohort_table, saw=saw, size_px=SIZE_PX, job=making)
-    )
+    """The validation set is still being imported. It holds a patient of the training set."""
+    patients = real_table["patient_id"].to_pylist()
+    patients[TRAIN] = patients[0]
+    shared = with_column(real_table, "patient_id", patients)
+    imported = ref(shelf.add_dataset(shared, size_px=SIZE_PX, job=making))
+    body["validation"] = {"data": imported, "split": "validation"}
     made = http.post("/experiments", json=body).json()["id"]
     work("stub", "stub", {"stub": finish})
     work("training", "training", {"experiment": handler(engine)})
     job = http.get(f"/experiments/{made}").json()["job"]
     assert job["state"] == "failed"
     assert (job["problem"]["status"], job["problem"]["field"]) == (409, "validation")
-    assert "saw 1 of" in job["problem"]["detail"]
+    assert "1 of its 8 patients are in preset.real" in job["problem"]["detail"]
     arms = http.get(f"/experiments/{made}/arms").json()
     assert {r["state"] for a in arms for r in a["runs"]} == {"cancelled"}
     assert engine.specs == []
+
+
+# ------------------------------------------------- what is known while the cohort is being made
+
+RUNNING = job_view(JobState.RUNNING)
+
+
+@pytest.fixture
+def ordered(shelf, body, cohort_table, real, making) -> Callable[..., dict[str, Any]]:
+    """The request with a cohort that is still being rendered, by default three mirrors of `real`
+    by a generator trained on it.
+    """
+
+    def order(**more: Any) -> dict[str, Any]:
+        about = {"trained_on": real, "mirror": real, "replicas": 3, "size_px": SIZE_PX} | more
+        cohort = shelf.add_cohort(cohort_table, job=making, **about)
+        body["preset"]["synthetic"] = ref(cohort)
+        return body
+
+    return order
+
+
+def refused_at_once(
+    http, body: dict[str, Any], verdicts, status: int, field: str
+) -> dict[str, Any]:
+    """The same refusal from the order and from the dry run; nothing is registered."""
+    problem = refused(http, body, status, field)
+    assert http.post("/experiments", json={**body, "dry_run": True}).json() == problem
+    assert verdicts.plans == []
+    return problem
+
+
+def test_an_order_that_can_succeed_waits_for_its_cohort(http, ordered) -> None:
+    made = http.post("/experiments", json=ordered()).json()
+    assert (made["job"]["state"], made["labels"]) == ("blocked", None)
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_ratios_beyond_the_ordered_replicas_are_refused_at_once(
+    http, ordered, verdicts, mirrored
+) -> None:
+    """The size of an order is known whether it mirrors a dataset or lists conditions."""
+    body = ordered() if mirrored else ordered(mirror=None, replicas=1)
+    body["preset"]["ratios"] = [1, 4]
+    problem = refused_at_once(http, body, verdicts, 422, "preset.synthetic")
+    assert f"asks for {4 * TRAIN} images" in problem["detail"]
+    assert f"will hold {3 * TRAIN}" in problem["detail"]
+    assert problem["accepted"] == 3 * TRAIN
+
+
+def test_a_selection_of_the_mirror_is_counted_at_once(http, ordered, verdicts, real) -> None:
+    """The mirror has the site of the generator, and the findings of the mirrored images."""
+    body = ordered()
+    synthetic = {
+        "data": body["preset"]["synthetic"],
+        "multiple": 2,
+        "where": {"present": ["Edema"], "site": ["phantom-a"]},
+    }
+    del body["preset"]
+    everybody = {"data": ref(real)}
+    body["arms"] = [
+        {"name": "a", "stages": [{"sources": [everybody]}]},
+        {"name": "b", "stages": [{"sources": [everybody, synthetic]}]},
+    ]
+    body["plan"] = {"reference": "a", "primary": "b"}
+    synthetic["where"]["site"] = ["elsewhere"]
+    place = "arms.1.stages.0.sources.1"
+    problem = refused_at_once(http, body, verdicts, 422, f"{place}.where.site")
+    assert problem["accepted"] == ["phantom-a"]
+    synthetic["where"] = {"present": ["Pneumonia"]}
+    refused_at_once(http, body, verdicts, 422, f"{place}.data")
+
+
+def test_a_test_on_the_training_split_is_refused_at_once(http, ordered, verdicts, real) -> None:
+    body = ordered() | {"tests": [{"name": "again", "data": ref(real), "split": "train"}]}
+    problem = refused_at_once(http, body, verdicts, 409, "tests.0")
+    assert f"{TRAIN} of its {TRAIN} patients are in preset.real" in problem["detail"]
+
+
+def test_patients_shared_with_training_are_refused_at_once(
+    http, ordered, verdicts, shelf, real_table
+) -> None:
+    copy = shelf.add_dataset(real_table, size_px=SIZE_PX)
+    body = ordered() | {"validation": {"data": ref(copy), "split": "all"}}
+    refused_at_once(http, body, verdicts, 409, "validation")
+
+
+@pytest.mark.parametrize("training", [None, RUNNING], ids=["trained", "being trained"])
+def test_patients_that_the_generator_sees_are_refused_at_once(
+    http, ordered, verdicts, shelf, real_table, training
+) -> None:
+    """Those that a trained one saw, and those of whom one in training will have seen."""
+    everyone = shelf.add_dataset(
+        with_column(real_table, "split", ["train"] * len(real_table)), size_px=SIZE_PX
+    )
+    saw = real_table["patient_id"].to_pylist()
+    body = ordered(saw=saw, trained_on=everyone, training=training)
+    problem = refused_at_once(http, body, verdicts, 409, "validation")
+    assert f"saw {HELD} of the {HELD} patients" in problem["detail"]
+    assert http.post("/experiments", json={**body, "allow_leakage": True}).status_code == 202
+
+
+def test_labels_that_a_site_never_states_are_refused_at_once(
+    http, ordered, verdicts, shelf, real
+) -> None:
+    """Neither the hospital nor its mirror can teach them, though a test set knows them."""
+    patients = [f"far-{i}" for i in range(HELD)]
+    far = manifest(patients, both(HELD, Finding.PNEUMONIA), split="test", prefix="far")
+    body = ordered() | {"labels": ["Pneumonia"]}
+    problem = refused_at_once(http, body, verdicts, 422, "labels")
+    assert "No test set has both classes of: Pneumonia" in problem["detail"]
+    body["tests"] = [{"name": "far", "data": ref(shelf.add_dataset(far, size_px=SIZE_PX))}]
+    problem = refused_at_once(http, body, verdicts, 422, "labels")
+    assert "No training source has both classes of: Pneumonia" in problem["detail"]
+    del body["labels"]
+    refused_at_once(http, body, verdicts, 422, "labels")
+
+
+def test_labels_that_only_the_cohort_can_teach_wait_for_it(http, ordered, shelf) -> None:
+    """Nobody knows yet what conditions were ordered, or what a dataset that is being imported
+    holds.
+    """
+    patients = [f"far-{i}" for i in range(HELD)]
+    known = both(HELD, Finding.PNEUMONIA, Finding.EDEMA)
+    far = manifest(patients, known, split="test", prefix="far")
+    body = ordered(mirror=None) | {"labels": ["Pneumonia", "Edema"]}
+    body["tests"] = [{"name": "far", "data": ref(shelf.add_dataset(far, size_px=SIZE_PX))}]
+    assert http.post("/experiments", json=body).status_code == 202
+
+
+def test_steps_that_cannot_be_are_refused_at_once(http, ordered, verdicts, real) -> None:
+    body = ordered()
+    synthetic = {"data": body["preset"]["synthetic"]}
+    del body["preset"], body["classifier"]["epochs"]
+
+    def arm(name: str, source: dict[str, Any], steps: int) -> dict[str, Any]:
+        return {"name": name, "stages": [{"sources": [source], "steps": steps}]}
+
+    body["arms"] = [arm("a", {"data": ref(real)}, 10), arm("b", synthetic, 11)]
+    body["plan"] = {"reference": "a", "primary": "b"}
+    refused_at_once(http, body, verdicts, 422, "arms")

@@ -15,6 +15,7 @@ from services.kit.jobs import Lease
 from services.kit.objects import sha256
 from services.training.classifier.auroc import auroc
 from services.training.classifier.engine import ClassifierEngine
+from services.training.main import compose
 from services.training.ports.engine import UNKNOWN
 from services.training.service.storing import fetch_folder
 from tests.training.conftest import TRAIN
@@ -278,3 +279,33 @@ def test_curves_grow_while_runs_train(http, made, work, handler, engine, strange
     assert http.get(f"/experiments/{made}/curves.png").content.startswith(b"\x89PNG")
     elsewhere = http.get(f"/experiments/{made}/curves.png", headers=stranger.headers)
     assert elsewhere.status_code == 404
+
+
+def test_predictions_can_be_taken_away_by_arm_seed_and_test(
+    http, made, work, handler, engine, verdicts, adapters, shelf, browse, stranger
+) -> None:
+    which = {"arm": "real+100%", "seed": 1, "test": "internal"}
+    place = f"/experiments/{made}/predictions"
+    early = http.get(place, params=which)
+    assert (early.status_code, early.json()["type"].split(":")[-1]) == (
+        409,
+        "predictions-not-ready",
+    )
+    work("training", "training", {"experiment": handler(engine)})
+    for arm, seed, test in verdicts.received:
+        answer = http.get(place, params={"arm": arm, "seed": seed, "test": test})
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "application/vnd.apache.parquet"
+        assert answer.content == verdicts.received[arm, seed, test][0]
+    for field, wrong, accepted in (
+        ("arm", "nobody's", ARMS),
+        ("seed", 7, [0, 1]),
+        ("seed", 2**70, [0, 1]),
+        ("test", "../internal", ["internal"]),
+    ):
+        problem = http.get(place, params=which | {field: wrong}).json()
+        assert (problem["status"], problem["field"], problem["accepted"]) == (404, field, accepted)
+        lacking = {name: value for name, value in which.items() if name != field}
+        assert http.get(place, params=lacking).json()["field"] == field
+    part = compose(adapters, datasets=shelf, generations=shelf, evaluation=verdicts)
+    assert browse(part.router, member=stranger).get(place, params=which).status_code == 404

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
+from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 
 from api_schemas.base import Page
@@ -19,12 +20,14 @@ from api_schemas.datasets import (
     Summary,
 )
 from api_schemas.imports import DatasetRequest, FileImport
+from api_schemas.lookups import LookupRequest, LookupView
 from api_schemas.manifest import MANIFEST, from_parquet
 from api_schemas.paper import BlankLabels, NothingToList, PaperFile, paper_file
 from api_schemas.terms import Licence
 from services.datasets import models
 from services.datasets.importers import Roots, open_source
 from services.datasets.importers.source import SourceUnusable
+from services.datasets.importers.spellings import places
 from services.datasets.service.ingest import INGEST, QUEUE, UNIT
 from services.datasets.service.keeping import KIND
 from services.datasets.service.keys import folder
@@ -38,6 +41,7 @@ from services.datasets.service.problems import (
     SampleUnknown,
     as_problem,
 )
+from services.datasets.service.samples import by_line, present
 from services.datasets.service.showing import contact_sheet
 from services.datasets.service.standing import find, mine, newest, ready, rejected, roots
 from services.datasets.service.uploads import Uploads
@@ -49,6 +53,9 @@ from services.kit.http import earlier, once, page
 from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
+from services.kit.pseudonyms import Pseudonyms
+
+_request: TypeAdapter[DatasetRequest] = TypeAdapter(DatasetRequest)
 
 
 class Datasets:
@@ -65,6 +72,7 @@ class Datasets:
         manifests: Manifests,
         roots: Roots,
         uploads: Uploads,
+        pseudonyms: Pseudonyms,
     ) -> None:
         self._db = db
         self._jobs = jobs
@@ -72,6 +80,7 @@ class Datasets:
         self._manifests = manifests
         self._roots = roots
         self._uploads = uploads
+        self._pseudonyms = pseudonyms
 
     def register(self, caller: Caller, request: DatasetRequest, key: str | None) -> DatasetView:
         """Start an import. What the request alone or the CSV's header shows is refused here."""
@@ -135,6 +144,30 @@ class Datasets:
         """
         manifest = self._manifest(caller, dataset)
         return samples_page(self._manifests.scan(manifest), manifest.id, query)
+
+    def look_up(self, caller: Caller, dataset: UUID, request: LookupRequest) -> LookupView:
+        """Which samples the caller's own images are. What is asked is hashed and forgotten."""
+        with self._db.transaction() as tx:
+            row = find(tx.session, caller, dataset)
+            manifest = ready(tx.session, row)
+            root = roots(tx.session, [row])[row.id]
+            if request.rows is None:
+                asked = self._by_path(root, request.paths or [])
+            else:
+                asked = by_line(tx.session, root.id, request.rows)
+        here = present(self._manifests.scan(manifest), {name for part in asked for name in part})
+        found = [[name for name in part if name in here] for part in asked]
+        samples = [part[0] if len(part) == 1 else None for part in found]
+        return LookupView(samples=samples, missing=samples.count(None))
+
+    def _by_path(self, root: models.Dataset, paths: Sequence[str]) -> list[list[str]]:
+        """The sample ids that each path may have."""
+        request = _request.validate_python(root.request)
+        names, site = self._pseudonyms, str(request.site)
+        return [
+            [names.sample(site, place) for place in places(request, self._roots, path)]
+            for path in paths
+        ]
 
     def png(self, caller: Caller, dataset: UUID, sample_id: str) -> bytes:
         """A prepared image, verified; raises `SampleUnknown` (404)."""

@@ -28,7 +28,7 @@ from services.datasets.statistics.splits import is_stated, split
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import earlier, once
-from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage, step_of
+from services.kit.jobs import Jobs, Lease, NewJob, Released, ending, lineage, step_of
 from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore, sha256
 
@@ -73,7 +73,8 @@ class Views:
         manifest = newest(tx.session, [base.id]).get(base.id)
         over = job.state.terminal and job.state is not JobState.SUCCEEDED
         if manifest is None and over:
-            raise BaseFailed(f"The job that was to make it has {job.state}", field="dataset")
+            words = ending(job.state, job.problem)
+            raise BaseFailed(f"The job that was to make it {words}", field="dataset")
         row = models.Dataset(
             id=new_id(),
             project=caller.project,

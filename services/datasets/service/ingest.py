@@ -5,6 +5,7 @@ slice is appended in the transaction that finishes the last shard. Nothing of th
 images and the columns of the manifest outlives the job.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.imports import DatasetRequest, FileImport
 from api_schemas.manifest import content_digest, to_parquet
 from api_schemas.provenance import ImageOrigin, ImageOrigins
+from api_schemas.withdrawals import PATIENT_ID
 from services.datasets.importers import Roots, duplicates, open_source
 from services.datasets.importers.source import (
     Decoders,
@@ -37,7 +39,7 @@ from services.datasets.service.ahead import Pictures, ReadAhead, Shard
 from services.datasets.service.keys import folder, image_key, manifest_key
 from services.datasets.service.omissions import warnings
 from services.datasets.service.problems import NoUsableRow, UploadGone, as_problem
-from services.datasets.service.standing import lock_manifests, withdrawn
+from services.datasets.service.standing import Banned, known_patients, lock_manifests, withdrawn
 from services.datasets.service.uploads import Uploads
 from services.kit.db import Database, new_id
 from services.kit.errors import ProblemError
@@ -59,6 +61,8 @@ WITHDRAWN = "withdrawn from this project"
 MANIFEST = "manifest"
 WARNED = "succeeded with warnings"
 """Message of the job; the dataset tells which."""
+
+PSEUDONYM = re.compile(PATIENT_ID)
 
 T = TypeVar("T")
 _request: TypeAdapter[DatasetRequest] = TypeAdapter(DatasetRequest)
@@ -120,11 +124,13 @@ class Ingest:
         for part in _batched(source.entries(self._decoders), PLANNED_AT_ONCE):
             lease.stop_now()
             usable = [row for row in part if isinstance(row, Entry)]
-            planned = (
-                self._sample(lease.resource, str(request.site), total + n, row)
-                for n, row in enumerate(usable)
-            )
+            names = {row.patient for row in usable if PSEUDONYM.fullmatch(row.patient)}
             with lease.writing() as tx:
+                known = known_patients(tx.session, names)
+                planned = (
+                    self._sample(lease.resource, str(request.site), total + n, row, known)
+                    for n, row in enumerate(usable)
+                )
                 samples.copy_in(tx.session, planned)
                 _insert(tx.session, Rejection, _rejections(lease.resource, part))
             total += len(usable)
@@ -147,8 +153,14 @@ class Ingest:
                 update(Dataset).where(Dataset.id == lease.resource).values(notes=source.remarks())
             )
 
-    def _sample(self, dataset: UUID, site: str, ordinal: int, row: Entry) -> dict[str, Any]:
+    def _sample(
+        self, dataset: UUID, site: str, ordinal: int, row: Entry, known: set[str]
+    ) -> dict[str, Any]:
+        """The columns of a planned sample. A patient who is `known` was exported from here, and
+        keeps the pseudonym.
+        """
         names = self._pseudonyms
+        patient = row.patient if row.patient in known else names.patient(site, row.patient)
         return {
             "dataset": dataset,
             "ordinal": ordinal,
@@ -156,7 +168,7 @@ class Ingest:
             "place": row.place,
             "bucket": bucket(site, row.patient),
             "sample_id": names.sample(site, row.place),
-            "patient_id": names.patient(site, row.patient),
+            "patient_id": patient,
             "split": row.split,
             "fold": row.fold,
             "age": row.age,
@@ -179,6 +191,7 @@ class Ingest:
         with self._db.transaction() as tx:
             rows = samples.shard(tx.session, lease.resource, first, SHARD)
             done = samples.stored(tx.session, lease.resource)
+            banned = withdrawn(tx.session, lease.caller.project)
         source = self._source(lease, request)
         pictures = self._ahead.take(*self._asked(lease, source, first, rows))
 
@@ -190,10 +203,11 @@ class Ingest:
                 shard, begin = self._asked(lease, source, following, rows)
                 self._ahead.begin(shard, begin())
 
-        stored, rejected = self._store_pictures(lease, pictures, rows, done, total, go_on)
+        stored, rejected = self._store_pictures(lease, pictures, rows, banned, done, total, go_on)
+        kept = sum("image_key" in each for each in stored)
         manifest = {"step": MANIFEST, "planned": lease.payload["planned"]}
         with lease.finishing(last=[manifest]) as tx:
-            lease.progress(done + len(stored), total, UNIT, "preparing the images")
+            lease.progress(done + kept, total, UNIT, "preparing the images")
             if stored:
                 tx.session.execute(update(Sample), stored)
             _insert(tx.session, Rejection, rejected)
@@ -212,11 +226,13 @@ class Ingest:
         lease: Lease,
         pictures: Pictures,
         rows: Sequence[Sample],
+        banned: Banned,
         done: int,
         total: int,
         go_on: Callable[[], None],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """New column values of the samples whose picture is stored, and rows of rejections.
+        """New column values of the samples, and rows of rejections. A picture that was withdrawn is
+        not stored; its sample is dropped with the others of its kind.
 
         Calls `go_on` while the last pictures are being prepared.
         """
@@ -238,6 +254,10 @@ class Ingest:
                 if isinstance(picture, Unreadable):
                     unreadable.append(Rejected(row.line, picture.reason, picture.code))
                     continue
+                place = {"dataset": row.dataset, "ordinal": row.ordinal}
+                if banned.hold(row, picture.pixel_sha256):
+                    stored.append({**place, "pixel_sha256": picture.pixel_sha256})
+                    continue
                 digest = sha256(picture.png)
                 key = image_key(lease.caller.project, row.dataset, row.ordinal, digest)
                 waiting.append((key, picture.png))
@@ -245,8 +265,7 @@ class Ingest:
                     put_waiting()
                 stored.append(
                     {
-                        "dataset": row.dataset,
-                        "ordinal": row.ordinal,
+                        **place,
                         "image_key": key,
                         "image_sha256": digest,
                         "pixel_sha256": picture.pixel_sha256,
@@ -265,9 +284,7 @@ class Ingest:
 
     def _manifest(self, lease: Lease, request: DatasetRequest) -> None:
         """Split the patients, look for duplicates and write the manifest."""
-        with self._db.transaction() as tx:
-            banned = withdrawn(tx.session, lease.caller.project)
-        self._leave_out(lease, banned)
+        banned = self._leave_out(lease)
         with self._db.transaction() as tx:
             splits = samples.splits(tx.session, lease.resource)
             if not splits:
@@ -315,17 +332,22 @@ class Ingest:
                 )
             )
 
-    def _leave_out(self, lease: Lease, banned: tuple[set[str], set[str]]) -> None:
+    def _leave_out(self, lease: Lease) -> Banned:
         """Drop the rows and images of whom the project has withdrawn. The images go first: the
         rows name them, should this be repeated.
         """
-        with self._db.transaction() as tx:
-            rows = samples.of(tx.session, lease.resource, *banned)
+        project = lease.caller.project
+        with lease.writing() as tx:
+            if withdrawn(tx.session, project).patients:
+                samples.note_withdrawn(tx.session, project, lease.resource)
+            banned = withdrawn(tx.session, project)
+            rows = samples.of(tx.session, lease.resource, banned)
         self._store.remove(row.image_key for row in rows if row.image_key is not None)
         told = [Rejected(row.line, WITHDRAWN, RejectionCode.WITHDRAWN) for row in rows]
         with lease.writing() as tx:
             samples.drop_lines(tx.session, lease.resource, [row.line for row in rows])
             _insert(tx.session, Rejection, _rejections(lease.resource, told))
+        return banned
 
     def _twins(self, dataset: UUID) -> list[dict[str, Any]]:
         """Rows of duplicates: identical pictures first."""

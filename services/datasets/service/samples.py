@@ -2,23 +2,36 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import polars as pl
 import psycopg
 import pyarrow as pa
 from psycopg import sql
-from sqlalchemy import ARRAY, String, delete, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    Integer,
+    String,
+    any_,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy import cast as as_type
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from api_schemas.base import Split
 from api_schemas.provenance import ImageOrigin, ImageOrigins
 from api_schemas.terms import FREE, Licence, strictest
 from services.datasets.importers.splits import assign
-from services.datasets.models import Sample
+from services.datasets.models import Sample, Withdrawal, WithdrawnPicture
+from services.datasets.service.standing import Banned, among, binds
 from services.datasets.views import manifest_table
 
 COPIED = (
@@ -163,11 +176,56 @@ class Placed(NamedTuple):
     image_key: str | None
 
 
-def of(session: Session, dataset: UUID, patients: set[str], names: set[str]) -> list[Placed]:
-    """The samples of these patients (pseudonyms), and those of these names."""
+def of(session: Session, dataset: UUID, banned: Banned) -> list[Placed]:
+    """The samples that may not be here: by patient, by name (their own, or the one under which
+    they were exported from here), or by their pixels.
+    """
     query = select(Sample.line, Sample.image_key).where(Sample.dataset == dataset)
-    wanted = or_(Sample.patient_id.in_(patients), Sample.sample_id.in_(names))
+    exported_as = func.substring(Sample.place, r"([^/]+)\.[^./]+$")
+    wanted = or_(
+        among(Sample.patient_id, banned.patients),
+        among(Sample.sample_id, banned.samples),
+        among(exported_as, banned.samples),
+        among(Sample.pixel_sha256, banned.pictures),
+    )
     return [Placed(*row) for row in session.execute(query.where(wanted))]
+
+
+def note_withdrawn(session: Session, project: UUID, dataset: UUID) -> None:
+    """Note the pixels of withdrawn patients as withdrawn too, before their samples are dropped:
+    they may have another size here than those that are known.
+    """
+    each = func.jsonb_array_elements_text(Withdrawal.patients).label("patient")
+    gone = select(Withdrawal.id, each).where(binds(project)).subquery()
+    named = (
+        select(gone.c.id, Sample.pixel_sha256)
+        .join(Sample, Sample.patient_id == gone.c.patient)
+        .where(Sample.dataset == dataset, Sample.pixel_sha256.is_not(None))
+        .distinct()
+    )
+    session.execute(
+        insert(WithdrawnPicture)
+        .from_select(["withdrawal", "pixel_sha256"], named)
+        .on_conflict_do_nothing()
+    )
+
+
+def by_line(session: Session, dataset: UUID, lines: Sequence[int]) -> list[list[str]]:
+    """The name of the sample of each line, or none."""
+    wanted = Sample.line == any_(as_type(list(lines), ARRAY(Integer)))
+    rows = session.execute(
+        select(Sample.line, Sample.sample_id).where(Sample.dataset == dataset, wanted)
+    )
+    named: dict[int, list[str]] = {}
+    for line, name in rows:
+        named.setdefault(line, []).append(name)
+    return [named.get(line, []) for line in lines]
+
+
+def present(table: pl.LazyFrame, names: Collection[str]) -> set[str]:
+    """Those of the names that a manifest has."""
+    here = table.filter(pl.col("sample_id").is_in(list(names))).select("sample_id").collect()
+    return set(here["sample_id"])
 
 
 def write_splits(session: Session, dataset: UUID, by_patient: Mapping[str, str]) -> None:
@@ -189,4 +247,5 @@ def forget(session: Session, dataset: UUID) -> None:
 
 
 def drop_lines(session: Session, dataset: UUID, lines: Sequence[int]) -> None:
-    session.execute(delete(Sample).where(Sample.dataset == dataset, Sample.line.in_(lines)))
+    named = Sample.line == any_(as_type(list(lines), ARRAY(Integer)))
+    session.execute(delete(Sample).where(Sample.dataset == dataset, named))

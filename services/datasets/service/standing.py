@@ -1,9 +1,23 @@
 """How datasets stand: whose they are, their newest manifest, and who was withdrawn."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    SQLColumnExpression,
+    String,
+    any_,
+    func,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy import cast as as_type
 from sqlalchemy.orm import Session
 
 from services.datasets import models
@@ -74,9 +88,59 @@ def lock_manifests(session: Session, project: UUID) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), key)
 
 
-def withdrawn(session: Session, project: UUID) -> tuple[set[str], set[str]]:
-    """Pseudonyms and sample ids that no manifest of the project may hold."""
+def among(column: SQLColumnExpression[Any], names: Collection[str]) -> ColumnElement[bool]:
+    """Whether the value is one of `names`, of which there may be more than a statement may have
+    parameters.
+    """
+    return column == any_(as_type(list(names), ARRAY(String)))
+
+
+class Banned(NamedTuple):
+    """What no manifest of a project may hold: patients, sample ids, and digests of pixels."""
+
+    patients: set[str]
+    samples: set[str]
+    pictures: set[str]
+
+    def hold(self, sample: models.Sample, pixel_sha256: str) -> bool:
+        exported_as = PurePosixPath(sample.place or "").stem
+        return (
+            sample.patient_id in self.patients
+            or bool(self.samples & {sample.sample_id, exported_as})
+            or pixel_sha256 in self.pictures
+        )
+
+
+def binds(project: UUID) -> ColumnElement[bool]:
+    """Whether a withdrawal is of this project's datasets."""
+    return or_(models.Withdrawal.project == project, models.Withdrawal.everywhere)
+
+
+def withdrawn(session: Session, project: UUID) -> Banned:
     rows = session.execute(
-        select(models.Withdrawal.patients, models.Withdrawal.samples).filter_by(project=project)
+        select(models.Withdrawal.patients, models.Withdrawal.samples).where(binds(project))
     ).all()
-    return {p for row in rows for p in row.patients}, {s for row in rows for s in row.samples}
+    pictures = session.scalars(
+        select(models.WithdrawnPicture.pixel_sha256)
+        .join(models.Withdrawal, models.Withdrawal.id == models.WithdrawnPicture.withdrawal)
+        .where(binds(project))
+    )
+    return Banned(
+        {p for row in rows for p in row.patients},
+        {s for row in rows for s in row.samples},
+        set(pictures),
+    )
+
+
+def known_patients(session: Session, names: Collection[str]) -> set[str]:
+    """Those of `names` that are pseudonyms of this installation: of patients whom some dataset,
+    of whatever project, holds, or who were withdrawn from one.
+    """
+    if not names:
+        return set()
+    held = select(models.Sample.patient_id).where(among(models.Sample.patient_id, names))
+    gone = select(
+        func.jsonb_array_elements_text(models.Withdrawal.patients).label("patient")
+    ).subquery()
+    left = select(gone.c.patient).where(among(gone.c.patient, names))
+    return set(session.scalars(held.union(left)))

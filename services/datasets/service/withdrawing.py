@@ -10,7 +10,18 @@ from typing import Any
 from uuid import UUID
 
 import polars as pl
-from sqlalchemy import delete, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    delete,
+    distinct,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session
 
 from api_schemas.base import Page
@@ -20,11 +31,12 @@ from services.datasets.service.deriving import store_manifest
 from services.datasets.service.ingest import QUEUE
 from services.datasets.service.manifests import Manifests
 from services.datasets.service.problems import WithdrawalUnknown
-from services.datasets.service.standing import lock_manifests, newest
+from services.datasets.service.standing import among, lock_manifests, newest
 from services.datasets.views import withdrawal_view
-from services.kit.auth import Caller
+from services.kit.auth import Auth, Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.erasure import COMPACT, Erasure
+from services.kit.errors import Forbidden
 from services.kit.http import once, page
 from services.kit.jobs import Jobs, Lease, NewJob, Released, lineage, step_of
 from services.kit.jobs.pairing import require_pairing
@@ -36,20 +48,29 @@ UNIT = "datasets"
 
 
 class Withdrawals:
-    """The withdrawals of a caller's project."""
+    """The withdrawals that a caller's project has ordered."""
 
-    def __init__(self, db: Database, jobs: Jobs) -> None:
+    def __init__(self, db: Database, jobs: Jobs, auth: Auth) -> None:
         self._db = db
         self._jobs = jobs
+        self._auth = auth
 
     def order(self, caller: Caller, request: WithdrawalRequest, key: str | None) -> WithdrawalView:
         """From here on no import of the project takes them in; the job removes what is there.
 
-        Raises `StoreMismatch` (503) while the store may not be this database's.
+        Raises `StoreMismatch` (503) while the store may not be this database's, and `Forbidden`
+        (403) where somebody else than an administrator withdraws from all projects.
         """
+        if request.everywhere and not self._auth.administers(caller):
+            raise Forbidden(
+                "Only an administrator of the installation withdraws from all projects",
+                field="everywhere",
+                accepted=False,
+            )
         with self._db.transaction() as tx:
             require_pairing(tx.session)
-            lock_manifests(tx.session, caller.project)
+            for project in _projects(tx.session, caller, request):
+                lock_manifests(tx.session, project)
             made = once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
             return self._view(tx, _find(tx.session, caller, made))
 
@@ -80,8 +101,13 @@ class Withdrawals:
             patients=sorted(set(request.patients)),
             samples=sorted(set(request.samples)),
             note=request.note,
+            everywhere=request.everywhere,
+            found=_found(tx.session, caller, request),
+            elsewhere=_elsewhere(tx.session, caller, request),
         )
         tx.session.add(row)
+        tx.session.flush()
+        _note_pictures(tx.session, row)
         self._jobs.submit(
             tx,
             NewJob(
@@ -145,9 +171,10 @@ class Withdraw:
 
     def _plan(self, lease: Lease) -> None:
         with self._db.transaction() as tx:
+            row = tx.session.get_one(models.Withdrawal, lease.resource)
             roots = tx.session.scalars(
                 select(models.Dataset.id)
-                .where(models.Dataset.project == lease.caller.project)
+                .where(_within(row, row.project))
                 .where(models.Dataset.root.is_(None), lineage.visible(models.Dataset.id))
                 .order_by(models.Dataset.id)
             ).all()
@@ -162,48 +189,52 @@ class Withdraw:
     def _family(self, lease: Lease, root: UUID) -> None:
         """Write the manifests of an import and its views anew, without the withdrawn rows."""
         with self._db.transaction() as tx:
-            row = tx.session.get_one(models.Withdrawal, lease.resource)
+            project = tx.session.get_one(models.Dataset, root).project
             family = _family(tx.session, root)
             manifests = newest(tx.session, family)
-        hit = _hit(row)
-        changes = [c for m in manifests.values() if (c := self._change(lease, m, hit)) is not None]
+            hit = _hit(tx.session, lease.resource)
+        found = (self._change(lease, project, each, hit) for each in manifests.values())
+        changes = [change for change in found if change is not None]
         old = [str(c.before.id) for c in changes]
         more = [{**lease.payload, "step": "remove", "old": old}] if changes else []
         lease.progress(lease.payload["place"] + 1, lease.payload["of"], UNIT)
         with lease.finishing(more, last=self._erasure.last) as tx:
-            lock_manifests(tx.session, lease.caller.project)
+            lock_manifests(tx.session, project)
             now = newest(tx.session, _family(tx.session, root))
             if {m.id for m in now.values()} != {m.id for m in manifests.values()}:
                 raise Released  # somebody made a view meanwhile: again, with it
             tx.session.add_all(c.after for c in changes)
             row = tx.session.get_one(models.Withdrawal, lease.resource)
-            row.outcome = [*row.outcome, *map(_outcome, changes)]
-            names = {name for c in changes for name in c.gone["sample_id"]}
+            if project == row.project:
+                row.outcome = [*row.outcome, *map(_outcome, changes)]
+            names = {*row.samples, *(name for c in changes for name in c.gone["sample_id"])}
             twins = models.Duplicate
             tx.session.execute(
                 delete(twins)
                 .where(twins.dataset == root)
-                .where(or_(twins.sample_id.in_(names), twins.other_sample_id.in_(names)))
+                .where(or_(among(twins.sample_id, names), among(twins.other_sample_id, names)))
             )
             tx.session.execute(
                 delete(models.Sample)
                 .where(models.Sample.dataset == root)
                 .where(
                     or_(
-                        models.Sample.patient_id.in_(row.patients),
-                        models.Sample.sample_id.in_(row.samples),
+                        among(models.Sample.patient_id, row.patients),
+                        among(models.Sample.sample_id, names),
                     )
                 )
             )
 
-    def _change(self, lease: Lease, before: models.Manifest, hit: pl.Expr) -> _Change | None:
+    def _change(
+        self, lease: Lease, project: UUID, before: models.Manifest, hit: pl.Expr
+    ) -> _Change | None:
         lease.stop_now()
         table = self._manifests.scan(before)
         gone = table.filter(hit).select("patient_id", "sample_id").collect()
         if not gone.height:
             return None
         left = table.filter(~hit).collect()
-        after = store_manifest(self._store, lease.caller.project, before.dataset, left)
+        after = store_manifest(self._store, project, before.dataset, left)
         return _Change(before, after, gone)
 
     def _remove(self, lease: Lease) -> None:
@@ -211,12 +242,11 @@ class Withdraw:
         be repeated.
         """
         with self._db.transaction() as tx:
-            row = tx.session.get_one(models.Withdrawal, lease.resource)
+            hit = _hit(tx.session, lease.resource)
             ids = [UUID(old) for old in lease.payload["old"]]
             manifests = tx.session.scalars(
                 select(models.Manifest).where(models.Manifest.id.in_(ids))
             ).all()
-        hit = _hit(row)
         for manifest in manifests:
             lease.stop_now()
             try:
@@ -231,8 +261,82 @@ class Withdraw:
             pass
 
 
-def _hit(row: models.Withdrawal) -> pl.Expr:
-    return pl.col("patient_id").is_in(row.patients) | pl.col("sample_id").is_in(row.samples)
+def _projects(session: Session, caller: Caller, request: WithdrawalRequest) -> list[UUID]:
+    """The projects of which it may take somebody out, in one order for all."""
+    if not request.everywhere:
+        return [caller.project]
+    return sorted({caller.project, *session.scalars(select(models.Dataset.project).distinct())})
+
+
+def _within(order: WithdrawalRequest | models.Withdrawal, project: UUID) -> ColumnElement[bool]:
+    return true() if order.everywhere else models.Dataset.project == project
+
+
+def _found(session: Session, caller: Caller, request: WithdrawalRequest) -> int:
+    """How many of those named the datasets hold from which they are taken."""
+    sample, dataset = models.Sample, models.Dataset
+    there = (
+        select(
+            func.count(distinct(sample.patient_id)).filter(
+                among(sample.patient_id, request.patients)
+            ),
+            func.count(distinct(sample.sample_id)).filter(among(sample.sample_id, request.samples)),
+        )
+        .join(dataset, dataset.id == sample.dataset)
+        .where(_names(request), _within(request, caller.project), lineage.visible(dataset.id))
+    )
+    patients, samples = session.execute(there).one()
+    return patients + samples
+
+
+def _elsewhere(session: Session, caller: Caller, request: WithdrawalRequest) -> int:
+    """How many imports of other projects hold any of those named."""
+    sample, dataset = models.Sample, models.Dataset
+    there = (
+        select(func.count(distinct(dataset.id)))
+        .join(sample, dataset.id == sample.dataset)
+        .where(_names(request), dataset.project != caller.project, lineage.visible(dataset.id))
+    )
+    return session.scalar(there) or 0
+
+
+def _names(request: WithdrawalRequest) -> ColumnElement[bool]:
+    sample = models.Sample
+    return or_(among(sample.patient_id, request.patients), among(sample.sample_id, request.samples))
+
+
+def _note_pictures(session: Session, row: models.Withdrawal) -> None:
+    """Note the pixels that the project shall not have again: all of the patients named, and those
+    of the samples named that no other sample has.
+    """
+    sample, dataset = models.Sample, models.Dataset
+    there = (
+        select(sample.pixel_sha256)
+        .join(dataset, dataset.id == sample.dataset)
+        .where(_within(row, row.project), lineage.visible(dataset.id))
+        .where(sample.pixel_sha256.is_not(None))
+    )
+    of_patients = there.where(among(sample.patient_id, row.patients))
+    of_samples = there.where(among(sample.sample_id, row.samples))
+    of_others = there.where(
+        not_(among(sample.patient_id, row.patients)), not_(among(sample.sample_id, row.samples))
+    )
+    pictures = of_patients.union(of_samples.except_(of_others)).subquery()
+    session.execute(
+        insert(models.WithdrawnPicture).from_select(
+            ["withdrawal", "pixel_sha256"], select(literal(row.id), pictures.c.pixel_sha256)
+        )
+    )
+
+
+def _hit(session: Session, withdrawal: UUID) -> pl.Expr:
+    """Which rows of a manifest a withdrawal takes."""
+    row = session.get_one(models.Withdrawal, withdrawal)
+    pictures = session.scalars(
+        select(models.WithdrawnPicture.pixel_sha256).filter_by(withdrawal=withdrawal)
+    ).all()
+    named = pl.col("patient_id").is_in(row.patients) | pl.col("sample_id").is_in(row.samples)
+    return named | pl.col("pixel_sha256").is_in(pictures).fill_null(value=False)
 
 
 def _family(session: Session, root: UUID) -> Sequence[UUID]:

@@ -25,6 +25,7 @@ from api_schemas.evaluation import (
     ResultRow,
     VersionView,
 )
+from api_schemas.findings import Finding
 from services.evaluation.api.media import CSV, HTML, PARQUET, REPORT_HEADERS, TEX, shown_as
 from services.evaluation.reports.tables import table_csv, table_tex
 from services.evaluation.service import Absences, Answers, Details, Intake, Recomputations
@@ -233,7 +234,7 @@ def _wanted(
     asked: Annotated[Wanted, Depends(_asked)],
     test: str | None = None,
     arm: str | None = None,
-    label: str | None = None,
+    label: Finding | Literal["macro"] | None = None,
     group: str | None = None,
 ) -> Wanted:
     return replace(asked, test=test, arm=arm, label=label, group=group)

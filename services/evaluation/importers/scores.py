@@ -19,7 +19,8 @@ from services.evaluation.importers.faults import Faulty
 from services.evaluation.importers.tables import Table, read_table
 from services.evaluation.statistics.cases import UNKNOWN, Floats, Ints
 
-SAMPLE = ("sample_id", "image_id", "id", "image")
+PATH = "path"
+SAMPLE = ("sample_id", "image_id", "id", "image", PATH)
 PATIENT = ("patient_id", "patient")
 TRUTH, SCORE, GROUP = "truth_", "score_", "group_"
 LONG = ("label", "truth", "score")
@@ -44,6 +45,8 @@ class Sheet:
     groups: dict[str, pl.Series]  # (N,) each; blank where not stated
     lines: Ints  # (N,)
     long: bool
+    by_path: bool = False
+    """Whether images are named by their files."""
 
     def column(self, what: str, label: str) -> str:
         """The column that holds the truth or score of a label."""
@@ -93,6 +96,7 @@ def read_scores(path: Path) -> Sheet:
         groups=groups,
         lines=table.lines[layout.first],
         long="label" in table.names,
+        by_path=sample == PATH,
     )
 
 

@@ -1,7 +1,7 @@
 """Sheets as predictions: under pseudonyms, or of data that says patients, truth and groups."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -86,6 +86,15 @@ def of_data(sheet: Sheet, rows: pl.DataFrame) -> Evaluand:
         known[name].to_numpy().astype(np.str_) for name in ("sample_id", "patient_id")
     )
     return _sorted(sheet, samples, patients, truth, told)
+
+
+def renamed(sheet: Sheet, samples: Sequence[str | None]) -> Sheet:
+    """The sheet with the sample ids that its paths were found to be. Raises `Faulty`."""
+    unknown = np.array([each is None for each in samples], np.bool_)
+    _refuse(sheet, unknown, "paths are those of no image of the data")
+    names = pl.Series(samples, dtype=pl.String)
+    _refuse(sheet, ~names.is_first_distinct().to_numpy(), "paths are those of an image before")
+    return replace(sheet, samples=names, by_path=False)
 
 
 def check_paired(ours: Sheet, theirs: Sheet) -> None:

@@ -36,7 +36,10 @@ class Likest:
 
 @dataclass(frozen=True, eq=False)
 class QualityPage:
-    """Everything the page says. `changed`: the cohort is no longer the one that was measured."""
+    """Everything the page says. `changed`: the cohort is no longer the one that was measured,
+    `reference_changed` likewise; `withdrawn`: a patient was withdrawn from the data that the cohort
+    was made of, `unchecked`: nobody could say.
+    """
 
     id: UUID
     measured_at: datetime
@@ -46,6 +49,9 @@ class QualityPage:
     phantom: bool
     licence: Licence
     changed: bool
+    reference_changed: bool
+    withdrawn: bool
+    unchecked: bool
 
 
 def render(page: QualityPage) -> str:

@@ -21,7 +21,12 @@ from services.evaluation.reports.page import without_images
 from services.evaluation.reports.tables import Study, cell
 from services.evaluation.service import plans
 from services.evaluation.service.particulars import detailed
-from services.evaluation.service.problems import ReportUnknown, VersionOfNothing, VersionUnknown
+from services.evaluation.service.problems import (
+    FilterUnknown,
+    ReportUnknown,
+    VersionOfNothing,
+    VersionUnknown,
+)
 from services.evaluation.service.sources import Sources
 from services.evaluation.views import answer, comparison, metric_row, result_row
 from services.kit.auth import Caller
@@ -163,8 +168,15 @@ class Answers:
 def _lines(
     session: Session, caller: Caller, line: type[Line], wanted: Wanted, cursor: str | None = None
 ) -> Select[Line]:
-    """The lines that are wanted of the caller's evaluations."""
-    query = _of_version(session, caller, line, wanted, cursor)
+    """The lines that are wanted of the caller's evaluations. Raises `FilterUnknown` (422)."""
+    all_lines = _of_version(session, caller, line, wanted, cursor)
+    query = _filtered(all_lines, line, wanted)
+    if cursor is None and session.scalar(query.limit(1)) is None:
+        _check_filters(session, all_lines, line, wanted)
+    return query
+
+
+def _filtered(query: Select[Line], line: type[Line], wanted: Wanted) -> Select[Line]:
     for name in ("test", "arm", "label", "metric"):
         value = getattr(wanted, name)
         if value is not None:
@@ -172,6 +184,21 @@ def _lines(
     if wanted.group == ANY:
         return query.where(line.group.is_not(None))
     return query.where(line.group == wanted.group)
+
+
+def _check_filters(session: Session, lines: Select[Line], line: type[Line], wanted: Wanted) -> None:
+    """Raise `FilterUnknown` for the test, arm or group that no line has, where there are lines."""
+    for name in ("test", "arm", "group"):
+        value = getattr(wanted, name)
+        if value is None or value == ANY:
+            continue
+        column = getattr(line, name)
+        values = select(column).where(
+            column.is_not(None), line.id.in_(lines.with_only_columns(line.id))
+        )
+        there = sorted(session.scalars(values.distinct()))
+        if there and value not in there:
+            raise FilterUnknown(f"No line has this {name}", field=name, accepted=there)
 
 
 def _of_version(

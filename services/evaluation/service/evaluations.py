@@ -13,18 +13,20 @@ from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api_schemas.base import DataSplit, Page
+from api_schemas.base import DatasetRef, DataSplit, Page
 from api_schemas.datasets import DatasetKind
 from api_schemas.evaluation import Flag
 from api_schemas.evaluations import Evaluated, EvaluationRequest, EvaluationView
 from api_schemas.manifest import content_digest, to_parquet
 from api_schemas.shifts import ComparedSet
 from services.evaluation import models
-from services.evaluation.importers.scores import Sheet, read_scores
-from services.evaluation.importers.sets import Evaluand, check_paired, of_data, own
+from services.evaluation.importers.faults import Faulty
+from services.evaluation.importers.scores import PATH, Sheet, read_scores
+from services.evaluation.importers.sets import Evaluand, check_paired, of_data, own, renamed
 from services.evaluation.service.blaming import blaming
 from services.evaluation.service.intake import QUEUE
 from services.evaluation.service.keeping import EVALUATION, evaluation_folder
@@ -128,7 +130,7 @@ class Evaluations:
         sheets: dict[str, Sheet] = {}
         for field, path in files.items():
             with blaming(field, PredictionsUnusable):
-                sheets[field] = read_scores(path)
+                sheets[field] = self._identified(caller, request, read_scores(path))
         if REFERENCE in sheets:
             with blaming(REFERENCE, PredictionsUnusable):
                 check_paired(sheets[FILE], sheets[REFERENCE])
@@ -156,6 +158,17 @@ class Evaluations:
         if made != evaluation:  # somebody sent the same with the same key at the same time
             self._store.remove(each["key"] for each in stored.values())
         return made
+
+    def _identified(self, caller: Caller, request: EvaluationRequest, sheet: Sheet) -> Sheet:
+        """With sample ids in place of the paths of images that are here."""
+        wanted = data_of(request)
+        if not sheet.by_path or wanted is None or not isinstance(wanted.data, DatasetRef):
+            return sheet
+        try:
+            found = self._stock.sample_ids(caller, wanted.data.dataset, sheet.samples.to_list())
+        except ValidationError:
+            raise Faulty("A path is longer than any", column=PATH) from None
+        return renamed(sheet, found)
 
     def _evaluands(
         self, caller: Caller, request: EvaluationRequest, sheets: Mapping[str, Sheet]

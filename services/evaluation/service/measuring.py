@@ -7,13 +7,14 @@ import polars as pl
 from PIL import Image
 
 from api_schemas.base import DataSplit
+from api_schemas.datasets import DatasetKind
 from api_schemas.qualities import Distances, Diversity, Quality, QualityRequest, ReferenceSet
-from api_schemas.shifts import ComparedSet
 from services.evaluation import models
 from services.evaluation.service import agreement
 from services.evaluation.service.features import GivenTables
 from services.evaluation.service.keeping import QUALITY
-from services.evaluation.service.stock import Stock, pixels
+from services.evaluation.service.problems import ReferenceNotReal, TooFewToMeasure
+from services.evaluation.service.stock import Item, Stock, pixels
 from services.evaluation.statistics.cases import Floats, Ints, numbered
 from services.evaluation.statistics.features import OFFERED, Features, Pixels
 from services.evaluation.statistics.quality import (
@@ -30,6 +31,31 @@ from services.kit.jobs import Lease, step_of
 UNIT = "images"
 MOST = (5_000, 10_000)
 """Images of the cohort, and of the reference for its two halves."""
+
+
+FEWEST_IMAGES, FEWEST_PATIENTS = 20, 40
+"""Of the cohort, and of the reference, which is halved."""
+
+
+def check_cohort(images: int) -> None:
+    """Raises `TooFewToMeasure` (422)."""
+    if images < FEWEST_IMAGES:
+        raise TooFewToMeasure(f"It has {images} images", field="cohort", accepted=FEWEST_IMAGES)
+
+
+def check_reference(item: Item, rows: pl.DataFrame) -> None:
+    """Raises `ReferenceNotReal` and `TooFewToMeasure` (422)."""
+    if item.kind in {DatasetKind.SYNTHETIC, DatasetKind.MIXED}:
+        raise ReferenceNotReal(
+            f"Images of '{item.name}' were made by a generator, by their own word",
+            field="reference",
+            accepted="a dataset of real images",
+        )
+    patients = rows["patient_id"].n_unique()
+    if patients < FEWEST_PATIENTS:
+        raise TooFewToMeasure(
+            f"It has {patients} patients", field="reference", accepted=FEWEST_PATIENTS
+        )
 
 
 class MeasureQuality:
@@ -78,16 +104,18 @@ class _Measuring:
     def quality(self) -> Quality:
         request = self._request
         assert request.reference is not None  # noqa: S101 - named when it was ordered
-        cohort, ours = self._set(DataSplit(data=request.cohort), "cohort")
-        reference, theirs = self._set(split_of(request.reference), "reference")
-        ours = _some(ours, "sample_id", MOST[0], request.seed)
-        theirs = _some(theirs, "patient_id", MOST[1], request.seed)
+        cohort, all_ours = self._set(DataSplit(data=request.cohort), "cohort")
+        reference, all_theirs = self._set(split_of(request.reference), "reference")
+        check_cohort(all_ours.height)
+        check_reference(reference, all_theirs)
+        ours = _some(all_ours, "sample_id", MOST[0], request.seed)
+        theirs = _some(all_theirs, "patient_id", MOST[1], request.seed)
         drawn = draw_pairs(ours, theirs, request.seed)
         self._shape = pixels(next(self._stock.images(ours.head(1)))[0]).shape
         self._total = ours.height + theirs.height + 4 * len(drawn.condition)
         return Quality(
-            cohort=cohort,
-            reference=reference,
+            cohort=cohort.compared(DataSplit(data=request.cohort), all_ours),
+            reference=reference.compared(split_of(request.reference), all_theirs),
             images_measured=(ours.height, theirs.height),
             distances=[
                 *self._distances(ours, theirs, request.seed),
@@ -96,10 +124,9 @@ class _Measuring:
             diversity=self._diversity(ours, theirs, drawn),
         )
 
-    def _set(self, wanted: DataSplit, field: str) -> tuple[ComparedSet, pl.DataFrame]:
+    def _set(self, wanted: DataSplit, field: str) -> tuple[Item, pl.DataFrame]:
         item = self._stock.look(self._lease.caller, wanted.data, field)
-        rows = self._stock.rows_with_images(self._lease.caller, wanted, field)
-        return item.compared(wanted, rows), rows
+        return item, self._stock.rows_with_images(self._lease.caller, wanted, field)
 
     def _distances(self, ours: pl.DataFrame, theirs: pl.DataFrame, seed: int) -> list[Distances]:
         cohort, reference = self._features(ours), self._features(theirs)

@@ -7,14 +7,14 @@ import polars as pl
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api_schemas.base import Page
+from api_schemas.base import DataSplit, Page
 from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView, SharedPair
 from services.evaluation import models
 from services.evaluation.service.intake import QUEUE
 from services.evaluation.service.keeping import OVERLAP
 from services.evaluation.service.near import NearSearch
 from services.evaluation.service.problems import OverlapUnknown, TooManyToCompare
-from services.evaluation.service.stock import Item, Stock, ids
+from services.evaluation.service.stock import Awaited, Item, Stock, ids
 from services.evaluation.views import overlap_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
@@ -37,15 +37,16 @@ class Overlaps:
         self._stock = stock
 
     def order(self, caller: Caller, request: OverlapRequest, key: str | None) -> OverlapView:
-        """Both sets must be there; raises `TooManyToCompare` (422) where `near` is asked of more
-        than `NEAR_LIMIT` images.
+        """Waits for a set in the making; raises `TooManyToCompare` (422) where `near` is asked of
+        more than `NEAR_LIMIT` images.
         """
         with self._db.transaction() as tx:
             made = earlier(tx, caller, key, request)
-        if made is None:
-            self._check(caller, request)
+        waits = [] if made is not None else self._check(caller, request)
         with self._db.transaction() as tx:
-            made = made or once(tx, caller, key, request, lambda: self._submit(tx, caller, request))
+            made = made or once(
+                tx, caller, key, request, lambda: self._submit(tx, caller, request, waits)
+            )
             return self._view(tx, _find(tx.session, caller, made))
 
     def overlap(self, caller: Caller, overlap: UUID) -> OverlapView:
@@ -68,19 +69,18 @@ class Overlaps:
                 newest_first=True,
             )
 
-    def _check(self, caller: Caller, request: OverlapRequest) -> None:
+    def _check(self, caller: Caller, request: OverlapRequest) -> list[UUID]:
+        """The jobs to wait for; raises what can be known to be wrong by now."""
+        waits: list[UUID] = []
         for field, each in (("first", request.first), ("second", request.second)):
-            self._stock.look(caller, each.data, field)
-            if not request.near:
-                self._stock.rows(caller, each, field)
-            elif (images := self._stock.rows_with_images(caller, each, field).height) > NEAR_LIMIT:
-                raise TooManyToCompare(
-                    f"It has {images} images; compare a view of it, or leave out near",
-                    field=field,
-                    accepted=NEAR_LIMIT,
-                )
+            found = self._stock.look_ahead(caller, each.data, field)
+            if isinstance(found, Awaited):
+                waits.append(found.job.id)
+            else:
+                compared_rows(self._stock, caller, each, field, near=request.near)
+        return waits
 
-    def _submit(self, tx: Tx, caller: Caller, request: OverlapRequest) -> UUID:
+    def _submit(self, tx: Tx, caller: Caller, request: OverlapRequest, waits: list[UUID]) -> UUID:
         row = models.Overlap(
             id=new_id(),
             project=caller.project,
@@ -102,6 +102,7 @@ class Overlaps:
                 resource=row.id,
                 inputs=row.request,
                 slices=[{"step": OVERLAP}],
+                waits_for=waits,
                 unit=UNIT,
             ),
         )
@@ -129,8 +130,10 @@ class FindOverlap:
             self._stock.look(lease.caller, request.first.data, "first"),
             self._stock.look(lease.caller, request.second.data, "second"),
         )
-        first = self._stock.rows(lease.caller, request.first, "first")
-        second = self._stock.rows(lease.caller, request.second, "second")
+        first, second = (
+            compared_rows(self._stock, lease.caller, each, field, near=request.near)
+            for field, each in (("first", request.first), ("second", request.second))
+        )
         result = exact(items, first, second)
         if request.near:
             near, pairs = NearSearch(self._stock, lease).search(first, second)
@@ -140,6 +143,24 @@ class FindOverlap:
         with lease.finishing() as tx:
             row = tx.session.get_one(models.Overlap, lease.resource)
             row.result = result.model_dump(mode="json")
+
+
+def compared_rows(
+    stock: Stock, caller: Caller, wanted: DataSplit, field: str, *, near: bool
+) -> pl.DataFrame:
+    """The rows of a set; raises `TooManyToCompare` (422) where too many are to be compared by how
+    they look.
+    """
+    if not near:
+        return stock.rows(caller, wanted, field)
+    rows = stock.rows_with_images(caller, wanted, field)
+    if rows.height > NEAR_LIMIT:
+        raise TooManyToCompare(
+            f"It has {rows.height} images; compare a view of it, or leave out near",
+            field=field,
+            accepted=NEAR_LIMIT,
+        )
+    return rows
 
 
 def exact(items: tuple[Item, Item], first: pl.DataFrame, second: pl.DataFrame) -> Overlap:

@@ -98,6 +98,11 @@ class VersionUnknown(NotFound):
     pass
 
 
+class FilterUnknown(Unprocessable):
+    slug = "filter-unknown"
+    title = "The results have no such value"
+
+
 class VersionOfNothing(Unprocessable):
     slug = "version-of-nothing"
     title = "A version is that of an experiment"

@@ -1,15 +1,16 @@
 """How good a cohort is: ordered by people, measured by a worker, shown as a page."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
+import polars as pl
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import DatasetRef, DataSplit, Page
-from api_schemas.datasets import DatasetKind
 from api_schemas.qualities import QualityRequest, QualityView, ReferenceSet
-from api_schemas.terms import strictest
+from api_schemas.terms import UNCHECKED, WITHDRAWN, strictest
 from services.evaluation import models
 from services.evaluation.ports import Generations
 from services.evaluation.reports.quality import QualityPage, render
@@ -17,16 +18,19 @@ from services.evaluation.service import agreement
 from services.evaluation.service.features import GivenTables
 from services.evaluation.service.intake import QUEUE
 from services.evaluation.service.keeping import QUALITY
-from services.evaluation.service.measuring import UNIT, split_of
+from services.evaluation.service.measuring import (
+    UNIT,
+    check_cohort,
+    check_reference,
+    split_of,
+)
 from services.evaluation.service.neighbours import Neighbours
 from services.evaluation.service.problems import (
     QualityNotReady,
     QualityUnknown,
     ReferenceMissing,
-    ReferenceNotReal,
-    TooFewToMeasure,
 )
-from services.evaluation.service.stock import Item, Stock, ids
+from services.evaluation.service.stock import Awaited, Item, Stock, ids
 from services.evaluation.views import quality_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
@@ -34,8 +38,14 @@ from services.kit.http import earlier, once, page
 from services.kit.jobs import Jobs, NewJob, lineage
 from services.kit.jobs.lineage import Made
 
-FEWEST_IMAGES, FEWEST_PATIENTS = 20, 40
-"""Of the cohort, and of the reference, which is halved."""
+
+@dataclass(frozen=True)
+class _Checked:
+    """The jobs of the sets that are in the making, and the cohort where it is not."""
+
+    waits: list[UUID]
+    cohort: Item | None
+    reference: ReferenceSet
 
 
 class Qualities:
@@ -57,8 +67,8 @@ class Qualities:
         self._neighbours = Neighbours(stock, generations)
 
     def order(self, caller: Caller, request: QualityRequest, key: str | None) -> QualityView:
-        """Both sets must be there. Raises `ReferenceMissing`, `ReferenceNotReal` and
-        `TooFewToMeasure` (422).
+        """Waits for a cohort or reference in the making; feature tables and evaluations must be
+        there. Raises `ReferenceMissing`, `ReferenceNotReal` and `TooFewToMeasure` (422).
         """
         with self._db.transaction() as tx:
             made = earlier(tx, caller, key, request)
@@ -104,30 +114,34 @@ class Qualities:
                 phantom=bool(cohort.phantom),
                 licence=strictest([cohort.licence, reference.licence]),
                 changed=item.digest != view.result.cohort.manifest,
+                reference_changed=reference.digest != view.result.reference.manifest,
+                withdrawn=WITHDRAWN in item.flags,
+                unchecked=UNCHECKED in item.flags,
             )
         )
 
     def _order(self, caller: Caller, request: QualityRequest, key: str | None) -> UUID:
-        cohort = self._stock.look(caller, request.cohort, "cohort")
-        reference = request.reference or self._own_dataset(caller, request)
-        self._check(caller, request, reference)
+        order = self._check(caller, request)
         with self._db.transaction() as tx:
             return once(
                 tx,
                 caller,
                 key,
                 request,
-                lambda: self._submit(tx, caller, request, reference, cohort),
+                lambda: self._submit(tx, caller, request, order),
             )
 
     def _submit(
-        self, tx: Tx, caller: Caller, request: QualityRequest, reference: ReferenceSet, cohort: Item
+        self,
+        tx: Tx,
+        caller: Caller,
+        request: QualityRequest,
+        order: _Checked,
     ) -> UUID:
-        awaited = (
-            []
-            if request.agreement is None
-            else agreement.check(tx.session, caller, request.agreement, cohort)
-        )
+        reference = order.reference
+        awaited = [*order.waits]
+        if request.agreement is not None and order.cohort is not None:
+            awaited += agreement.check(tx.session, caller, request.agreement, order.cohort)
         row = models.Quality(
             id=new_id(),
             project=caller.project,
@@ -174,30 +188,36 @@ class Qualities:
             )
         return ReferenceSet(data=DatasetRef(dataset=dataset))
 
-    def _check(self, caller: Caller, request: QualityRequest, reference: ReferenceSet) -> None:
-        beside = self._stock.look(caller, reference.data, "reference")
-        if beside.kind in {DatasetKind.SYNTHETIC, DatasetKind.MIXED}:
-            raise ReferenceNotReal(
-                f"Images of '{beside.name}' were made by a generator, by their own word",
-                field="reference",
-                accepted="a dataset of real images",
-            )
-        cohort = DataSplit(data=request.cohort)
-        ours = self._stock.rows_with_images(caller, cohort, "cohort")
-        if ours.height < FEWEST_IMAGES:
-            raise TooFewToMeasure(
-                f"It has {ours.height} images", field="cohort", accepted=FEWEST_IMAGES
-            )
-        rows = self._stock.rows_with_images(caller, split_of(reference), "reference")
-        patients = rows["patient_id"].n_unique()
-        if patients < FEWEST_PATIENTS:
-            raise TooFewToMeasure(
-                f"It has {patients} patients", field="reference", accepted=FEWEST_PATIENTS
-            )
+    def _check(self, caller: Caller, request: QualityRequest) -> _Checked:
+        """Raises what can be known to be wrong by now; the worker checks both sets again.
+
+        What is made from a finished cohort, features and agreement, is not waited for: where they
+        are asked of one in the making, `DataNotReady` (409).
+        """
+        look = self._stock.look if request.features or request.agreement else self._stock.look_ahead
+        cohort = look(caller, request.cohort, "cohort")
+        reference = request.reference or self._own_dataset(caller, request)
+        beside = look(caller, reference.data, "reference")
+        waits: list[UUID] = []
+        frames: list[pl.DataFrame] = []
+        if isinstance(cohort, Awaited):
+            waits.append(cohort.job.id)
+            if cohort.images is not None:
+                check_cohort(cohort.images)
+        else:
+            wanted = DataSplit(data=request.cohort)
+            frames.append(self._stock.rows_with_images(caller, wanted, "cohort"))
+            check_cohort(frames[-1].height)
+        if isinstance(beside, Awaited):
+            waits.append(beside.job.id)
+        else:
+            frames.append(self._stock.rows_with_images(caller, split_of(reference), "reference"))
+            check_reference(beside, frames[-1])
         for place, pair in enumerate(request.features):
             field = f"features.{place}"
             self._given.check(caller, pair, field, (request.cohort, reference.data))
-            self._given.read(caller, pair, field, (ours, rows))
+            self._given.read(caller, pair, field, frames)
+        return _Checked(waits, None if isinstance(cohort, Awaited) else cohort, reference)
 
     def _view(self, tx: Tx, row: models.Quality) -> QualityView:
         return self._views(tx, [row])[0]

@@ -1,7 +1,7 @@
 """Data by reference, whoever made it: what it is, its rows, its pictures."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -13,9 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from api_schemas.base import DataRef, DatasetRef, DataSplit, GenerationRef
+from api_schemas.base import DataRef, DatasetRef, DataSplit, GenerationRef, JobView
 from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.generation import GenerationView
+from api_schemas.lookups import LOOKUPS, LookupRequest
 from api_schemas.shifts import ComparedSet, DataWord
 from api_schemas.terms import Licence
 from services.evaluation.ports import Datasets, Generations
@@ -28,6 +29,7 @@ from services.evaluation.service.problems import (
 )
 from services.kit.auth import Caller
 from services.kit.errors import ProblemError
+from services.kit.jobs import ending
 from services.kit.objects import DigestMismatch, ObjectMissing, ObjectStore
 
 NOT_FOUND = 404
@@ -68,6 +70,16 @@ class Item:
         )
 
 
+@dataclass(frozen=True)
+class Awaited:
+    """A dataset or cohort in the making. `images` is None while nobody knows how many it will
+    have at most.
+    """
+
+    job: JobView
+    images: int | None
+
+
 class Stock:
     """Everything that has a manifest, as the caller sees it. Problems name the request's field."""
 
@@ -78,9 +90,22 @@ class Stock:
 
     def look(self, caller: Caller, ref: DataRef, field: str) -> Item:
         """Raises `DataUnknown` (404) and `DataNotReady` (409)."""
+        found = self.look_ahead(caller, ref, field)
+        if isinstance(found, Awaited):
+            raise DataNotReady(f"Its {found.job.kind} job is {found.job.state}", field=field)
+        return found
+
+    def look_ahead(self, caller: Caller, ref: DataRef, field: str) -> Item | Awaited:
+        """Data in the making comes as the job to wait for. Raises `DataUnknown` (404) and, where
+        that job has come to a bad end, `DataNotReady` (409).
+        """
         view = _known(field, lambda: self._view(caller, ref))
         if view.manifest is None:
-            raise DataNotReady(f"Its {view.job.kind} job is {view.job.state}", field=field)
+            if view.job.state.terminal:
+                words = ending(view.job.state, view.job.problem)
+                raise DataNotReady(f"Its {view.job.kind} job {words}", field=field)
+            images = view.images if isinstance(view, GenerationView) else 0
+            return Awaited(view.job, images or None)
         return Item(
             ref=ref,
             name=view.name or str(view.id),
@@ -102,6 +127,15 @@ class Stock:
         if not frame.height:
             raise SetEmpty(f"Split '{wanted.split}' of it is empty", field=f"{field}.split")
         return frame
+
+    def sample_ids(self, caller: Caller, dataset: UUID, paths: Sequence[str]) -> list[str | None]:
+        """The samples that the caller's own files are, where the dataset knows them."""
+        parts = (paths[first : first + LOOKUPS] for first in range(0, len(paths), LOOKUPS))
+        asked = [LookupRequest(paths=list(part)) for part in parts]
+        told = _known(
+            "data", lambda: [self._datasets.look_up(caller, dataset, each) for each in asked]
+        )
+        return [name for part in told for name in part.samples]
 
     def rows_with_images(self, caller: Caller, wanted: DataSplit, field: str) -> pl.DataFrame:
         """Like `rows`; raises `WithoutImages` (422) for a table that was imported alone."""

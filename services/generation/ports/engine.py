@@ -31,9 +31,6 @@ PRESET_FACTS: Mapping[str, PresetFacts] = MappingProxyType(
     }
 )
 
-NEEDS_ALL = frozenset({"paper22"})
-"""Encoders of conditions that have no word for unknown."""
-
 
 class LossNotFinite(Exception):
     """The training loss became NaN or infinite; the last good checkpoint stands."""

@@ -1,6 +1,7 @@
 """What people and other services do with generations (cohorts)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import pyarrow as pa
@@ -29,7 +30,12 @@ from services.generation.service.problems import (
     TrainingSetUnknown,
 )
 from services.generation.service.quota import check_quota
-from services.generation.service.rendering import RENDER, batch_shape, check_order
+from services.generation.service.rendering import (
+    RENDER,
+    batch_shape,
+    check_order,
+    mirrored_rows,
+)
 from services.generation.service.screening import CALIBRATE, SCREEN
 from services.generation.views import (
     cohort_table,
@@ -43,9 +49,17 @@ from services.generation.views import (
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.http import earlier, once, page
-from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs import Jobs, NewJob, ending, lineage
 from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """The jobs that an order waits for, and its images: 0 while a mirror's dataset is not ready."""
+
+    waits: list[UUID]
+    images: int
 
 
 class Generations:
@@ -195,34 +209,42 @@ class Generations:
     # ------------------------------------------------------------ inside
 
     def _order(self, caller: Caller, request: GenerateRequest, key: str | None) -> UUID:
-        waits = self._check(caller, request)
+        order = self._check(caller, request)
         with self._db.transaction() as tx:
-            return once(tx, caller, key, request, lambda: self._submit(tx, caller, request, waits))
+            return once(tx, caller, key, request, lambda: self._submit(tx, caller, request, order))
 
-    def _check(self, caller: Caller, request: GenerateRequest) -> list[UUID]:
-        """The jobs to wait for; raises what can be known to be wrong."""
+    def _check(self, caller: Caller, request: GenerateRequest) -> _Checked:
+        """Raises what can be known to be wrong by now."""
         with self._db.transaction() as tx:
             generator = find_generator(tx.session, caller, request.generator)
             job = self._jobs.view(tx, generator.job)
         waits: list[UUID] = []
         if job.state is not JobState.SUCCEEDED:
             if job.state.terminal:
-                raise SourceFailed(f"Its {job.kind} job has {job.state}", field="generator")
+                raise SourceFailed(
+                    f"Its {job.kind} job {ending(job.state, job.problem)}", field="generator"
+                )
             waits.append(job.id)
-        else:
-            check_order(request, generator)
+        check_order(request, generator)
+        if request.conditions:
+            population = self._generators.expected_population(caller, generator)
+            if population is not None:
+                population.check(request.conditions, nearest=request.nearest)
+        images = len(request.recipes or []) + sum(c.count for c in request.conditions or [])
         if request.mirror is not None:
             data = usable_dataset(self._datasets, caller, request.mirror, "mirror")
             waits += waits_for(data)
-        if request.conditions and generator.population_key is not None:
-            population = self._generators.population(caller, generator.id)
-            population.check(request.conditions, nearest=request.nearest)
-        return waits
+            if data.job.state is JobState.SUCCEEDED:
+                manifest = self._datasets.dataset_manifest(caller, request.mirror)
+                rows = mirrored_rows(manifest, generator.encoder, request.replicas)
+                images = rows.num_rows * request.replicas
+        return _Checked(waits, images)
 
-    def _submit(self, tx: Tx, caller: Caller, request: GenerateRequest, waits: list[UUID]) -> UUID:
-        images = len(request.recipes or []) + sum(c.count for c in request.conditions or [])
-        field = "recipes" if request.recipes else "conditions"
-        check_quota(tx, caller.person, images, self._image_quota, field)
+    def _submit(self, tx: Tx, caller: Caller, request: GenerateRequest, order: _Checked) -> UUID:
+        fields = ("recipes", "conditions", "mirror")
+        field = next(name for name in fields if getattr(request, name) is not None)
+        check_quota(tx, caller.person, order.images, self._image_quota, field)
+        batch = request.batch or batch_shape(None if request.mirror else order.images)
         inputs = request.model_dump(mode="json")
         row = Generation(
             id=new_id(),
@@ -232,8 +254,8 @@ class Generations:
             name=request.name or "",
             generator=request.generator,
             request=inputs,
-            batch=request.batch or batch_shape(images or None),
-            images=images,
+            batch=batch,
+            images=order.images,
         )
         tx.session.add(row)
         made = Made("generation", "generation", GENERATION, row.id, row.name)
@@ -252,8 +274,8 @@ class Generations:
                 resource=row.id,
                 inputs=inputs,
                 slices=[{"step": "plan"}],
-                waits_for=waits,
-                total=images,
+                waits_for=order.waits,
+                total=order.images,
                 unit="images",
             ),
         )

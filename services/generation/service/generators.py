@@ -33,13 +33,13 @@ from services.generation.service.problems import (
     TrainingSetUnknown,
 )
 from services.generation.service.rendering import encoder_of
-from services.generation.service.training import TRAIN
+from services.generation.service.training import TRAIN, training_rows
 from services.generation.views import generator_view
 from services.kit.auth import Caller
 from services.kit.db import Database, Tx, new_id
 from services.kit.errors import ProblemError
 from services.kit.http import earlier, once, page
-from services.kit.jobs import Jobs, NewJob, lineage
+from services.kit.jobs import Jobs, NewJob, ending, lineage
 from services.kit.jobs.lineage import Made
 from services.kit.objects import ObjectStore
 
@@ -98,6 +98,22 @@ class Generators:
             raise NotReady("The generator has not read its training set yet", field="generator")
         return self._read(row.population_key, row.population_sha256, encoder_of(row))
 
+    def expected_population(self, caller: Caller, row: Generator) -> Population | None:
+        """The population that conditions will be drawn from, as far as it is known by now.
+
+        A generator that waits for its training has the training rows of its dataset. None: the
+        dataset is not ready either, or the generator was imported and nobody has named one.
+        """
+        if row.population_key is not None:
+            return self.population(caller, row.id)
+        if row.imported or row.dataset is None:
+            return None
+        data = usable_dataset(self._datasets, caller, row.dataset, "generator")
+        if data.job.state is not JobState.SUCCEEDED:
+            return None
+        manifest = self._datasets.dataset_manifest(caller, row.dataset)
+        return Population.of(training_rows(manifest, row.encoder), encoder_of(row))
+
     def losses_svg(self, caller: Caller, generator: UUID) -> str:
         """The loss over the steps done so far, as a figure."""
         view = self.generator(caller, generator)
@@ -128,14 +144,11 @@ class Generators:
         data = usable_dataset(self._datasets, caller, request.dataset, "dataset")
         if not data.has_images:
             raise NothingToTrainOn("It was imported without its images", field="dataset")
-        size = PRESET_FACTS[request.preset].size_px
-        if data.size_px != size:
-            raise SizeDiffers(
-                f"Preset {request.preset} makes {size} px images, the dataset has {data.size_px}",
-                field="preset",
-                accepted=[n for n, f in PRESET_FACTS.items() if f.size_px == data.size_px],
-            )
+        _check_size(request, data)
         _check_settings(request)
+        if data.job.state is JobState.SUCCEEDED:
+            manifest = self._datasets.dataset_manifest(caller, request.dataset)
+            training_rows(manifest, PRESET_FACTS[request.preset].encoder)
         with self._db.transaction() as tx:
             return once(tx, caller, key, request, lambda: self._submit(tx, caller, request, data))
 
@@ -196,6 +209,20 @@ class Generators:
         return Population.of(from_parquet(self._store.get(key, digest), POPULATION), encoder)
 
 
+def _check_size(request: GeneratorRequest, data: DatasetView) -> None:
+    size = PRESET_FACTS[request.preset].size_px
+    if data.size_px == size:
+        return
+    fitting = [name for name, facts in PRESET_FACTS.items() if facts.size_px == data.size_px]
+    sizes = ", ".join(str(facts.size_px) for facts in PRESET_FACTS.values())
+    cure = "" if fitting else f"; import it again with a size_px that a preset has ({sizes})"
+    raise SizeDiffers(
+        f"Preset {request.preset} makes {size} px images, the dataset has {data.size_px}{cure}",
+        field="preset",
+        accepted=fitting,
+    )
+
+
 def _check_settings(request: GeneratorRequest) -> None:
     """What a preset cannot do, and more previews than anybody would look at."""
     facts = PRESET_FACTS[request.preset]
@@ -237,7 +264,9 @@ def usable_dataset(datasets: Datasets, caller: Caller, dataset: UUID, field: str
             raise
         raise DatasetUnknown("You have no such dataset", field=field) from error
     if view.job.state.terminal and view.job.state is not JobState.SUCCEEDED:
-        raise SourceFailed(f"The dataset's import has {view.job.state}", field=field)
+        raise SourceFailed(
+            f"The dataset's import {ending(view.job.state, view.job.problem)}", field=field
+        )
     return view
 
 

@@ -23,9 +23,8 @@ from api_schemas.findings import (
     contradictions,
 )
 from api_schemas.generation import Condition, ConditionRequest
-from api_schemas.generators import Seen
+from api_schemas.generators import NEEDS_ALL, Seen
 from api_schemas.manifest import LABEL_COLUMNS
-from services.generation.ports.engine import NEEDS_ALL
 from services.generation.service.problems import ConditionIncomplete, NobodyMatches
 
 ATTRIBUTES = ("age", "sex", "race", *LABEL_COLUMNS)
@@ -78,8 +77,13 @@ def row_condition(row: dict[str, object], encoder: str) -> Condition:
     return condition.model_copy(update={"findings": findings})
 
 
-def check_complete(condition: Condition | ConditionRequest, encoder: str, field: str) -> None:
-    """Raise `ConditionIncomplete` for what `encoder` would miss, below `field`."""
+def check_complete(
+    condition: Condition | ConditionRequest, encoder: str | None, field: str
+) -> None:
+    """Raise `ConditionIncomplete` for what `encoder` would miss, below `field`.
+
+    The encoder of a generator whose file has not been read is None: nothing is checked.
+    """
     if encoder not in NEEDS_ALL:
         return
     missing = [name for name in PERSONAL if getattr(condition, name) is None]
@@ -124,6 +128,7 @@ class Population:
 
     @classmethod
     def of(cls, table: pa.Table, encoder: str) -> Self:
+        table = table.select(POPULATION.names).cast(POPULATION)
         return cls(table, [row_condition(row, encoder) for row in table.to_pylist()], encoder)
 
     @property

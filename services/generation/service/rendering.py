@@ -1,6 +1,5 @@
 """What a worker does to make a cohort: plan conditions and seeds, render slices, publish."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -74,14 +74,14 @@ def encoder_of(generator: Generator) -> str:
 
 
 def check_order(request: GenerateRequest, generator: Generator) -> None:
-    """Raise what is wrong with an order for a generator that is ready, mirrors apart.
+    """Raise what is wrong with an order, mirrors apart, as far as the generator is known.
 
-    `TrainingSetUnknown` (409) where open attributes would be drawn from nobody knows whom.
+    `TrainingSetUnknown` (409) where open attributes would be drawn from an unknown population.
     """
-    encoder = encoder_of(generator)
+    encoder = generator.encoder
     for n, recipe in enumerate(request.recipes or []):
         check_complete(recipe.condition, encoder, f"recipes.{n}.condition")
-    if generator.population_key is not None:
+    if generator.population_key is not None or not generator.imported:
         return
     for n, entry in enumerate(request.conditions or []):
         try:
@@ -92,6 +92,24 @@ def check_order(request: GenerateRequest, generator: Generator) -> None:
                 f"generator's dataset, or fix everything. {error.problem.detail}",
                 field=error.problem.field,
             ) from error
+
+
+def mirrored_rows(manifest: pa.Table, encoder: str | None, replicas: int) -> pa.Table:
+    """The rows of a dataset that a mirror copies.
+
+    Raises `NothingToMirror`, `ConditionIncomplete` and `TooManyImages`, all 422.
+    """
+    rows = manifest.filter(pc.field("split") == "train")
+    if not rows.num_rows:
+        raise NothingToMirror("Split 'train' of the dataset is empty", field="mirror")
+    check_known(rows, encoder, "mirror")
+    if rows.num_rows * replicas > GENERATION_LIMIT:
+        raise TooManyImages(
+            f"{rows.num_rows} rows, {replicas} times, are more than {GENERATION_LIMIT}",
+            field="replicas",
+            accepted=GENERATION_LIMIT // rows.num_rows,
+        )
+    return rows
 
 
 @dataclass(frozen=True)
@@ -181,10 +199,13 @@ class Rendering:
                     for index, patient in enumerate(patients)
                 ],
             )
-            if mirrored:  # how many images that is nobody knew when it was ordered
-                # Last: it keeps other orders of the owner waiting, and the rows take minutes.
-                check_quota(tx, row.owner, len(patients), self._image_quota, "mirror")
             row = tx.session.get_one(Generation, row.id)
+            unforeseen = len(patients) - row.images
+            if (
+                unforeseen > 0
+            ):  # the mirrored dataset was not ready, or smaller, when it was ordered
+                # Last: it keeps other orders of the owner waiting, and the rows take minutes.
+                check_quota(tx, row.owner, unforeseen, self._image_quota, "mirror")
             row.images = len(patients)
             if mirrored:
                 row.mirror_manifest = mirrored.manifest.id if mirrored.manifest else None
@@ -216,17 +237,7 @@ class Rendering:
         """Every training row's condition, replica after replica (the paper's supplementation)."""
         assert request.mirror is not None  # noqa: S101 - the wire type takes one of three
         manifest = self._datasets.dataset_manifest(lease.caller, request.mirror)
-        table = manifest.filter(pc.field("split") == "train")
-        check_known(table, encoder, "mirror")
-        rows = table.to_pylist()
-        if not rows:
-            raise NothingToMirror("Split 'train' of the dataset is empty", field="mirror")
-        if len(rows) * request.replicas > GENERATION_LIMIT:
-            raise TooManyImages(
-                f"{len(rows)} rows, {request.replicas} times, are more than {GENERATION_LIMIT}",
-                field="replicas",
-                accepted=GENERATION_LIMIT // len(rows),
-            )
+        rows = mirrored_rows(manifest, encoder, request.replicas).to_pylist()
         conditions = [row_condition(r, encoder) for r in rows]
         for replica in range(request.replicas):
             for n, condition in enumerate(conditions):
@@ -306,11 +317,12 @@ class Rendering:
     def _store_image(
         self, task: "_Task", environment: Environment, image: Image, pixels: NDArray[np.uint8]
     ) -> _Stored:
-        content = png(pixels, task.provenance(image, environment))
+        pixel_digest = sha256(pixels.tobytes())
+        content = png(pixels, task.provenance(image, environment, pixel_digest))
         digest = sha256(content)
         key = image_key(task.row, image.index, digest)
         self._store.put(key, content, "image/png")
-        return _Stored(image.index, key, digest, hashlib.sha256(pixels.tobytes()).hexdigest())
+        return _Stored(image.index, key, digest, pixel_digest)
 
     def _record(self, tx: Tx, row: Generation, stored: Sequence[_Stored]) -> None:
         environment = self._engine.environment.model_dump(mode="json")
@@ -357,7 +369,7 @@ class _Task:
             batch=self.row.batch,
         )
 
-    def provenance(self, image: Image, environment: Environment) -> Provenance:
+    def provenance(self, image: Image, environment: Environment, pixel_sha256: str) -> Provenance:
         return Provenance(
             phantom=bool(self.generator.phantom),
             generation=self.row.id,
@@ -368,6 +380,7 @@ class _Task:
             sampler=self.request.sampler,
             batch=self.row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
             environment=environment,
+            pixel_sha256=pixel_sha256,
             terms=self.generator.terms or "",
             licence=licence_of(self.row, self.generator),
             manifest=f"/generations/{self.row.id}/manifest",

@@ -48,6 +48,18 @@ SHOW_S = 5.0
 log = get_logger(__name__)
 
 
+def training_rows(manifest: pa.Table, encoder: str | None) -> pa.Table:
+    """The rows of a dataset that a generator is trained on.
+
+    Raises `NothingToTrainOn` and `ConditionIncomplete`, both 422.
+    """
+    rows = manifest.filter(pc.field("split") == "train")
+    if not rows.num_rows:
+        raise NothingToTrainOn("Split 'train' of the dataset is empty", field="dataset")
+    check_known(rows, encoder, "dataset")
+    return rows
+
+
 def keep_population(
     store: ObjectStore, row: Generator, view: DatasetView, rows: pa.Table
 ) -> Callable[[Generator], None]:
@@ -146,10 +158,7 @@ class Training:
         manifest = self._datasets.dataset_manifest(lease.caller, dataset)
         if view.manifest is None or content_digest(manifest) != view.manifest.digest:
             raise DigestMismatch("manifest")
-        rows = manifest.filter(pc.field("split") == "train")
-        if not rows.num_rows:
-            raise NothingToTrainOn("Split 'train' of the dataset is empty", field="dataset")
-        check_known(rows, row.encoder, "dataset")
+        rows = training_rows(manifest, row.encoder)
         saw = keep_population(self._store, row, view, rows)
         images = to_parquet(rows)
         images_sha = sha256(images)

@@ -22,6 +22,7 @@ from services.kit.http.docs_page import add_docs_page
 from services.kit.http.door import Door
 from services.kit.http.events import JobFeed
 from services.kit.http.keepable import keepable
+from services.kit.http.parameters import known_parameters
 from services.kit.http.problems import PROBLEMS, answer_with_problems
 from services.kit.http.shielding import Shielding
 from services.kit.jobs.integrity import note_damage
@@ -91,6 +92,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
         Depends(identity_of),
         Depends(HTTPBearer(auto_error=False)),
         Depends(keepable),
+        Depends(known_parameters),
         Depends(admitted, scope="function"),
     ]
     for router in routers:

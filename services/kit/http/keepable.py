@@ -1,6 +1,7 @@
 """What a request may hold and no database takes: refused before any route sees it."""
 
 import math
+import re
 from typing import Any
 
 from anyio import to_thread
@@ -9,6 +10,7 @@ from fastapi import Request
 from services.kit.errors import Unprocessable
 
 NUL = "\0"
+FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 DEPTH_LIMIT = 32
 """Lists and objects inside each other: several times what any request needs."""
 LARGE_BYTES = 64 << 10
@@ -18,6 +20,13 @@ LARGE_BYTES = 64 << 10
 class CannotBeKept(Unprocessable):
     slug = "cannot-be-kept"
     title = "A text or number of the request is none that can be kept"
+
+
+def is_field(name: object) -> bool:
+    """Whether it is written as fields are. What is not may be anybody's name, and is not
+    repeated.
+    """
+    return isinstance(name, int) or FIELD_NAME.fullmatch(str(name)) is not None
 
 
 async def keepable(request: Request) -> None:
@@ -53,7 +62,7 @@ def _check_kept(value: Any, place: tuple[Any, ...]) -> None:
     if isinstance(value, dict):
         for name, each in value.items():
             _check_kept(name, (*place, "name"))
-            _check_kept(each, (*place, name))
+            _check_kept(each, (*place, name if is_field(name) else "name"))
     elif isinstance(value, list):
         for index, each in enumerate(value):
             _check_kept(each, (*place, index))

@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ExceptionHandler
 
 from api_schemas.base import Problem
+from api_schemas.findings import FINDINGS
 from services.kit.disks import is_full
 from services.kit.errors import (
     Busy,
@@ -30,6 +31,7 @@ from services.kit.errors import (
     Unavailable,
     Unprocessable,
 )
+from services.kit.http.keepable import is_field
 from services.kit.logging import get_logger
 from services.kit.objects import DigestMismatch, ObjectMissing
 
@@ -145,13 +147,23 @@ def _fault(error: dict[str, Any], body: Any) -> dict[str, str]:
         where = _path(where, body, missing=error["type"] == "missing")
     else:  # a parameter has no parts but places in its list
         where = [*where[:1], *(part for part in where[1:] if isinstance(part, int))]
+    where = list(takewhile(_may_be_told, where))
     reason = str(error["msg"]).removeprefix("Value error, ")
+    told = error.get("ctx", {})
+    match error["type"]:
+        case "union_tag_invalid":
+            where, reason = [*where, told["discriminator"].strip("'")], "none of what is accepted"
+        case "union_tag_not_found":
+            where, reason = [*where, told["discriminator"].strip("'")], "Field required"
+        case str(kind) if kind.endswith("_parsing"):
+            reason = reason.partition(",")[0]  # behind it may stand what was found
+        case _:
+            pass
     named = NAMED.fullmatch(reason) if error["type"] == "value_error" else None
     if named is not None:
         where = [*where, *([] if [*where][-1:] == [named[1]] else [named[1]])]
         reason = named[2]
-    fault = {"field": ".".join(map(str, where)) or "body", "reason": reason}
-    told = error.get("ctx", {})
+    fault = {"field": ".".join(map(str, where)) or str(place), "reason": reason}
     expected = told.get("expected", told.get("expected_tags"))
     if expected is not None:
         fault["accepted"] = str(expected)
@@ -241,6 +253,11 @@ def _path(where: Sequence[str | int], body: Any, *, missing: bool) -> list[str |
             path.append(part)
             body = body[part]
     return [*path, where[-1]] if missing and where else path
+
+
+def _may_be_told(part: str | int) -> bool:
+    """Whether a part of a place is a word of ours. Another key may be anybody's name."""
+    return is_field(part) or part in FINDINGS
 
 
 def _is_part(part: str | int, body: Any) -> bool:

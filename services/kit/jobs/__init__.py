@@ -4,8 +4,9 @@ A job is what a person sees; a slice is what a worker leases. Everything that wr
 state is in this package; triggers in the database refuse any other move.
 """
 
+from services.kit.jobs.endings import ending
 from services.kit.jobs.leases import Lease, LeaseLost, Released
 from services.kit.jobs.ledger import Jobs, NewJob
 from services.kit.jobs.steps import StepUnknown, step_of
 
-__all__ = ["Jobs", "Lease", "LeaseLost", "NewJob", "Released", "StepUnknown", "step_of"]
+__all__ = ["Jobs", "Lease", "LeaseLost", "NewJob", "Released", "StepUnknown", "ending", "step_of"]

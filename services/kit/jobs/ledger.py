@@ -17,10 +17,11 @@ from services.kit.db import Tx, new_id
 from services.kit.errors import Conflict, NotFound, TooMany, Unavailable
 from services.kit.failpoints import failpoint
 from services.kit.jobs import lineage, moves, slices
+from services.kit.jobs.endings import dependency_failed
 from services.kit.jobs.lineage import DELETE, SourceDeleted
 from services.kit.jobs.locks import RowBusy, brief_wait
 from services.kit.jobs.models import Attempt, Cancellation, Job, Share, Slice, Wait
-from services.kit.jobs.moves import IN_VAIN, DependencyFailed
+from services.kit.jobs.moves import IN_VAIN
 
 QUEUED_CAP = 1000
 """Unfinished jobs that one person may have in one queue, unless their share says otherwise."""
@@ -156,8 +157,9 @@ class Jobs:
         query = select(Job.id, Job.state).where(Job.id.in_(waits_for)).order_by(Job.id)
         session.execute(query.with_for_update(read=True, skip_locked=True))
         awaited = session.execute(query).all()
-        if any(row.state in REFUSED for row in awaited):
-            raise DependencyFailed("A dataset, generator or cohort named here did not succeed")
+        refused = next((row.id for row in awaited if row.state in REFUSED), None)
+        if refused is not None:
+            raise dependency_failed(session, _row(session, refused))
         return "queued" if all(row.state == "succeeded" for row in awaited) else "blocked"
 
     def view(self, tx: Tx, job: UUID) -> JobView:

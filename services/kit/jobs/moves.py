@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from api_schemas.base import Problem
 from services.kit.bell import Bell
 from services.kit.db import Tx
-from services.kit.errors import Conflict, ProblemError
+from services.kit.errors import ProblemError
 from services.kit.jobs import slices
+from services.kit.jobs.endings import dependency_failed
 from services.kit.jobs.models import NOW, Cancellation, Job, Wait
 
 IN_VAIN = ("failed", "cancelled")
@@ -24,11 +25,6 @@ _RECORD = text(
     "SELECT id, :kind, state, done, total, unit, coalesce(:message, message) "
     "FROM jobs.jobs WHERE id = :job"
 )
-
-
-class DependencyFailed(Conflict):
-    slug = "dependency-failed"
-    title = "What this job waited for did not succeed"
 
 
 class Quarantined(ProblemError):
@@ -97,13 +93,14 @@ def settle(tx: Tx, bell: Bell, job: UUID, *, skip_locked: bool = False) -> None:
     ).one_or_none()
     if row is None:
         return
-    states = session.scalars(
-        select(Job.state).join(Wait, Wait.awaited == Job.id).where(Wait.job == job)
+    awaited = session.execute(
+        select(Job.id, Job.state).join(Wait, Wait.awaited == Job.id).where(Wait.job == job)
     ).all()
-    if any(s in IN_VAIN for s in states):
-        problem = DependencyFailed("A dataset, generator or cohort it needs did not succeed")
-        end(tx, bell, job, "failed", problem.problem)
-    elif all(s == "succeeded" for s in states):
+    in_vain = [each.id for each in awaited if each.state in IN_VAIN]
+    if in_vain:
+        first = session.get_one(Job, min(in_vain), populate_existing=True)
+        end(tx, bell, job, "failed", dependency_failed(session, first).problem)
+    elif all(each.state == "succeeded" for each in awaited):
         queue = row.queue
         move(session, job, "queued")
         tx.after_commit(lambda: bell.ring(queue))

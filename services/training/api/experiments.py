@@ -16,8 +16,10 @@ from services.kit.http import CursorQuery, Events, IdempotencyHeader, LimitQuery
 from services.training.reports import learning_curves, learning_curves_png
 from services.training.service.dry_runs import DryRuns
 from services.training.service.experiments import Experiments
+from services.training.service.predictions import StoredPredictions
 
 SVG, PNG = "image/svg+xml", "image/png"
+PARQUET = "application/vnd.apache.parquet"
 EXPERIMENT_LIMIT = 4 << 20
 """Bytes of an experiment: 200 arms of many sources, each with a filter."""
 
@@ -46,10 +48,13 @@ def deletion_routes(experiments: Deletions) -> APIRouter:
     return router
 
 
-def routes(experiments: Experiments, dry_runs: DryRuns) -> APIRouter:
+def routes(
+    experiments: Experiments, dry_runs: DryRuns, predictions: StoredPredictions
+) -> APIRouter:
     router = APIRouter(tags=["training"])
     _orders(router, experiments, dry_runs)
     _looks(router, experiments)
+    _predictions(router, predictions)
     return router
 
 
@@ -124,3 +129,19 @@ def _looks(router: APIRouter, experiments: Experiments) -> None:
     @router.get("/classifiers/{classifier}")
     def get_classifier(classifier: UUID, caller: Reader) -> ClassifierView:
         return experiments.classifier(caller, classifier)
+
+
+def _predictions(router: APIRouter, predictions: StoredPredictions) -> None:
+    @router.get(
+        "/experiments/{experiment}/predictions",
+        response_class=Response,
+        responses=_of(PARQUET),
+    )
+    def get_experiment_predictions(
+        experiment: UUID, arm: str, seed: int, test: str, caller: Reader
+    ) -> Response:
+        """What one arm and seed says of one test set, as it was evaluated: one row an image and
+        label, as Parquet; 409 before the run has ended.
+        """
+        content = predictions.of_run(caller, experiment, arm, seed, test)
+        return Response(content, media_type=PARQUET)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef, GenerationRef, JobState, JobView
-from api_schemas.datasets import DatasetKind
+from api_schemas.datasets import DatasetKind, DatasetView
 from api_schemas.generation import GenerationView
 from api_schemas.generators import TRAINING_SET_UNKNOWN, Seen
 from api_schemas.provenance import ImageOrigins
@@ -17,8 +17,11 @@ from api_schemas.terms import Licence
 from api_schemas.training import ExperimentRequest
 from services.kit.auth import Caller
 from services.kit.errors import Conflict, NotFound, ProblemError, Unprocessable
+from services.kit.jobs import ending
 from services.training.ports.providers import Datasets, Generations
+from services.training.service.expected import mirroring
 from services.training.service.presets import preset_field
+from services.training.service.samples import Samples, read_samples
 
 T = TypeVar("T")
 NOT_FOUND = 404
@@ -121,13 +124,56 @@ class Catalogue:
         else:
             listed = _known(field, lambda: self._dataset(caller, ref, field))
         if listed.job.state.terminal and not listed.ready:
-            raise DataFailed(f"Its {listed.job.kind} job has {listed.job.state}", field=field)
+            raise DataFailed(
+                f"Its {listed.job.kind} job {ending(listed.job.state, listed.job.problem)}",
+                field=field,
+            )
         return listed
 
     def manifest(self, caller: Caller, ref: DataRef) -> pa.Table:
         if isinstance(ref, GenerationRef):
             return self._generations.cohort_manifest(caller, ref.generation)
         return self._datasets.dataset_manifest(caller, ref.dataset)
+
+    def expected(self, caller: Caller, cohort: GenerationView) -> Samples | None:
+        """What a cohort in the making will hold. None where its order does not say so: it mirrors
+        nothing, or a dataset that is not ready or has changed since.
+        """
+        if cohort.mirror is None:
+            return None
+        generator = self._generations.generator(caller, cohort.generator)
+        if generator.dataset is None:
+            return None
+        mirrored = self._dataset_if_there(caller, cohort.mirror)
+        trained_on = self._dataset_if_there(caller, generator.dataset)
+        if mirrored is None or mirrored.manifest is None or trained_on is None:
+            return None
+        if cohort.mirror_manifest not in {None, mirrored.manifest.id}:
+            return None
+        return mirroring(
+            read_samples(self._datasets.dataset_manifest(caller, cohort.mirror)),
+            cohort.id,
+            cohort.replicas,
+            site=trained_on.site,
+            encoder=generator.encoder,
+        )
+
+    def expected_seen(self, caller: Caller, generators: Iterable[UUID]) -> dict[UUID, Seen | None]:
+        """Like `seen`, by generator. One that has yet to read its training set will have seen the
+        training split of its dataset; one of which even that is unknown by now is left out.
+        """
+        found: dict[UUID, Seen | None] = {}
+        for each in sorted(generators):
+            view = self._generations.generator(caller, each)
+            if view.training is not None or view.job.state is JobState.SUCCEEDED:
+                found[each] = self.seen(caller, each)
+            elif view.dataset is not None:
+                dataset = self._dataset_if_there(caller, view.dataset)
+                if dataset is not None and dataset.manifest is not None:
+                    found[each] = _training_split(
+                        self._datasets.dataset_manifest(caller, view.dataset)
+                    )
+        return found
 
     def seen(self, caller: Caller, generator: UUID) -> Seen | None:
         """None where nobody knows: it was imported, and nobody has named its training set."""
@@ -157,6 +203,14 @@ class Catalogue:
                 raise
             return False
         return True
+
+    def _dataset_if_there(self, caller: Caller, dataset: UUID) -> DatasetView | None:
+        try:
+            return self._datasets.dataset(caller, dataset)
+        except ProblemError as error:
+            if error.problem.status != NOT_FOUND:
+                raise
+            return None
 
     def _dataset(self, caller: Caller, ref: DatasetRef, field: str) -> Listed:
         view = self._datasets.dataset(caller, ref.dataset)
@@ -190,6 +244,15 @@ class Catalogue:
             view.screening.flagged,
             view,
         )
+
+
+def _training_split(manifest: pa.Table) -> Seen:
+    samples = read_samples(manifest)
+    rows = samples.split("train")
+    return Seen(
+        patients=sorted(set(samples.patients[rows].tolist())),
+        images=sorted(set(samples.pixels[rows].tolist())),
+    )
 
 
 def _known(field: str, look: Callable[[], T]) -> T:

@@ -102,7 +102,7 @@ def known_places(request: ExperimentRequest, samples: Mapping[DataRef, Samples])
     for i, arm in enumerate(request.arms or []):
         for j, stage in enumerate(arm.stages):
             for k, source in enumerate(stage.sources):
-                if source.where is None:
+                if source.where is None or source.data not in samples:
                     continue
                 held = samples[source.data]
                 folds = [int(fold) for fold in np.unique(held.folds) if fold >= 0]
@@ -120,10 +120,12 @@ def known_places(request: ExperimentRequest, samples: Mapping[DataRef, Samples])
 def evaluation_sets(
     request: ExperimentRequest, samples: Mapping[DataRef, Samples]
 ) -> dict[str, tuple[DataRef, Rows]]:
-    """The rows of validation and of every test set; raises `NoImages`."""
+    """The rows of validation and of every test set whose samples are known; raises `NoImages`."""
     tests = [(f"tests.{i}", test) for i, test in enumerate(request.tests)]
     found: dict[str, tuple[DataRef, Rows]] = {}
     for field, each in [("validation", request.validation), *tests]:
+        if each.data not in samples:
+            continue
         rows = samples[each.data].split(each.split)
         if not len(rows):
             raise NoImages(f"Split '{each.split}' of it is empty", field=f"{field}.split")
@@ -148,9 +150,15 @@ def choose_labels(
     samples: Mapping[DataRef, Samples],
     training: Sets,
     held: Sets,
+    *,
+    complete: bool = True,
 ) -> Choice:
     """The declared labels, or every label that has both classes in each training source (under
     the policy) and in some test set. A declared one needs them in some source.
+
+    A test set that is not among `held` may have every label, and so may the training sources that
+    are missing where `training` is not `complete`: what is refused then is refused for good, what
+    is chosen is not.
 
     Where a test set lacks a class of a label, nothing can be estimated of it there: that is told.
     Validation only chooses checkpoints, by the labels it can: a rare finding that it lacks stays
@@ -160,13 +168,19 @@ def choose_labels(
         field: both_classes(truth(samples[ref].labels[rows])) for field, (ref, rows) in held.items()
     }
     tests = {field: has for field, has in usable.items() if field != "validation"}
-    somewhere = np.logical_or.reduce([*tests.values()])
+    every = np.ones(len(FINDINGS), dtype=np.bool_)
+    somewhere = np.logical_or.reduce(
+        [*tests.values()] if len(tests) == len(request.tests) else [every]
+    )
     told = {
         field: targets(samples[ref].labels[rows], request.label_policy)
         for field, (ref, rows) in training.items()
     }
     if request.labels is not None:
-        labels, left_out = _declared(request.labels, told, somewhere), {}
+        learnable = np.logical_or.reduce(
+            [both_classes(source) for source in told.values()] if complete else [every]
+        )
+        labels, left_out = _declared(request.labels, learnable, somewhere), {}
     else:
         labels, left_out = _common(told, somewhere)
     strangers = [f for f in request.plan.averaged or [] if f not in labels]
@@ -186,14 +200,14 @@ def choose_labels(
     lacking = {
         test.name: [f for f in labels if not tests[f"tests.{i}"][FINDINGS.index(f)]]
         for i, test in enumerate(request.tests)
+        if f"tests.{i}" in tests
     }
     return Choice(labels, left_out, {name: some for name, some in lacking.items() if some})
 
 
 def _declared(
-    labels: list[Finding], told: Mapping[str, Labels], somewhere: NDArray[np.bool_]
+    labels: list[Finding], learnable: NDArray[np.bool_], somewhere: NDArray[np.bool_]
 ) -> list[Finding]:
-    learnable = np.logical_or.reduce([both_classes(source) for source in told.values()])
     for has, who in ((somewhere, "test set"), (learnable, "training source")):
         lacking = [label for label in labels if not has[FINDINGS.index(label)]]
         if lacking:

@@ -53,7 +53,7 @@ class DryRuns:
         listed = self._catalogue.list_all(caller, request, arms)
         checks.one_size(list(listed.values()))
         waits_for = [each.job.id for each in listed.values() if not each.ready]
-        planned = None if waits_for else Planner(self._catalogue).plan(caller, request, listed)
+        planned = Planner(self._catalogue).plan_if_ready(caller, request, listed)
         plan = ExperimentPlan(
             arms=_arms(request, arms, primary, planned),
             reference=reference_of(request),

@@ -87,7 +87,7 @@ class Experiments:
 
     def experiment(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
-            row = _mine(tx.session, caller, experiment)
+            row = find_experiment(tx.session, caller, experiment)
             failed = _failed_runs(tx.session, [row.id])
             view = experiment_view(row, self._jobs.view(tx, row.job), failed.get(row.id, 0))
         return self._origins.of_experiment(caller, view, _manifests(row))
@@ -108,7 +108,7 @@ class Experiments:
 
     def arms(self, caller: Caller, experiment: UUID) -> list[ArmView]:
         with self._db.transaction() as tx:
-            row = _mine(tx.session, caller, experiment)
+            row = find_experiment(tx.session, caller, experiment)
             runs = tx.session.scalars(select(Run).where(Run.experiment == row.id)).all()
             job = self._jobs.view(tx, row.job)
             return arm_views(row, runs, job.state, self._jobs.slice_states(tx, row.job))
@@ -116,7 +116,7 @@ class Experiments:
     def curves(self, caller: Caller, experiment: UUID) -> tuple[str, Curves]:
         """The experiment's name, and the validations of every run by arm and seed."""
         with self._db.transaction() as tx:
-            row = _mine(tx.session, caller, experiment)
+            row = find_experiment(tx.session, caller, experiment)
             runs = tx.session.scalars(select(Run).where(Run.experiment == row.id)).all()
             order = [arm["name"] for arm in row.arms]
         in_order = sorted(runs, key=lambda run: (order.index(run.arm), run.seed))
@@ -124,7 +124,7 @@ class Experiments:
 
     def cancel(self, caller: Caller, experiment: UUID) -> ExperimentView:
         with self._db.transaction() as tx:
-            self._jobs.cancel(tx, _mine(tx.session, caller, experiment).job)
+            self._jobs.cancel(tx, find_experiment(tx.session, caller, experiment).job)
         return self.experiment(caller, experiment)
 
     def classifier(self, caller: Caller, classifier: UUID) -> ClassifierView:
@@ -141,7 +141,8 @@ class Experiments:
         listed = self._catalogue.list_all(caller, request, arms)
         checks.one_size(list(listed.values()))
         waits_for = [each.job.id for each in listed.values() if not each.ready]
-        known = None if waits_for else self._planner.plan(caller, request, listed).blueprint
+        planned = self._planner.plan_if_ready(caller, request, listed)
+        known = None if planned is None else planned.blueprint
         experiment = new_id()
         plan = plan_of(experiment, request, arms, primary, known)
         registered = self._evaluation.register(caller, plan)
@@ -329,10 +330,10 @@ def find_classifier(
 def check_extended(session: Session, caller: Caller, request: ExperimentRequest) -> None:
     """Raises `ExperimentUnknown` (404) unless what the request extends is there."""
     if request.extends is not None:
-        _mine(session, caller, request.extends, field="extends")
+        find_experiment(session, caller, request.extends, field="extends")
 
 
-def _mine(
+def find_experiment(
     session: Session, caller: Caller, experiment: UUID, field: str | None = None
 ) -> Experiment:
     mine = select(Experiment).filter_by(id=experiment, project=caller.project)

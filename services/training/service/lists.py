@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from api_schemas.arms import Arm, Source
 from api_schemas.base import DataRef, DatasetRef
 from api_schemas.generation import GenerateRequest, GenerationView
-from services.training.service.arms import yardstick
+from services.training.service.arms import sources, yardstick
 from services.training.service.catalogue import Listed
 from services.training.service.checks import CohortTooSmall, NoImages
 from services.training.service.pools import held, unit
@@ -30,7 +30,9 @@ class Count:
 
 
 class Lists:
-    """Counts by the samples of an experiment's data. Raises `NoImages` and `CohortTooSmall`."""
+    """Counts by the samples of an experiment's data, as far as they are known. Raises `NoImages`
+    and `CohortTooSmall`.
+    """
 
     def __init__(
         self, samples: Mapping[DataRef, Samples], listed: Mapping[DataRef, Listed]
@@ -40,18 +42,40 @@ class Lists:
 
     def by_arm(self, arms: Sequence[Arm], reference: str) -> dict[str, list[list[Count]]]:
         """By arm, stage and source."""
-        return {
-            arm.name: [
-                [self._count(arm, source, yardstick(arm, arms, reference)) for source in s.sources]
-                for s in arm.stages
+        counts: dict[str, list[list[Count]]] = {}
+        for arm in arms:
+            yard = yardstick(arm, arms, reference)
+            counts[arm.name] = [
+                [self._count(arm, source, yard, self._held(source)) for source in stage.sources]
+                for stage in arm.stages
             ]
-            for arm in arms
-        }
+        return counts
 
-    def _count(self, arm: Arm, source: Source, yard: DataRef) -> Count:
+    def check(self, arms: Sequence[Arm], reference: str) -> bool:
+        """Whether all can be counted by now; raises what counting would, of what can."""
+        complete = True
+        for arm in arms:
+            yard = yardstick(arm, arms, reference)
+            for source in sources([arm]):
+                there = self._most(source)
+                if yard in self._samples and there is not None:
+                    self._count(arm, source, yard, there)
+                complete &= yard in self._samples and source.data in self._samples
+        return complete
+
+    def _held(self, source: Source) -> int:
+        return held(self._samples[source.data], source)
+
+    def _most(self, source: Source) -> int | None:
+        """How many images the source holds, or at most will hold; None while nobody knows."""
+        if source.data in self._samples:
+            return self._held(source)
+        cohort = self._listed[source.data].cohort
+        return (cohort.images or None) if cohort is not None else None
+
+    def _count(self, arm: Arm, source: Source, yard: DataRef, there: int) -> Count:
         in_yard = source.model_copy(update={"data": yard})
         asked = max(1, round(source.multiple * unit(self._samples[yard], in_yard)))
-        there = held(self._samples[source.data], source)
         field = self._listed[source.data].field
         if not there:
             raise NoImages(f"None of it meets what '{arm.name}' selects", field=field)
@@ -77,9 +101,10 @@ class Lists:
             return Count(there, short)
         needed = math.ceil(asked / there * cohort.replicas)
         of_them = f" ({listed.withheld} are withheld)" if listed.withheld else ""
+        holds = "holds" if listed.ready else "will hold"
         raise CohortTooSmall(
             f"'{arm.name}' asks for {asked} images ({source.multiple:g} times what is real), the "
-            f"cohort holds {there}{of_them}; replicas missing: {needed - cohort.replicas}",
+            f"cohort {holds} {there}{of_them}; replicas missing: {needed - cohort.replicas}",
             field=listed.field,
             accepted=there,
             generate=order_of(cohort, yard, needed),

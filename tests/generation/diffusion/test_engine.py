@@ -13,7 +13,7 @@ import torch
 
 from api_schemas.findings import FINDINGS, Finding, Race, Sex
 from api_schemas.generation import Condition, Sampler
-from api_schemas.generators import GeneratorRequest
+from api_schemas.generators import NEEDS_ALL, GeneratorRequest
 from services.generation.diffusion import checkpoints, training
 from services.generation.diffusion.checkpoints import (
     PARTS,
@@ -27,7 +27,6 @@ from services.generation.diffusion.engine import DiffusionEngine, Kernels
 from services.generation.diffusion.presets import PRESETS
 from services.generation.diffusion.sampling import guidance_of, noise, rounded, truncated
 from services.generation.ports.engine import (
-    NEEDS_ALL,
     PRESET_FACTS,
     LossNotFinite,
     Previews,
