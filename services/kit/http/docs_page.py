@@ -2,9 +2,10 @@
 all that the page loads comes from the app itself.
 """
 
+import asyncio
 import json
-from functools import cache
 
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -21,16 +22,20 @@ POLICY = (
 
 def add_docs_page(app: FastAPI) -> None:
     """`/docs`, where a key can be entered; it is forgotten when the page is closed."""
+    writing: dict[str, asyncio.Task[bytes]] = {}
 
-    @cache
-    def written(below: str) -> bytes:
+    def write(below: str) -> bytes:
         document = app.openapi() | ({"servers": [{"url": below}]} if below else {})
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
     @app.get(DOCUMENT, include_in_schema=False)
     async def document(request: Request) -> Response:
+        """Written once, which takes seconds: in a thread, so that other requests are answered."""
         below = request.scope.get("root_path", "")
-        return Response(written(below), media_type="application/json")
+        if below not in writing:
+            writing[below] = asyncio.create_task(to_thread.run_sync(write, below))
+        written = await asyncio.shield(writing[below])  # another who asks waits for it too
+        return Response(written, media_type="application/json")
 
     app.mount(FILES, StaticFiles(packages=[("fastapi_swagger", "resources")]))
 
