@@ -17,6 +17,8 @@ from services.gateway.main import compose
 
 VERBS = {"get", "post", "put", "patch", "delete"}
 NIL = UUID(int=0)
+REQUIRED = {"/experiments/{}/predictions": {"arm": "a", "seed": 0, "test": "t"}}
+"""What a route must be asked with."""
 
 
 @pytest.fixture
@@ -121,6 +123,6 @@ def test_unknown_things_are_404_for_everyone(app: FastAPI, ada) -> None:
             unknown = re.sub("(images|previews)/{}", r"\1/0", path)
             unknown = unknown.replace("paper/{}", "paper/cxp_tr.csv")
             unknown = unknown.replace("{}", str(NIL))
-            answer = http.get(unknown)
+            answer = http.get(unknown, params=REQUIRED.get(path))
             assert answer.status_code == 404, unknown
             assert answer.headers["content-type"] == "application/problem+json"

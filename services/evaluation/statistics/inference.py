@@ -35,25 +35,29 @@ class Inference:
     seed_sd: float | None = None
 
 
+def share_inference(A: Estimate) -> Inference:
+    """A share, an AUROC, or a mean of such: of 0 or 1 one limit is exact."""
+    if A.value not in (0.0, 1.0):
+        return logit_inference(A)
+    limit = exact_limit(A.fewest)
+    low, high = (limit, 1.0) if A.value == 1.0 else (0.0, 1.0 - limit)
+    return Inference(A.value, low, high, exact=True)
+
+
 def auroc_inference(A: Estimate) -> Inference:
-    """An AUROC, a share, or a mean of such: of 0 or 1 one limit is exact, and below
-    `FEWEST_DEGREES` both are bounded.
+    """Below `FEWEST_DEGREES` both limits are bounded.
 
     A variance is at most A (1 - A) / m for m patients in the rarer class (van Dantzig 1951), that
     of a share of m: so the limits are at most Clopper and Pearson's for A m of m. The seeds' part
-    is not bounded so: where it is the larger one, the limits stay.
+    is not bounded so: where it is the larger one, the limits stay. Nor is a rate's variance, to
+    which a patient of many images adds as many terms.
     """
-    value = A.value
-    if value in (0.0, 1.0):
-        limit = exact_limit(A.fewest)
-        low, high = (limit, 1.0) if value == 1.0 else (0.0, 1.0 - limit)
-        return Inference(value, low, high, exact=True)
-    found = logit_inference(A)
+    found = share_inference(A)
     if found.low is None or found.high is None or found.nu is None:
         return found
     if found.nu >= FEWEST_DEGREES or A.V_seeds > A.V_patients:
         return found
-    low, high = clopper_pearson(value * A.fewest, A.fewest)
+    low, high = clopper_pearson(A.value * A.fewest, A.fewest)
     return replace(found, low=max(low, found.low), high=min(high, found.high))
 
 

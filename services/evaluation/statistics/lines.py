@@ -19,6 +19,7 @@ from services.evaluation.statistics.inference import (
     difference_inference,
     holm,
     logit_inference,
+    share_inference,
 )
 from services.evaluation.statistics.measures import OF_PROBABILITIES, Measured, Part, Quantity
 
@@ -121,7 +122,9 @@ def level_inference(metric: str, A: Estimate) -> Inference:
     """The interval of a value on the scale that its metric has."""
     if metric in COEFFICIENTS or metric.endswith("_gap"):
         return difference_inference(A, _reach(metric))
-    return logit_inference(A) if metric in STEPPED else auroc_inference(A)
+    if metric in STEPPED:
+        return logit_inference(A)
+    return auroc_inference(A) if metric == "auroc" else share_inference(A)
 
 
 def _reach(metric: str) -> float:

@@ -10,8 +10,8 @@ from services.evaluation.statistics.cases import Bools, Floats
 from services.evaluation.statistics.estimate import ROUNDING, Estimate
 from services.evaluation.statistics.inference import (
     LEVEL,
-    auroc_inference,
     clopper_pearson,
+    share_inference,
     t_quantile,
 )
 
@@ -76,7 +76,7 @@ def share_of(sample: Sample, y: Bools, known: Bools) -> Mean | None:
     sides = (known & y, known & ~y)
     fewest = min(len(np.unique(sample.patient[side])) for side in sides)
     agree = made.fewest if fewest == 0 else fewest
-    found = auroc_inference(Estimate(made.values, made.Phi, agree, agree))
+    found = share_inference(Estimate(made.values, made.Phi, agree, agree))
     return Mean(made, int(known.sum()), (found.low, found.high))
 
 

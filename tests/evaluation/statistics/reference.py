@@ -306,22 +306,27 @@ def spread(of: Found) -> tuple[float, float, float | None, float] | None:
     return V, V / weights, sd, math.sqrt(patients)
 
 
+LOGIT_SCALES = {"logit", "share", "auroc"}
+
+
 def said_of(of: Found, *, scale: str, level: float = 0.95) -> Said:
-    """`scale`: "logit" and "share" (with an exact limit at 0 and 1), "gap", "coefficient"."""
+    """`scale`: "logit", "share" (an exact limit at 0 and 1), "auroc" (bounded), "gap" and
+    "coefficient".
+    """
     value = of.value
-    if scale == "share" and value in {0.0, 1.0}:
+    if scale in {"share", "auroc"} and value in {0.0, 1.0}:
         limit = 0.05 ** (1 / of.fewest)
         low, high = (limit, 1.0) if value else (0.0, 1 - limit)
         return Said(value, low, high, exact=True)
     known = spread(of)
-    if known is None or (scale in {"logit", "share"} and not 0 < value < 1):
+    if known is None or (scale in LOGIT_SCALES and not 0 < value < 1):
         return Said(value)
     V, nu, seed_sd, test_sd = known
     half = stats.t.ppf(0.5 + level / 2, nu) * math.sqrt(V)
-    if scale in {"logit", "share"}:
+    if scale in LOGIT_SCALES:
         middle, half = math.log(value / (1 - value)), half / (value * (1 - value))
         low, high = (1 / (1 + math.exp(-(middle + side * half))) for side in (-1, 1))
-        if scale == "share" and nu < 2 and V - test_sd**2 <= test_sd**2:
+        if scale == "auroc" and nu < 2 and V - test_sd**2 <= test_sd**2:
             x, m = value * of.fewest, of.fewest
             low = max(low, float(stats.beta.ppf(0.025, x, m - x + 1)))
             high = min(high, float(stats.beta.ppf(0.975, x + 1, m - x)))

@@ -32,7 +32,7 @@ from tests.evaluation.statistics.reference_groups import Groups, groups_of
 Key = tuple[str, str, str | None]
 """A metric, a label and a group."""
 COEFFICIENTS = ("calibration_intercept", "calibration_slope")
-SCALES = {"average_precision": "logit", "brier": "logit"} | dict.fromkeys(
+SCALES = {"auroc": "auroc", "average_precision": "logit", "brier": "logit"} | dict.fromkeys(
     COEFFICIENTS, "coefficient"
 )
 NUMBERS = ("value", "low", "high")

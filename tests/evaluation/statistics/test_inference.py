@@ -16,6 +16,7 @@ from services.evaluation.statistics.inference import (
     margin_inference,
 )
 from services.evaluation.statistics.influence import auroc, label_aurocs, macro
+from services.evaluation.statistics.lines import level_inference
 
 
 def estimate(values: list[float], Phi: list[float], fewest: int = 500) -> Estimate:
@@ -173,3 +174,14 @@ def test_a_difference_to_a_perfect_ranking_has_no_p() -> None:
         assert (said.p, said.exact) == (None, True)
         assert margin_inference(D, 0.9, two_sided=True).p is None
     assert difference_inference(other - other).exact is False
+
+
+def test_only_an_auroc_is_bounded_by_its_rarer_class() -> None:
+    """Many images of one patient may let a rate vary more than so many patients allow."""
+    few = estimate([0.5], [0.3, 0.2, 0.01], fewest=10)
+    rate = level_inference("sensitivity", few)
+    bounded = level_inference("auroc", few)
+    assert rate.nu == bounded.nu
+    assert rate.nu < 2
+    assert rate.low < bounded.low == pytest.approx(stats.beta.ppf(0.025, 5, 6))
+    assert rate.high > bounded.high == pytest.approx(stats.beta.ppf(0.975, 6, 5))
