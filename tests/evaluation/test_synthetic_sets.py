@@ -76,7 +76,7 @@ def test_a_comparison_says_what_its_sets_are(desk, bring) -> None:
 def test_a_cohort_is_not_measured_beside_synthetic_images(
     desk, bring, shelf, ada, synthetic: int
 ) -> None:
-    cohort = shelf.add_cohort(ada.caller, [None])
+    cohort = shelf.add_cohort(ada.caller, [None] * COUNT)
     body = {
         "cohort": {"generation": str(cohort)},
         "reference": {"data": {"dataset": str(bring(synthetic))}},
