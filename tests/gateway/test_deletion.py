@@ -58,7 +58,7 @@ def test_the_collector_takes_nothing_that_is_named(http, study, adapters, ada) -
     assert walks.collect().removed == 0  # all of it is young
     walks._grace = timedelta(hours=-1)
     assert walks.collect().removed == 0  # so many leftovers are none, until somebody says so
-    walks.collect(most=10_000)
+    walks.collect(most=1_000_000)
     left = set(adapters.store.keys(project))
     assert orphans & left == set()
     (rows,) = before - left  # what a finished training read

@@ -90,6 +90,10 @@ def test_lists_hold_what_is_ones_own(app, as_member, ours, stranger, enrol) -> N
     assert len(shown) > 10
 
 
+LOOKS = {"/datasets/{dataset}/lookups"}
+"""A POST that changes nothing: what it is asked is too long for an address."""
+
+
 def test_a_key_does_what_its_scopes_say(app, as_member, ours, enrol) -> None:
     """With a key that only reads nothing is changed, with one that only writes nothing is read,
     and a well-formed key that nobody has been given opens nothing.
@@ -101,6 +105,6 @@ def test_a_key_does_what_its_scopes_say(app, as_member, ours, enrol) -> None:
         request, place = example(app, operation), address(path, ours)
         answer = as_member().request(verb, place, **request, headers=made_up)
         assert answer.status_code == 401, (verb, path)
-        forbidden = reads if verb != "GET" else writes
+        forbidden = writes if verb == "GET" or path in LOOKS else reads
         answer = as_member(forbidden).request(verb, place, **request)
         assert answer.status_code == 403, (verb, path)

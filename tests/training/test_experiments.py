@@ -154,7 +154,7 @@ def test_cancelled_is_cancelled(http, body) -> None:
         ({"plan": {"primary": "nobody"}}, "plan.primary"),
         ({"seeds": [1, 1]}, "seeds"),
         ({"seeds": []}, "seeds"),
-        ({"preset": {"name": "magic"}}, "preset"),
+        ({"preset": {"name": "magic"}}, "preset.name"),
         ({"preset": []}, "preset"),
         ({"arms": []}, "arms"),
         ({"surprise": 1}, "surprise"),
@@ -266,7 +266,7 @@ def test_a_preset_needs_two_kinds_of_data(http, body) -> None:
 
 
 def test_an_unknown_regime_is_told_which_there_are(http, body) -> None:
-    problem = refused(http, {**body, "preset": {**body["preset"], "name": "x"}}, 422, "preset")
+    problem = refused(http, {**body, "preset": {**body["preset"], "name": "x"}}, 422, "preset.name")
     for known in ("supplement", "synthetic_only", "mix_sites", "pretrain_finetune"):
         assert known in problem["accepted"]
 
