@@ -20,7 +20,8 @@ NO_INFLUENCE = 1e-12
 class Estimate:
     """A quantity measured on one test set with R training seeds.
 
-    `values` holds it for each seed, `runs` the influence of each patient on each. `fewest` counts the patients of the rarer class of the rarest label that took part, `together` those
+    `values` holds it for each seed, `runs` the influence of each patient on each. `fewest`
+    counts the patients of the rarer class of the rarest label that took part, `together` those
     of the rarer class over all its labels (the same for a single label). Sums, differences and
     means combine them all, so every linear target has its variance at hand. `exact`: every pair was
     ranked right (or wrong), or in what is subtracted; the variance of that is not zero as it seems.
