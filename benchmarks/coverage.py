@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from services.evaluation.statistics.inference import (
     difference_inference,
 )
 from services.evaluation.statistics.influence import auroc, label_aurocs, macro
-from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM, level_inference
+from services.evaluation.statistics.lines import is_few, level_inference
 from services.evaluation.statistics.measures import OF_A_LABEL, OF_PROBABILITIES, Measure
 from services.evaluation.statistics.operating import break_even, missed
 
@@ -39,7 +39,7 @@ SHARED = 0.7
 """Of the scores' variance within a class, what images of one patient have in common."""
 ASKED = (0.935, 0.97)
 LABELS = 14
-SEEDS = (2, 3, 5)
+SEEDS = (2, 3, 5, 10)
 SPREADS = (0.02, 0.05, 0.15)
 """Of the weights between training seeds, in studies without an effect."""
 FEATURES = 12
@@ -58,18 +58,30 @@ class Label(NamedTuple):
 
 @dataclass
 class Count:
-    """Of `runs`, how many gave an interval, and a right one; how many carried a flag."""
+    """Of `runs`, how many gave an interval, and a right one; how many carried a flag; the values,
+    and the widths of the intervals.
+    """
 
     runs: int = 0
     given: int = 0
     covered: int = 0
     flagged: int = 0
+    values: list[float] = field(default_factory=list)
+    widths: list[float] = field(default_factory=list)
+
+    @property
+    def width(self) -> float:
+        """How wide on average, in widths of the interval of one who knows the variance."""
+        sd = float(np.std(self.values))
+        return float(np.mean(self.widths)) / (2 * float(norm.ppf(0.975)) * sd)
 
     def add(self, E: Estimate | None, said: Inference | None, truth: float) -> None:
         self.runs += 1
         self.flagged += is_flagged(E, said)
         if said is not None and said.low is not None and said.high is not None:
             self.given += 1
+            self.values.append(said.value)
+            self.widths.append(said.high - said.low)
             self.covered += said.low <= truth <= said.high
 
 
@@ -77,7 +89,7 @@ def is_flagged(E: Estimate | None, said: Inference | None) -> bool:
     """Whether the row would warn of few patients or degrees of freedom, or gives no estimate."""
     if E is None or said is None or said.nu is None:
         return True
-    return E.fewest < FEWEST_FOR_P or said.nu < FEW_DEGREES_OF_FREEDOM
+    return E.fewest < FEWEST_FOR_P or is_few(said)
 
 
 # ---------------------------------------------------------------- intervals of one label
@@ -204,7 +216,7 @@ def rejections(cell: Null, runs: int) -> Rejected:
     seeds = tests = 0.0
     for _ in range(runs):
         D = study(rng, cell.patients, cell.seeds, cell.spread)
-        of_patients = Estimate(np.array([D.value]), D.Phi, D.fewest, D.together)
+        of_patients = Estimate.of_run(D.value, D.Phi, D.fewest, D.together)
         aware += (difference_inference(D).p or 1.0) < ALPHA
         blind += (difference_inference(of_patients).p or 1.0) < ALPHA
         seeds += (D.seed_sd or 0.0) ** 2
@@ -257,7 +269,8 @@ def _share(part: int, whole: int) -> str:
 
 def _cells(count: Count) -> str:
     covered = _share(count.covered, count.given)
-    return f"{covered} | {_share(count.flagged, count.runs)} | {verdict(count)}"
+    width = f"{count.width:.2f}" if count.given else "-"
+    return f"{covered} | {width} | {_share(count.flagged, count.runs)} | {verdict(count)}"
 
 
 def label_cells() -> list[Label]:
@@ -288,11 +301,13 @@ def null_cells() -> list[Null]:
 def intervals(
     title: str, cells: Sequence[Label], found: Sequence[tuple[Count, Count]]
 ) -> Iterator[str]:
-    """A table, in percent: intervals that cover, lines that carry a flag."""
+    """A table: of intervals, how many cover, in percent, and how wide they are; lines that carry a
+    flag, in percent.
+    """
     yield f"\n{title}\n"
-    of = "covered | flagged | verdict"
+    of = "covered | width | flagged | verdict"
     yield f"| patients | prevalence | images | AUROC | {of} | difference: {of} |"
-    yield "|" + "---|" * 10
+    yield "|" + "---|" * 12
     for cell, (level, difference) in zip(cells, found, strict=True):
         images = "1" if cell.images == 1 else f"1-{cell.images}"
         yield (

@@ -41,7 +41,7 @@ from services.evaluation.statistics.lines import (
 )
 from services.evaluation.statistics.measures import Measured, Part, Quantity, measure, over_runs
 
-METHOD = "influence-logit-t/5"
+METHOD = "influence-logit-t/6"
 """Name and version of the method: it changes whenever a number could."""
 
 ALPHA = 0.05

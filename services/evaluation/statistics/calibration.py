@@ -30,7 +30,7 @@ def brier(cases: LabelCases, score: Floats) -> Estimate | None:
     loss = (score[cases.rows] - cases.y) ** 2
     phi = np.bincount(cases.patient, weights=(loss - loss.mean()) / n, minlength=cases.G)
     Phi: Floats = cases.corrected(np.ones(n, np.bool_)) * phi
-    return Estimate(np.array([loss.mean()]), Phi, cases.patients, cases.patients)
+    return Estimate.of_run(float(loss.mean()), Phi, cases.patients, cases.patients)
 
 
 def intercept(cases: LabelCases, score: Floats) -> Estimate | None:
@@ -66,5 +66,7 @@ def _recalibrated(cases: LabelCases, X: Floats, offset: Floats) -> Estimate | No
         beta = beta + step / max(1.0, float(np.abs(step).max()))  # a Newton step may overshoot
         if np.abs(step).max() < CONVERGED:
             phi = np.linalg.solve(H, (X * (y - p)[:, None]).T)[-1]
-            return Estimate(beta[-1:], by_class(cases, phi), cases.fewest, cases.fewest)
+            return Estimate.of_run(
+                float(beta[-1]), by_class(cases, phi), cases.fewest, cases.fewest
+            )
     return None

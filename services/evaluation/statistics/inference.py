@@ -12,7 +12,9 @@ LEVEL = 0.95
 MARGIN_LEVEL = 0.90
 """Of an interval that is held against a margin: two one-sided tests at 5 %."""
 FEWEST_DEGREES = 2.0
-"""With fewer degrees of freedom t is above 4.3: limits from it may be 0 and 1 in all but name."""
+"""Of patients who carry the variance, too: with fewer t is above 4.3, and limits from it may be 0
+and 1 in all but name.
+"""
 FEWEST_FOR_P = 5
 """Fewer patients in the rarer class, over all labels together, and there is no p-value."""
 
@@ -22,7 +24,8 @@ class Inference:
     """What may be said of an estimate; a bound or p that cannot honestly be given is None.
 
     `exact` marks the one-sided limit of a perfect (or perfectly wrong) ranking. `test_sd` and
-    `seed_sd` part the variance: sqrt(sum Phi^2), and s of one training seed.
+    `seed_sd` part the variance: sqrt(sum Phi^2), and s of one training seed. `carriers`: as many
+    patients as would carry it if each had an equal part.
     """
 
     value: float
@@ -33,6 +36,7 @@ class Inference:
     exact: bool = False
     test_sd: float | None = None
     seed_sd: float | None = None
+    carriers: float | None = None
 
 
 def share_inference(A: Estimate) -> Inference:
@@ -53,9 +57,9 @@ def auroc_inference(A: Estimate) -> Inference:
     which a patient of many images adds as many terms.
     """
     found = share_inference(A)
-    if found.low is None or found.high is None or found.nu is None:
+    if found.low is None or found.high is None:
         return found
-    if found.nu >= FEWEST_DEGREES or A.V_seeds > A.V_patients:
+    if not _is_borne_by_one(A) or A.V_seeds > A.V_patients:
         return found
     low, high = clopper_pearson(A.value * A.fewest, A.fewest)
     return replace(found, low=max(low, found.low), high=min(high, found.high))
@@ -74,7 +78,7 @@ def logit_inference(A: Estimate) -> Inference:
         return Inference(value)
     half = t_quantile(nu, LEVEL) * math.sqrt(V) / (value * (1 - value))
     low, high = float(expit(logit(value) - half)), float(expit(logit(value) + half))
-    return Inference(value, low, high, nu=nu, test_sd=A.test_sd, seed_sd=A.seed_sd)
+    return replace(_uncertain(A), low=low, high=high, exact=False)
 
 
 def difference_inference(D: Estimate, reach: float = 1.0) -> Inference:
@@ -89,11 +93,11 @@ def difference_inference(D: Estimate, reach: float = 1.0) -> Inference:
     if V is None or nu is None:
         return Inference(D.value, exact=D.exact)
     low, high = difference_interval(D.value, V, nu, LEVEL, reach)
-    if nu < FEWEST_DEGREES and (low, high) == (-reach, reach):  # whatever the difference is
-        return Inference(D.value, nu=nu, exact=D.exact, test_sd=D.test_sd, seed_sd=D.seed_sd)
+    if _is_borne_by_one(D) and (low, high) == (-reach, reach):  # whatever the difference is
+        return _uncertain(D)
     enough = D.together >= FEWEST_FOR_P and not D.exact
     p = 2 * float(stdtr(nu, -abs(D.value) / math.sqrt(V))) if enough else None
-    return Inference(D.value, low, high, p, nu, D.exact, D.test_sd, D.seed_sd)
+    return replace(_uncertain(D), low=low, high=high, p=p)
 
 
 def margin_inference(D: Estimate, margin: float, *, two_sided: bool) -> Inference:
@@ -109,7 +113,23 @@ def margin_inference(D: Estimate, margin: float, *, two_sided: bool) -> Inferenc
     inside = min(margin + D.value, margin - D.value) if two_sided else margin + D.value
     enough = D.together >= FEWEST_FOR_P and not D.exact
     p = float(stdtr(nu, -inside / math.sqrt(V))) if enough else None
-    return Inference(D.value, low, high, p, nu, D.exact, D.test_sd, D.seed_sd)
+    return replace(_uncertain(D), low=low, high=high, p=p)
+
+
+def _is_borne_by_one(E: Estimate) -> bool:
+    return E.nu is not None and min(E.nu, E.carriers) < FEWEST_DEGREES
+
+
+def _uncertain(E: Estimate) -> Inference:
+    """What is known of how uncertain it is, without an interval."""
+    return Inference(
+        E.value,
+        nu=E.nu,
+        exact=E.exact,
+        test_sd=E.test_sd,
+        seed_sd=E.seed_sd,
+        carriers=E.carriers,
+    )
 
 
 def difference_interval(

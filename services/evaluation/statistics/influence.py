@@ -43,7 +43,7 @@ def auroc(cases: LabelCases, score: Floats) -> Estimate | None:
     A, V = placements(cases.y, score[cases.rows])
     phi = np.where(cases.y, 1 / n1, 1 / n0) * (V - A)
     Phi = by_class(cases, phi)
-    return Estimate(np.array([A]), Phi, cases.fewest, cases.fewest, A in {0.0, 1.0})
+    return Estimate.of_run(A, Phi, cases.fewest, cases.fewest, exact=A in {0.0, 1.0})
 
 
 def by_class(cases: LabelCases, phi: Floats) -> Floats:

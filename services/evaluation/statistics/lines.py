@@ -268,12 +268,18 @@ def _withheld(plan: PlanPost, arm: str) -> int:
     return 0 if trained is None else trained.withheld
 
 
+def is_few(said: Inference) -> bool:
+    """Whether a handful of patients or seeds carry the uncertainty, which is then poorly known."""
+    known = (said.nu, said.carriers)
+    return any(each is not None and each < FEW_DEGREES_OF_FREEDOM for each in known)
+
+
 def flags_of(fewest: int | None, said: Inference | None, *, exact: bool) -> list[Flag]:
     """What a reader must know of the numbers themselves. `fewest` patients bear them, None where
     there are none; without degrees of freedom there are few of them.
     """
     nu = said.nu if said else None
-    few_nu = fewest is not None and (not exact if nu is None else nu < FEW_DEGREES_OF_FREEDOM)
+    few_nu = fewest is not None and (not exact if said is None or nu is None else is_few(said))
     facts: list[tuple[Flag, bool]] = [
         ("not_estimable", fewest is None),
         ("exact", exact),

@@ -72,7 +72,7 @@ def _has_thresholds(cases: LabelCases, s: Floats) -> bool:
 def missed(cases: LabelCases, score: Floats, cut: Cut, members: Bools) -> Estimate | None:
     """The share of the positives among `members` (images of the test set) not above the cut."""
     found = _rate(cases, score[cases.rows], cases.y & members[cases.rows], cut)
-    return found and replace(found, values=1 - found.values, Phi=-found.Phi)
+    return found and replace(found, values=1 - found.values, runs=-found.runs)
 
 
 def false_alarms(cases: LabelCases, score: Floats, cut: Cut, members: Bools) -> Estimate | None:
@@ -112,4 +112,4 @@ def _rate(cases: LabelCases, s: Floats, D: Bools, cut: Cut) -> Estimate | None:
     phi = (D * (above - R) - kappa * cut.h) / n
     bearers = min(cases.fewest, int(np.count_nonzero(np.bincount(cases.patient[D]))))
     Phi = by_class(cases, phi)
-    return Estimate(np.array([R]), Phi, bearers, bearers, R in {0.0, 1.0})
+    return Estimate.of_run(R, Phi, bearers, bearers, exact=R in {0.0, 1.0})

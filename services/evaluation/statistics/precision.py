@@ -29,7 +29,7 @@ def average_precision(cases: LabelCases, score: Floats) -> Estimate | None:
     phi = np.empty(len(s))
     phi[order] = (y * ((T / N)[step] - AP + gain[step]) - loss[step]) / cases.n1
     Phi = by_class(cases, phi)
-    return Estimate(np.array([AP]), Phi, cases.fewest, cases.fewest, AP == 1)
+    return Estimate.of_run(AP, Phi, cases.fewest, cases.fewest, exact=AP == 1)
 
 
 def _from_here_on(steps: Floats) -> Floats:

@@ -76,7 +76,7 @@ def share_of(sample: Sample, y: Bools, known: Bools) -> Mean | None:
     sides = (known & y, known & ~y)
     fewest = min(len(np.unique(sample.patient[side])) for side in sides)
     agree = made.fewest if fewest == 0 else fewest
-    found = share_inference(Estimate(made.values, made.Phi, agree, agree))
+    found = share_inference(Estimate(made.values, made.runs, agree, agree))
     return Mean(made, int(known.sum()), (found.low, found.high))
 
 
@@ -117,4 +117,4 @@ def _ratio(sample: Sample, y: Floats, known: Bools) -> Estimate | None:
     c = math.sqrt(taking_part / (taking_part - 1)) if taking_part > 1 else 1.0
     phi = np.bincount(who, weights=(values - theta) / n, minlength=sample.G)
     Phi: Floats = (c * phi).astype(np.float64)
-    return Estimate(np.array([theta]), Phi, taking_part, taking_part)
+    return Estimate.of_run(theta, Phi, taking_part, taking_part)

@@ -36,12 +36,12 @@ class Scored:
 
 @dataclass
 class Found:
-    """A quantity by seed, each patient's pull on its mean, and who bears it: the patients of the
+    """A quantity by seed, each patient's pull on each, and who bears it: the patients of the
     rarer class of the rarest label, and those of the rarer class of any.
     """
 
     values: list[float]
-    pull: dict[str, float]
+    pulls: list[dict[str, float]]
     fewest: int
     bearers: frozenset[str]
     exact: bool = False
@@ -56,15 +56,16 @@ def weighted(parts: Sequence[tuple[float, Found | None]]) -> Found | None:
     known = [(w, p) for w, p in parts if p is not None]
     if len(known) < len(parts) or not parts:
         return None
-    pull: dict[str, float] = {}
-    for w, part in known:
-        for patient, x in part.pull.items():
-            pull[patient] = pull.get(patient, 0.0) + w * x
     seeds = range(len(known[0][1].values))
+    pulls: list[dict[str, float]] = [{} for _ in seeds]
+    for w, part in known:
+        for pull, theirs in zip(pulls, part.pulls, strict=True):
+            for patient, x in theirs.items():
+                pull[patient] = pull.get(patient, 0.0) + w * x
     values = [math.fsum(w * p.values[r] for w, p in known) for r in seeds]
     bearers = min((p.bearers for _, p in known), key=len)
     exact = any(p.exact for _, p in known)
-    return Found(values, pull, min(p.fewest for _, p in known), bearers, exact)
+    return Found(values, pulls, min(p.fewest for _, p in known), bearers, exact)
 
 
 def mean(parts: Sequence[Found | None]) -> Found | None:
@@ -93,6 +94,7 @@ def over_seeds(runs: Sequence[Found | None]) -> Found | None:
     made = weighted([(1 / len(runs), run) for run in runs])
     if made:
         made.values = [run.value for run in runs if run]
+        made.pulls = [run.pulls[0] for run in runs if run]
         made.exact = all(run.exact for run in runs if run)
     return made
 
@@ -126,7 +128,7 @@ def by_patient(of: Scored, phi: np.ndarray, classes: Sequence[int]) -> dict[str,
 def found(of: Scored, value: float, phi: np.ndarray, *, share: bool = True) -> Found:
     bearers = rarer(of)
     pull = by_patient(of, phi, of.y.tolist())
-    return Found([value], pull, len(bearers), bearers, share and value in {0.0, 1.0})
+    return Found([value], [pull], len(bearers), bearers, share and value in {0.0, 1.0})
 
 
 def auroc(of: Scored) -> Found | None:
@@ -169,7 +171,7 @@ def brier(of: Scored) -> Found:
     value = math.fsum(loss) / len(loss)
     everybody = frozenset(of.who)
     pull = by_patient(of, (loss - value) / len(loss), [0] * len(loss))
-    return Found([value], pull, len(everybody), everybody)
+    return Found([value], [pull], len(everybody), everybody)
 
 
 def recalibrated(of: Scored, *, slope: bool) -> Found | None:
@@ -286,24 +288,54 @@ class Said:
     test_sd: float | None = None
     seed_sd: float | None = None
     exact: bool = False
+    carriers: float | None = None
 
 
-def spread(of: Found) -> tuple[float, float, float | None, float] | None:
-    """V, nu and both standard deviations; None where nothing honest can be said."""
-    R, squares = len(of.values), [x * x for x in of.pull.values()]
-    patients = math.fsum(squares)
+@dataclass
+class Spread:
+    """V and nu, and what they are made of; `carriers`: (sum Phi^2)^2 / sum Phi^4."""
+
+    V: float
+    nu: float
+    seed_sd: float | None
+    test_sd: float
+    carriers: float
+    seeds_outweigh: bool
+
+
+def spread(of: Found) -> Spread | None:
+    """None where nothing honest can be said."""
+    R, everybody = len(of.values), sorted({who for pull in of.pulls for who in pull})
+    mean_pull = [math.fsum(pull.get(who, 0.0) for pull in of.pulls) / R for who in everybody]
+    squares = [x * x for x in mean_pull]
+    A = math.fsum(squares)
     seeds = float(np.var(of.values, ddof=1)) if R > 1 else None
-    V = patients + (seeds or 0.0) / R
+    B, C = (seeds or 0.0) / R, 0.0
+    if R > 1:
+        apart = (
+            (pull.get(who, 0.0) - x) ** 2
+            for pull in of.pulls
+            for who, x in zip(everybody, mean_pull, strict=True)
+        )
+        C = math.fsum(apart) / (R * (R - 1))
+    own = max(A - C, 0.0)
+    V = max(own + B, A)
     if of.fewest < 2 or V < 1e-24:
         return None
-    weights = 0.0
-    if patients > 0:
-        nu_patients = patients**2 / math.fsum(x * x for x in squares)
-        weights += patients / max(1.0, min(nu_patients, len(of.bearers) - 1))
-    if seeds is not None:
-        weights += seeds / R / (R - 1)
+    fourth = math.fsum(x * x for x in squares)
+    carriers = A * A / fourth if fourth else 0.0
+    total = 0.0
+    b = min(B / V, 1.0)
+    if b < 1:
+        taking_part = sum(abs(x) > 1e-12 * max(map(abs, mean_pull)) for x in mean_pull)
+        most = max(1, min(len(of.bearers), taking_part) - 1)
+        excess = 1 / carriers - 1 / taking_part
+        nu_patients = min(max(2 / excess, 1.0), most) if excess > 0 else most
+        total += (1 - b) ** (2 - 2 / R) / nu_patients
+    if R > 1:
+        total += b ** (2 - 2 / R) / (R - 1)
     sd = None if seeds is None else math.sqrt(seeds)
-    return V, V / weights, sd, math.sqrt(patients)
+    return Spread(V, 1 / total, sd, math.sqrt(A), carriers, max(B - C, 0.0) > own)
 
 
 LOGIT_SCALES = {"logit", "share", "auroc"}
@@ -321,28 +353,28 @@ def said_of(of: Found, *, scale: str, level: float = 0.95) -> Said:
     known = spread(of)
     if known is None or (scale in LOGIT_SCALES and not 0 < value < 1):
         return Said(value)
-    V, nu, seed_sd, test_sd = known
-    half = stats.t.ppf(0.5 + level / 2, nu) * math.sqrt(V)
+    nu, seed_sd, test_sd, carriers = known.nu, known.seed_sd, known.test_sd, known.carriers
+    half = stats.t.ppf(0.5 + level / 2, nu) * math.sqrt(known.V)
     if scale in LOGIT_SCALES:
         middle, half = math.log(value / (1 - value)), half / (value * (1 - value))
         low, high = (1 / (1 + math.exp(-(middle + side * half))) for side in (-1, 1))
-        if scale == "auroc" and nu < 2 and V - test_sd**2 <= test_sd**2:
+        if scale == "auroc" and min(nu, carriers) < 2 and not known.seeds_outweigh:
             x, m = value * of.fewest, of.fewest
             low = max(low, float(stats.beta.ppf(0.025, x, m - x + 1)))
             high = min(high, float(stats.beta.ppf(0.975, x + 1, m - x)))
     else:
         reach = math.inf if scale == "coefficient" else 1.0
         low, high = max(-reach, value - half), min(reach, value + half)
-        if nu < 2 and (low, high) == (-reach, reach):
-            return Said(value, None, None, None, nu, test_sd, seed_sd)
-    return Said(value, low, high, None, nu, test_sd, seed_sd)
+        if min(nu, carriers) < 2 and (low, high) == (-reach, reach):
+            return Said(value, None, None, None, nu, test_sd, seed_sd, carriers=carriers)
+    return Said(value, low, high, None, nu, test_sd, seed_sd, carriers=carriers)
 
 
 def difference_of(D: Found, *, scale: str = "gap", level: float = 0.95) -> Said:
     said = said_of(D, scale=scale, level=level)
     known = spread(D)
     if known and len(D.bearers) >= 5 and not D.exact:
-        said.p = float(2 * stats.t.sf(abs(D.value) / math.sqrt(known[0]), known[1]))
+        said.p = float(2 * stats.t.sf(abs(D.value) / math.sqrt(known.V), known.nu))
     return said
 
 
@@ -352,7 +384,7 @@ def against_margin(D: Found, margin: float, kind: str) -> Said:
     known = spread(D)
     if known and said.p is not None:
         sides = [D.value + margin] + ([margin - D.value] if kind == "equivalence" else [])
-        said.p = max(float(stats.t.sf(x / math.sqrt(known[0]), known[1])) for x in sides)
+        said.p = max(float(stats.t.sf(x / math.sqrt(known.V), known.nu)) for x in sides)
     return said
 
 

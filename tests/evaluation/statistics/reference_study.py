@@ -208,7 +208,9 @@ class Study:
         if kind and any(word.startswith("extended") for word in waived):
             kind = "exploratory"
         nu = said.nu if said else None
-        few = of is not None and (not exact if nu is None else nu < 10)
+        few = of is not None and not exact
+        if nu is not None:
+            few = of is not None and (nu < 10 or said.carriers < 10)
         holds = {
             "not_estimable": of is None,
             "exact": exact,

@@ -20,14 +20,24 @@ from services.evaluation.statistics.lines import level_inference
 
 
 def estimate(values: list[float], Phi: list[float], fewest: int = 500) -> Estimate:
-    return Estimate(np.array(values, dtype=float), np.array(Phi, dtype=float), fewest, fewest)
+    """With the same influences in every run."""
+    runs = np.tile(np.array(Phi, dtype=float), (len(values), 1))
+    return Estimate(np.array(values, dtype=float), runs, fewest, fewest)
 
 
 def test_degrees_of_freedom_of_patients_alone() -> None:
     equal = estimate([0.8], [0.01] * 30)
-    assert equal.nu == pytest.approx(30)
+    assert equal.nu == 29
     assert estimate([0.8], [0.01, 0, 0]).nu == 1
-    assert estimate([0.8], [0.02, 0.01]).nu == pytest.approx(5**2 / 17)
+    kurtosis = (1 + 16 + 81 + 10_000) / (1 + 4 + 9 + 100) ** 2
+    uneven = estimate([0.8], [0.01, 0.02, -0.03, 0.10] * 10)
+    assert uneven.nu == pytest.approx(2 / (kurtosis / 10 - 1 / 40))
+    assert uneven.carriers == pytest.approx(10 / kurtosis)
+
+
+def test_normal_influences_have_as_many_degrees_of_freedom_as_patients() -> None:
+    draws = np.random.default_rng(3).normal(size=100_000)
+    assert estimate([0.8], list(draws), fewest=10**6).nu == pytest.approx(100_000, rel=0.02)
 
 
 def test_few_patients_have_one_degree_of_freedom_less_than_they_are() -> None:
@@ -36,23 +46,35 @@ def test_few_patients_have_one_degree_of_freedom_less_than_they_are() -> None:
 
 
 def test_degrees_of_freedom_join_patients_and_seeds() -> None:
-    D = estimate([0.01, 0.02, 0.03, 0.02], [0.001] * 100)
-    V_P, V_S = 100 * 1e-6, np.var([0.01, 0.02, 0.03, 0.02], ddof=1) / 4
-    np.testing.assert_allclose(D.V, V_P + V_S)
-    assert D.nu == pytest.approx((V_P + V_S) / (V_P / 100 + V_S / 3))
+    """What is the patients' and the seeds' together is counted once."""
+    values, same = [0.01, 0.02, 0.03, 0.02], np.full(100, 0.001)
+    B = np.var(values, ddof=1) / 4
+    for apart in (0.0, 0.0005):
+        runs = same + apart * np.outer([1, 1, -1, -1], np.tile([1, -1], 50))
+        D = Estimate(np.array(values), runs, 500, 500)
+        A, C = 100 * 1e-6, 4 * 100 * apart**2 / (4 * 3)
+        np.testing.assert_allclose(D.V, A - C + B)
+        weights = ((A - C) / D.V) ** 1.5 / 99 + (B / D.V) ** 1.5 / 3
+        assert D.nu == pytest.approx(1 / weights)
+
+
+def test_the_variance_is_at_least_that_of_the_mean_influences() -> None:
+    agree = Estimate(np.array([0.5, 0.5]), np.outer([1, -1], [0.1, -0.1]) + 0.01, 9, 9)
+    np.testing.assert_allclose(agree.V, 2 * 0.01**2)
+    assert (agree.V_patients, agree.V_seeds) == (0.0, 0.0)
 
 
 def test_difference_interval_and_p() -> None:
     D = estimate([0.02], [0.001] * 64)
     found = difference_inference(D)
-    half = stats.t.ppf(0.975, 64) * 0.008
+    half = stats.t.ppf(0.975, 63) * 0.008
     assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half))
-    assert found.p == pytest.approx(2 * stats.t.sf(2.5, 64))
+    assert found.p == pytest.approx(2 * stats.t.sf(2.5, 63))
 
 
 def test_logit_interval_stays_inside_and_is_asymmetric() -> None:
     found = auroc_inference(estimate([0.97], [0.01] * 9))
-    half = stats.t.ppf(0.975, 9) * 0.03 / (0.97 * 0.03)
+    half = stats.t.ppf(0.975, 8) * 0.03 / (0.97 * 0.03)
     logit = np.log(0.97 / 0.03)
     assert found.low == pytest.approx(1 / (1 + np.exp(-(logit - half))))
     assert found.high == pytest.approx(1 / (1 + np.exp(-(logit + half))))
@@ -88,7 +110,7 @@ def test_nothing_is_said_where_nothing_varies() -> None:
 
 
 def test_equivalence_needs_the_whole_90_percent_interval() -> None:
-    se, t90, t95 = 0.002, stats.t.ppf(0.95, 64), stats.t.ppf(0.975, 64)
+    se, t90, t95 = 0.002, stats.t.ppf(0.95, 63), stats.t.ppf(0.975, 63)
     D = estimate([0.001], [se / 8] * 64)
     edge = 0.001 + t90 * se
     assert is_equivalent(D, edge + 1e-9)
@@ -158,7 +180,7 @@ def test_without_an_effect_the_seed_aware_test_rarely_rejects() -> None:
     for _ in range(experiments):
         D = two_arms_without_an_effect(rng, runs=4)
         aware += difference_inference(D).p < 0.05
-        patients_only = Estimate(np.array([D.value]), D.Phi, D.fewest, D.together)
+        patients_only = Estimate.of_run(D.value, D.Phi, D.fewest, D.together)
         blind += difference_inference(patients_only).p < 0.05
     assert aware / experiments <= 0.075
     assert blind / experiments >= 0.12
@@ -178,10 +200,10 @@ def test_a_difference_to_a_perfect_ranking_has_no_p() -> None:
 
 def test_only_an_auroc_is_bounded_by_its_rarer_class() -> None:
     """Many images of one patient may let a rate vary more than so many patients allow."""
-    few = estimate([0.5], [0.3, 0.2, 0.01], fewest=10)
+    few = estimate([0.5], [0.3, *[0.02] * 9], fewest=10)
     rate = level_inference("sensitivity", few)
     bounded = level_inference("auroc", few)
     assert rate.nu == bounded.nu
-    assert rate.nu < 2
+    assert rate.carriers < 2
     assert rate.low < bounded.low == pytest.approx(stats.beta.ppf(0.025, 5, 6))
     assert rate.high > bounded.high == pytest.approx(stats.beta.ppf(0.975, 6, 5))

@@ -298,7 +298,9 @@ def test_seeds_average_values_and_influences() -> None:
     assert list(both.values) == [s.value for s in singles]
     np.testing.assert_allclose(both.Phi, (singles[0].Phi + singles[1].Phi) / 2)
     s2 = np.var(both.values, ddof=1)
-    np.testing.assert_allclose(both.V, both.Phi @ both.Phi + s2 / 2)
+    apart = sum(float((s.Phi - both.Phi) @ (s.Phi - both.Phi)) for s in singles) / 2
+    expected = max(both.Phi @ both.Phi - apart, 0) + s2 / 2
+    np.testing.assert_allclose(both.V, max(expected, both.Phi @ both.Phi))
 
 
 def test_a_class_that_is_missing_or_in_one_patient() -> None:

@@ -24,19 +24,19 @@ def answered(questions: list[Question], effect: float = 1.0, **changes: Any) -> 
 
 
 def estimate(value: float, together: int = 500) -> Estimate:
-    return Estimate(np.array([value]), np.full(64, 0.001), 50, together)
+    return Estimate.of_run(value, np.full(64, 0.001), 50, together)
 
 
 def test_the_p_of_a_margin_is_the_one_sided_test_and_fits_the_90_percent_interval() -> None:
     for value in (-0.012, -0.002, 0.0, 0.004, 0.02):
         D, se = estimate(value), 0.008
-        above = stats.t.sf((value + 0.015) / se, 64)
-        below = stats.t.sf((0.015 - value) / se, 64)
+        above = stats.t.sf((value + 0.015) / se, 63)
+        below = stats.t.sf((0.015 - value) / se, 63)
         one, two = (margin_inference(D, 0.015, two_sided=both) for both in (False, True))
         assert one.p == pytest.approx(above)
         assert two.p == pytest.approx(max(above, below))
         assert (two.p < 0.05) == is_equivalent(D, 0.015)
-        assert two.high - two.low == pytest.approx(2 * stats.t.ppf(0.95, 64) * se)
+        assert two.high - two.low == pytest.approx(2 * stats.t.ppf(0.95, 63) * se)
 
 
 def test_few_patients_get_no_p() -> None:
