@@ -221,7 +221,7 @@ def _wide(comparisons: Sequence[Comparison]) -> list[str]:
 def _few_degrees(comparisons: Sequence[Comparison]) -> list[str]:
     few = [c for c in comparisons if "few_degrees_of_freedom" in c.flags and c.dof is not None]
     return [
-        f"{c.test}: the comparison rests on {c.dof:.1f} degrees of freedom; a handful of patients"
-        " or seeds carry its uncertainty."
+        f"{c.test}: a handful of patients or seeds carry the uncertainty of the comparison"
+        f" ({c.dof:.1f} degrees of freedom)."
         for c in few
     ]

@@ -34,8 +34,8 @@ ANSWERS: dict[Answered, str] = {
 
 FLAGS: dict[Flag, str] = {
     "few_degrees_of_freedom": (
-        f"fewer than {FEW_DEGREES_OF_FREEDOM} degrees of freedom: a handful of patients or seeds"
-        " carry the uncertainty"
+        f"fewer than {FEW_DEGREES_OF_FREEDOM} degrees of freedom, or patients who carry most of"
+        " the uncertainty"
     ),
     "fewer_labels": "the mean leaves out labels of which a test set has too few patients",
     "few_patients": f"fewer than {FEWEST_FOR_P} patients in the rarer class of a label",
