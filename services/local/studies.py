@@ -74,9 +74,13 @@ class Study(Wire):
     def cohort(self, name: str, ids: Mapping[str, UUID]) -> GenerateRequest | Existing:
         where = f"cohorts.{name}"
         entry = {"name": name, **self.cohorts[name]}
-        for field, group in (("generator", "generators"), ("mirror", "datasets")):
-            if field in entry:
-                entry[field] = self._id(f"{where}.{field}", entry[field], group, ids)
+        if "generator" in entry:
+            entry["generator"] = self._id(
+                f"{where}.generator", entry["generator"], "generators", ids
+            )
+        if "mirror" in entry:
+            mirrored = self._id(f"{where}.mirror", entry["mirror"], "datasets", ids)
+            entry["mirror"] = {"dataset": mirrored}
         return _made(where, entry) or _valid(where, TypeAdapter(GenerateRequest), entry)
 
     def request(self, ids: Mapping[str, UUID]) -> ExperimentRequest:

@@ -32,7 +32,6 @@ KINDS = {
     "data": "dataset",
     "extends": "experiment",
     "first": "dataset",
-    "mirror": "dataset",
     "second": "dataset",
 }
 WORDS = {"first", "second", "data"}
@@ -121,7 +120,7 @@ REQUESTS: dict[str, Callable[[Ids], Request]] = {
     ),
     "/exports": lambda mine: {"set": {"data": real(mine)}, "format": "croissant"},
     "/features": lambda mine: form(mine) | {"version": "1"},
-    "/generate": lambda mine: {"generator": mine["generator"], "mirror": mine["dataset"]},
+    "/generate": lambda mine: {"generator": mine["generator"], "mirror": real(mine)},
     "/generators": lambda mine: real(mine) | {"name": "g", "preset": "tiny-32", "steps": 5},
     "/generators/{generator}/training-set": real,
     "/metrics": of_experiment,
@@ -192,7 +191,7 @@ def theirs(as_member, run, stranger, adapters) -> Ids:
     dataset = post("/datasets", name="theirs", site="phantom-c", **PHANTOMS)
     generator = post("/generators", name="g", dataset=dataset, preset="tiny-32", steps=10)
     made = {"dataset": dataset, "generator": generator}
-    made["generation"] = post("/generate", generator=generator, mirror=dataset)
+    made["generation"] = post("/generate", generator=generator, mirror={"dataset": dataset})
     run()
     with adapters.db.transaction() as tx:  # as if it had been imported, and nobody had named it
         for change in (
