@@ -269,7 +269,7 @@ def _nearest_match(
     fixed_names = (name for name in PERSONAL if getattr(request, name) is not None)
     kept: dict[str, Any] = {name: getattr(lender, name) for name in fixed_names}
     held = {f: lender.findings[f] for f in request.findings if f in lender.findings}
-    image = Condition(**kept, findings=held)
+    image = Condition.model_validate({**kept, "findings": held})
     attributes = [*lacks, *(f"findings.{f}" for f in findings)]
     instead = [_words(name, getattr(lender, name)) for name in lacks]
     instead += [_words(f"findings.{f}", lender.findings.get(f)) for f in findings]
