@@ -112,6 +112,31 @@ def test_a_size_that_no_preset_has_is_told_with_its_cure(http, put_dataset) -> N
     assert problem["accepted"] == ["small-64"]
 
 
+@pytest.mark.parametrize(("size_px", "preset"), [(32, "tiny-32"), (64, "small-64")])
+def test_the_preset_is_the_one_of_the_datasets_size(
+    http, run, put_dataset, engine, size_px, preset
+) -> None:
+    """Of a dataset in the making too: its size is known from the request."""
+    for state in (JobState.SUCCEEDED, JobState.RUNNING):
+        dataset = str(put_dataset(POPULATION, state, size_px=size_px))
+        body = {"name": "g", "dataset": dataset, "steps": 10}
+        made = http.post("/generators", json=body).json()
+        assert (made["preset"], made["size_px"]) == (preset, size_px)
+    run()
+    assert {task.preset for task in engine.tasks} == {preset}
+    assert engine.trained_on[0].shape[1:] == (size_px, size_px)
+
+
+def test_a_size_without_a_preset_is_refused_where_none_is_named(http, put_dataset) -> None:
+    body = {"name": "g", "dataset": str(put_dataset(POPULATION, size_px=48))}
+    problem = http.post("/generators", json=body).json()
+    assert (problem["status"], problem["field"], problem["accepted"]) == (422, "preset", [])
+    assert problem["detail"] == (
+        "No preset makes images of its size, the dataset has 48 px; import it again with a size_px "
+        "that a preset has (32, 64, 256)"
+    )
+
+
 def test_a_table_without_images_is_nothing_to_train_on(http, put_dataset, shelf) -> None:
     dataset = put_dataset(POPULATION)
     shelf.views[dataset] = shelf.views[dataset].model_copy(update={"has_images": False})
