@@ -111,6 +111,7 @@ REQUESTS: dict[str, Callable[[Ids], Request]] = {
     "/answers": of_experiment,
     "/comparisons": of_experiment,
     "/datasets": archive,
+    "/datasets/{dataset}/views": lambda mine: {"name": "all", "join": [real(mine)]},
     "/evaluations": lambda mine: form(mine, "classifier"),
     "/evaluations scoring": lambda mine: form(mine, "scoring"),
     "/experiments": lambda mine: experiment(mine, preset=preset(mine)),
@@ -174,7 +175,8 @@ def with_field(request: Request, field: str, made: str) -> Request:
         outer, inner = inner, inner[part]
         inner = inner[0] if isinstance(inner, list) else inner
     if way and last in {"dataset", "generation"}:
-        outer[way[-1]] = {last: made}
+        ref = {last: made}
+        outer[way[-1]] = [ref] if isinstance(outer[way[-1]], list) else ref
     else:
         inner[last] = f"{kind_of(field)}/{made}" if last in WORDS else made
     return changed
