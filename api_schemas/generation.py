@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from api_schemas.base import Damageable, Digest, JobView, Name, Seed, Wire
+from api_schemas.base import Damageable, DatasetRef, Digest, JobView, Name, Seed, Wire
 from api_schemas.findings import AGE_LIMIT, Finding, Race, Sex, contradictions
 from api_schemas.screening import Screening
 from api_schemas.terms import Licence
@@ -174,14 +174,17 @@ class GenerateRequest(Wire):
     name: Name | None = None
     generator: UUID
     conditions: list[ConditionRequest] | None = Field(default=None, min_length=1, max_length=1000)
-    mirror: UUID | None = None
+    mirror: DatasetRef | None = None
     replicas: int = Field(default=1, ge=1, le=100)
     recipes: list[Recipe] | None = Field(default=None, min_length=1, max_length=COUNT_LIMIT)
     seed: Seed = 0
     sampler: Sampler = Sampler()
     batch: BatchShape | None = None
     nearest: bool = Field(
-        default=False, description="draw from the nearest population when nobody matches"
+        default=False,
+        description="where no training image of the generator has all that is ordered, take the "
+        "nearest ones; of a mirror, keep rows with values that the generator never saw. Each such "
+        "image says so in its record",
     )
     screen: bool = Field(
         default=True,
@@ -201,8 +204,8 @@ class GenerateRequest(Wire):
         if self.seed and self.recipes is not None:
             msg = "seed: not together with recipes, of which each has its own"
             raise ValueError(msg)
-        if self.nearest and self.conditions is None:
-            msg = "nearest: only together with conditions"
+        if self.nearest and self.recipes is not None:
+            msg = "nearest: not together with recipes, which leave nothing open"
             raise ValueError(msg)
         if sum(c.count for c in self.conditions or []) > GENERATION_LIMIT:
             msg = f"conditions: at most {GENERATION_LIMIT} images in one generation"
@@ -229,6 +232,8 @@ class Environment(Wire):
 class GenerationView(Damageable):
     """A cohort in the making or made.
 
+    `conditions`, `mirror`, `replicas` and `nearest` are as ordered; `nearest_images` counts the
+    images that the generator's training set does not match, null before the cohort is planned.
     `licence` is the strictest of the data it comes from. `flags` may hold `withdrawn-patients`,
     `trained-on-synthetic-images`, `unscreened` and `uncalibrated`; null in lists, where nobody
     looks.
@@ -242,9 +247,12 @@ class GenerationView(Damageable):
     seed: int
     sampler: Sampler
     batch: BatchShape
-    mirror: UUID | None
+    conditions: list[ConditionRequest] | None = None
+    mirror: DatasetRef | None
     mirror_manifest: UUID | None = None
     replicas: int
+    nearest: bool = False
+    nearest_images: int | None = None
     screening: Screening = Screening()
     phantom: bool | None = None
     terms: str = ""
@@ -264,12 +272,30 @@ class CohortManifest(Wire):
     key: str
 
 
+class NearestMatch(Wire):
+    """What the generator's training set does not match of what was ordered for one image.
+
+    No training image has all of `attributes` as ordered. `training_image` has what the nearest one
+    has instead; it lent the image whatever the order left open. Null for a mirrored row, of which
+    `attributes` are the values that the generator never saw.
+    """
+
+    entry: int | None = Field(default=None, description="position in the order's conditions")
+    attributes: list[str]
+    training_image: Condition | None = None
+    note: str = Field(description="the same in words")
+
+
 class ImageView(Wire):
-    """One finished image; `recipe` sent back in `recipes` with the same batch regenerates it."""
+    """One finished image; `recipe` sent back in `recipes` with the same batch regenerates it.
+
+    `nearest` is null where the generator's training set matches all that was ordered.
+    """
 
     index: int
     sample_id: str
     recipe: Recipe
+    nearest: NearestMatch | None = None
     generator: UUID
     generator_digest: Digest
     sampler: Sampler
@@ -298,6 +324,7 @@ class Provenance(BaseModel):
     generator: UUID
     generator_digest: Digest
     recipe: Recipe
+    nearest: NearestMatch | None = None
     sampler: Sampler
     batch: BatchShape
     environment: Environment

@@ -44,9 +44,13 @@ class TrainingSettings(Wire):
         return self
 
 
+PresetName = Literal["tiny-32", "small-64", "paper-256"]
+
+
 class GeneratorRequest(Wire):
     """Train a conditional DDPM on split `train` of a dataset. `steps` null: the preset's own.
 
+    A preset makes images of one size, which is the dataset's; `preset` null: the one of that size.
     With `preview_every`, images of the same conditions and seeds are made every so many steps.
     """
 
@@ -68,7 +72,7 @@ class GeneratorRequest(Wire):
 
     name: Name
     dataset: UUID
-    preset: Literal["tiny-32", "small-64", "paper-256"]
+    preset: PresetName | None = None
     steps: int | None = Field(default=None, ge=1, le=STEPS_LIMIT)
     seed: Seed = 0
     training: TrainingSettings = TrainingSettings()

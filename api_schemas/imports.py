@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from api_schemas.base import Name, Seed, Wire
+from api_schemas.base import Name, Seed, Split, Wire
 from api_schemas.terms import UNSTATED, Licence
 
 Site = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
@@ -82,7 +82,6 @@ class FileImport(Wire):
     """What all imports from files share."""
 
     name: Name
-    path: Place = Field(description="the table, or the folder that holds everything")
     upload: UUID | None = Field(
         default=None, description="an uploaded archive; `path` is then a place inside it"
     )
@@ -103,7 +102,58 @@ class FileImport(Wire):
         return self
 
 
-class CsvImport(FileImport):
+class OnePlaceImport(FileImport):
+    """An import of one table, or of one folder that holds everything."""
+
+    path: Place = Field(description="the table, or the folder that holds everything")
+
+
+class SplitTable(Wire):
+    """One of several tables of a source, and the split of its rows."""
+
+    path: Place
+    split: Split | None = Field(
+        default=None,
+        description="of every row of the table. Left out: as its rows state; of patients without "
+        "a stated split an eighth validates and the others train where another table is the test "
+        "set, and else all are split by the stable hash",
+    )
+
+
+class TablesImport(FileImport):
+    """An import of one table, or of several that make one dataset.
+
+    Images are looked for beside each table, or below `image_root`.
+    """
+
+    path: Place | None = Field(default=None, description="the table")
+    paths: list[SplitTable] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=20,
+        description="instead of path: several tables of one source, such as its train and its "
+        "test set. A patient belongs to one split: rows that put a patient of an earlier row into "
+        "another one are left out",
+    )
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if (self.path is None) == (self.paths is None):
+            msg = "path: give either path (one table) or paths (several tables)"
+            raise ValueError(msg)
+        places = [each.path for each in self.tables]
+        twice = next((place for place in places if places.count(place) > 1), None)
+        if twice is not None:
+            msg = "paths: a table is listed twice"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def tables(self) -> list[SplitTable]:
+        return [SplitTable(path=self.path)] if self.path is not None else self.paths or []
+
+
+class CsvImport(TablesImport):
     """A CheXpert-style CSV; `Path` is relative to the CSV or to `image_root`.
 
     The columns are found in any case, with blanks or underscores, and by their usual synonyms.
@@ -125,7 +175,7 @@ class CsvImport(FileImport):
     terms: str = Field(default="", max_length=2000)
 
 
-class ChexpertImport(FileImport):
+class ChexpertImport(OnePlaceImport):
     """CheXpert v1.0 or v1.0-small as it is unpacked: `path` is the folder of train.csv."""
 
     model_config = _example(
@@ -151,7 +201,7 @@ class ChexpertImport(FileImport):
     )
 
 
-class MimicImport(FileImport):
+class MimicImport(OnePlaceImport):
     """MIMIC-CXR-JPG, or MIMIC-CXR in DICOM with the tables of MIMIC-CXR-JPG beside it.
 
     `path` is the folder of the tables and of `files/`.
@@ -181,7 +231,7 @@ class MimicImport(FileImport):
     )
 
 
-class NihImport(FileImport):
+class NihImport(OnePlaceImport):
     """NIH ChestX-ray14: `path` is the folder of Data_Entry_2017_v2020.csv and the images."""
 
     model_config = _example(format="nih", name="NIH ChestX-ray14", path="nih")
@@ -198,7 +248,7 @@ class NihImport(FileImport):
     )
 
 
-class VindrImport(FileImport):
+class VindrImport(OnePlaceImport):
     """VinDr-CXR as PhysioNet ships it: `path` is the folder of annotations/, train/ and test/."""
 
     model_config = _example(format="vindr", name="VinDr-CXR", path="vindr-cxr/1.0.0")
@@ -212,7 +262,7 @@ class VindrImport(FileImport):
     )
 
 
-class PadchestImport(FileImport):
+class PadchestImport(OnePlaceImport):
     """PadChest: `path` is the table; its images lie beside it or below `image_root`."""
 
     model_config = _example(
@@ -228,7 +278,7 @@ class PadchestImport(FileImport):
     terms: str = Field(default="PADCHEST Dataset Research Use Agreement", max_length=2000)
 
 
-class MappedImport(FileImport):
+class MappedImport(TablesImport):
     """Any hospital's CSV: `mapping` is a YAML file, or the name of one that is shipped."""
 
     model_config = _example(
@@ -247,7 +297,7 @@ class MappedImport(FileImport):
     terms: str = Field(default="", max_length=2000)
 
 
-class SeededImport(FileImport):
+class SeededImport(OnePlaceImport):
     """The paper's synthetic images: rows like its sample_seeded_data.csv.
 
     With the `site` of the real data, every image knows the sample that it copies.
@@ -267,7 +317,7 @@ class SeededImport(FileImport):
     terms: str = Field(default="", max_length=2000)
 
 
-class DicomImport(FileImport):
+class DicomImport(OnePlaceImport):
     """A folder of DICOM files without a table: view, sex, age and patient from their headers."""
 
     model_config = _example(format="dicom", name="A month of films", path="pacs/2024-05", site="us")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from api_schemas.base import Name, Seed, Split, Wire
+from api_schemas.base import DatasetRef, Name, Seed, Split, Wire
 from api_schemas.findings import AGE_LIMIT, Ethnicity, Finding, Race, Sex, View
 
 Age = Annotated[int, Field(ge=0, le=AGE_LIMIT)]
@@ -110,6 +110,9 @@ Splits = Annotated[NewSplits | FoldSplits, Field(discriminator="kind")]
 class ViewRequest(Wire):
     """A dataset made of another one's images: filtered, thinned, split anew. Copies no image.
 
+    `join` names further datasets whose images are taken together with the base's, as if they were
+    one dataset: of the same image size and kind.
+
     `splits` null keeps the base's own (the official ones, where the source brought them).
     `one_image_a_patient` draws one of each patient's chosen images by `seed`.
     """
@@ -128,6 +131,7 @@ class ViewRequest(Wire):
     )
 
     name: Name
+    join: list[DatasetRef] = Field(default=[], max_length=20)
     where: Filter = Filter()
     one_image_a_patient: bool = False
     splits: Splits | None = None

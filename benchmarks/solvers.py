@@ -118,7 +118,9 @@ def show_downstream(client: Client, generator: UUID, datasets: Sequence[UUID]) -
         return Arm(name=name, stages=[Stage(sources=[Source(data=data)])])
 
     def mirrored(sampler: Sampler) -> GenerationRef:
-        request = GenerateRequest(generator=generator, mirror=datasets[0], sampler=sampler)
+        request = GenerateRequest(
+            generator=generator, mirror=DatasetRef(dataset=datasets[0]), sampler=sampler
+        )
         return GenerationRef(generation=cohort(client, request))
 
     request = ExperimentRequest(

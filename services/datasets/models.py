@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     DateTime,
     ForeignKey,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     String,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -35,8 +37,9 @@ class Dataset(Base):
     """What was asked for. Where it stands is its job's matter; what it became, its manifest's.
 
     A view has a `base`, the dataset it was made of, and a `root`, the import at the end of that
-    chain, which owns the images. `licence` is set when somebody states it after the import;
-    `origins` when image files say that they are synthetic or drawn.
+    chain, which owns the images; `joined` are further imports that own images of it. `licence` is
+    set when somebody states it after the import; `origins` when image files say that they are
+    synthetic or drawn.
     """
 
     __tablename__ = "datasets"
@@ -56,6 +59,7 @@ class Dataset(Base):
     root: Mapped[UUID | None] = mapped_column(
         ForeignKey("datasets.datasets.id", ondelete="CASCADE"), index=True
     )
+    joined: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
     licence: Mapped[dict[str, Any] | None]
     origins: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)

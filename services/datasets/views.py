@@ -38,24 +38,25 @@ def request_of(row: models.Dataset) -> DatasetRequest:
 
 def dataset_view(
     row: models.Dataset,
-    root: models.Dataset,
+    roots: Sequence[models.Dataset],
     job: JobView,
     manifest: models.Manifest | None,
     rejected: int,
 ) -> DatasetView:
-    """`root` is the import that the images come from: the dataset itself, but for a view."""
-    request, origins = request_of(root), origins_of(root)
+    """`roots` are the imports that the images come from: the dataset itself, but for a view."""
+    request, origins = request_of(roots[0]), joint_origins(roots)
+    terms = [_terms(request_of(root), origins_of(root)) for root in roots]
     return DatasetView(
         id=row.id,
         name=row.name,
-        kind=_kind(request, origins),
+        kind=kind_of(roots[0]),
         origins=origins,
         format=VIEW if row.base else request.format,
-        site=str(request.site),
+        site="+".join(dict.fromkeys(str(request_of(root).site) for root in roots)),
         size_px=request.size_px,
-        has_images=not isinstance(request, FileImport) or request.images,
-        terms=_terms(request, origins),
-        licence=licence_of(root),
+        has_images=has_images(request),
+        terms="; ".join(dict.fromkeys(text for text in terms if text)),
+        licence=strictest([licence_of(root) for root in roots]),
         view=derived_view(row),
         created_at=row.created_at,
         job=job,
@@ -78,6 +79,28 @@ def licence_of(root: models.Dataset) -> Licence:
     said = UNSTATED if origins is None else origins.licence
     stated = [each for each in (request.licence, said) if each != UNSTATED]
     return strictest(stated) if stated else UNSTATED
+
+
+def kind_of(root: models.Dataset) -> DatasetKind:
+    return _kind(request_of(root), origins_of(root))
+
+
+def has_images(request: DatasetRequest) -> bool:
+    return not isinstance(request, FileImport) or request.images
+
+
+def joint_origins(roots: Sequence[models.Dataset]) -> ImageOrigins | None:
+    """What the images of several imports say of their own making, together."""
+    said = [each for each in map(origins_of, roots) if each is not None]
+    if len(said) < 2:  # noqa: PLR2004 - nothing to add up
+        return said[0] if said else None
+    counts = ("images", "synthetic", "drawn", "phantom", "generators_unnamed")
+    lists = ("generators", "cohorts", "terms")
+    return ImageOrigins.model_validate(
+        {name: sum(getattr(each, name) for each in said) for name in counts}
+        | {name: sorted({v for each in said for v in getattr(each, name)}) for name in lists}
+        | {"licence": strictest([each.licence for each in said])}
+    )
 
 
 def origins_of(root: models.Dataset) -> ImageOrigins | None:

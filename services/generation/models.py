@@ -109,6 +109,7 @@ class Generation(Base):
     images: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
+    nearest_images: Mapped[int | None]
     mirror_manifest: Mapped[UUID | None]
     mirror_licence: Mapped[dict[str, Any] | None]
     environment: Mapped[dict[str, Any] | None]
@@ -124,8 +125,9 @@ class Generation(Base):
 class Image(Base):
     """One synthetic patient: planned with condition and seed, rendered once it has a key.
 
-    `nearest` is the sample of the generator's training set that it is likest to, once screened;
-    a `flagged` one is withheld from the manifest.
+    `nearest_match` says what the generator's training set does not match of the order, where it
+    does not: an `api_schemas` NearestMatch. `nearest` is the sample of that set that the image is
+    most similar to, once screened; a `flagged` one is withheld from the manifest.
     """
 
     __tablename__ = "images"
@@ -136,6 +138,7 @@ class Image(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     replica: Mapped[int]
     parent_sample_id: Mapped[str | None]
+    nearest_match: Mapped[dict[str, Any] | None]
     environment: Mapped[dict[str, Any] | None]
     image_key: Mapped[str | None]
     image_sha256: Mapped[str | None]

@@ -14,6 +14,7 @@ from api_schemas.generation import (
     GenerateRequest,
     GenerationView,
     ImageView,
+    NearestMatch,
     Recipe,
 )
 from api_schemas.generators import (
@@ -109,9 +110,12 @@ def generation_view(
         seed=request.seed,
         sampler=request.sampler,
         batch=row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
+        conditions=request.conditions,
         mirror=request.mirror,
         mirror_manifest=row.mirror_manifest,
         replicas=request.replicas,
+        nearest=request.nearest,
+        nearest_images=row.nearest_images,
         screening=screening,
         phantom=generator.phantom,
         terms=generator.terms or "",
@@ -154,6 +158,10 @@ def recipe_of(row: Image) -> Recipe:
     return Recipe(condition=Condition.model_validate(row.condition), seed=row.seed)
 
 
+def nearest_match(row: Image) -> NearestMatch | None:
+    return None if row.nearest_match is None else NearestMatch.model_validate(row.nearest_match)
+
+
 def sample_id(row: Image) -> str:
     return f"{row.generation}-{row.index:06d}"
 
@@ -165,6 +173,7 @@ def image_view(row: Image, generation: Generation, generator: Generator) -> Imag
             "index": row.index,
             "sample_id": sample_id(row),
             "recipe": recipe_of(row),
+            "nearest": nearest_match(row),
             "generator": generator.id,
             "generator_digest": generator.weights_sha256,
             "sampler": request_of(generation).sampler,

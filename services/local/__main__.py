@@ -44,6 +44,15 @@ GivenFields = Annotated[
     ),
 ]
 
+FurtherTables = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--table",
+        negative="",
+        help="A further table of the same source as file=split (test.csv=test); repeatable.",
+    ),
+]
+
 app = App(
     name="python -m services.local",
     help="Synthorax on one machine, without Docker and without root.",
@@ -212,11 +221,12 @@ def import_(
     name: str | None = None,
     site: str | None = None,
     given: GivenFields = None,
+    tables: FurtherTables = None,
     state: StateFolder = STATE,
 ) -> None:
     """Import a folder or table of this machine, and wait for it."""
     try:
-        order = importing.order(format_, path, name, given or [], site)
+        order = importing.order(format_, path, name, given or [], site, tables or [])
     except (importing.NotUnderstood, OSError) as error:
         console.print(f"[red]Not imported.[/red] {error}")
         sys.exit(1)

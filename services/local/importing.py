@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 from rich.console import Console
@@ -42,15 +42,25 @@ class Order:
 
 
 def order(
-    format_: str, path: Path, name: str | None, given: Sequence[str], site: str | None
+    format_: str,
+    path: Path,
+    name: str | None,
+    given: Sequence[str],
+    site: str | None,
+    tables: Sequence[str] = (),
 ) -> Order:
-    """The request for `path`; `given` are further fields as `field=value`.
+    """The request for `path`; `given` are further fields as `field=value`, `tables` further tables
+    of the source as `file=split`.
 
     A value that names an existing file or folder becomes its full path. Raises `NotUnderstood`.
     """
     real = path.resolve(strict=True)
-    fields: dict[str, str] = {"format": format_, "name": name or real.name, "path": str(real)}
+    fields: dict[str, Any] = {"format": format_, "name": name or real.name, "path": str(real)}
     roots = [_folder(real)]
+    if tables:
+        further = [_table(each) for each in tables]
+        roots += [Path(table["path"]).parent for table in further]
+        fields["paths"] = [{"path": fields.pop("path")}, *further]
     if site is not None:
         fields["site"] = site
     for field, value in read_fields(given).items():
@@ -60,13 +70,23 @@ def order(
             roots.append(_folder(found))
             fields[field] = str(found)
     try:
-        return Order(_request.validate_python(fields), roots)
+        return Order(_request.validate_python(fields), list(dict.fromkeys(roots)))
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
         told = (
             f"{fault['loc'][-1] if fault['loc'] else 'format'}: {fault['msg']}" for fault in faults
         )
         raise NotUnderstood("; ".join(dict.fromkeys(told))) from error
+
+
+def _table(word: str) -> dict[str, str]:
+    """A further table and its split. Raises `NotUnderstood`."""
+    file, equals, split = word.rpartition("=")
+    if not equals:
+        raise NotUnderstood(f"{word!r} is not of the form file=split, such as test.csv=test")
+    if not Path(file).is_file():
+        raise NotUnderstood(f"there is no table {file}")
+    return {"path": str(Path(file).resolve()), "split": split}
 
 
 def read_fields(given: Sequence[str]) -> dict[str, str]:

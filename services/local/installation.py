@@ -45,7 +45,7 @@ TUNABLE = (
         )
     ),
 )
-"""Settings that whoever runs `up` may give in the environment."""
+"""Settings that whoever runs `up` may give in the environment; they are kept for the next `up`."""
 
 FEW_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1") | {
     "POLARS_MAX_THREADS": "2"
@@ -68,13 +68,23 @@ class Installation:
         self.state = state
         self.file = state.root / "installation.json"
 
-    def ask(self, import_roots: Iterable[Path]) -> None:
-        """Add folders below which datasets may be imported; take this shell's tunables."""
+    def ask(self, import_roots: Iterable[Path]) -> list[str]:
+        """Add folders below which datasets may be imported; take this shell's tunables.
+
+        A tunable that an earlier `up` was given stays until another value is given; an empty value
+        drops it. Answers the names of those that stay without having been given again.
+        """
         roots = {*self.import_roots, *(str(root.resolve(strict=True)) for root in import_roots)}
-        tuned = {name: os.environ[name] for name in TUNABLE if name in os.environ}
+        given = {name: os.environ[name] for name in TUNABLE if name in os.environ}
+        tuned = {name: value for name, value in (self._tuned | given).items() if value}
         asked = {"import_roots": sorted(roots), "tuned": tuned}
         if asked != self.state.read(self.file, None):
             self.state.write_json(self.file, asked)
+        return sorted(tuned.keys() - given.keys())
+
+    @property
+    def _tuned(self) -> dict[str, str]:
+        return self.state.read(self.file, {}).get("tuned", {})
 
     @property
     def import_roots(self) -> list[str]:
@@ -160,4 +170,4 @@ class Installation:
             "EVALUATION_URL": url,
         }
         named = {f"SYNTHORAX_{name}": value for name, value in settings.items()}
-        return named | self.state.read(self.file, {}).get("tuned", {})
+        return named | self._tuned

@@ -51,7 +51,9 @@ class Launcher:
     """Brings the installation of one state folder up and down."""
 
     def __init__(self, root: Path, announce: Callable[[str], None] = lambda _: None) -> None:
-        """`announce` hears for whom this has to wait, when somebody else is at the same folder."""
+        """`announce` hears for whom this has to wait, when somebody else is at the same folder,
+        and which settings of an earlier `up` stay.
+        """
         self._announce = announce
         self.servers = Servers(root)
         self.state = self.servers.state
@@ -69,7 +71,12 @@ class Launcher:
         supervisor goes on trying until `down`.
         """
         with self.state.lock(LOCK, "up", self._announce):
-            self.installation.ask(import_roots)
+            kept = self.installation.ask(import_roots)
+            if kept:
+                self._announce(
+                    f"Settings of an earlier `up` stay: {', '.join(kept)} "
+                    f"(values in {self.installation.file}; an empty value drops one)"
+                )
             keepers = self._keepers()
             if any(keeper.pid() and not keeper.current() for keeper in keepers):
                 for keeper in reversed(keepers):  # what runs was started from other code

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from api_schemas.base import Name, Wire
 from api_schemas.generation import GenerateRequest
 from api_schemas.generators import GeneratorRequest
-from api_schemas.imports import DatasetRequest, FilesRequest, PhantomImport
+from api_schemas.imports import DatasetRequest, FilesRequest, PhantomImport, TablesImport
 from api_schemas.training import ExperimentRequest
 
 T = TypeVar("T")
@@ -74,9 +74,13 @@ class Study(Wire):
     def cohort(self, name: str, ids: Mapping[str, UUID]) -> GenerateRequest | Existing:
         where = f"cohorts.{name}"
         entry = {"name": name, **self.cohorts[name]}
-        for field, group in (("generator", "generators"), ("mirror", "datasets")):
-            if field in entry:
-                entry[field] = self._id(f"{where}.{field}", entry[field], group, ids)
+        if "generator" in entry:
+            entry["generator"] = self._id(
+                f"{where}.generator", entry["generator"], "generators", ids
+            )
+        if "mirror" in entry:
+            mirrored = self._id(f"{where}.mirror", entry["mirror"], "datasets", ids)
+            entry["mirror"] = {"dataset": mirrored}
         return _made(where, entry) or _valid(where, TypeAdapter(GenerateRequest), entry)
 
     def request(self, ids: Mapping[str, UUID]) -> ExperimentRequest:
@@ -86,26 +90,32 @@ class Study(Wire):
     def check(self) -> None:
         """Raise `NotAStudy` for whatever could be known to be wrong before anything is made."""
         ids = {key: uuid5(NOBODY, key) for key in self._keys()}
-        paths = {name: getattr(self.dataset(name), "path", None) for name in self.datasets}
+        paths = [
+            (f"datasets.{name}.{field}", path)
+            for name in self.datasets
+            for field, path in tables_of(self.dataset(name))
+        ]
         for name in self.generators:
             self.generator(name, ids)
         for name in self.cohorts:
             self.cohort(name, ids)
         self.request(ids)
-        for name, path in paths.items():
-            if path is not None and not Path(path).exists():
+        for where, path in paths:
+            if not Path(path).exists():
                 raise NotAStudy(
-                    f"datasets.{name}.path: there is no {path} in {Path.cwd()}, nor below a folder "
+                    f"{where}: there is no {path} in {Path.cwd()}, nor below a folder "
                     "that may be imported from"
                 )
 
     def folders(self) -> list[Path]:
         """From which the suite must be allowed to import."""
+        orders = [self.dataset(name) for name in self.datasets]
+        values = [
+            *(path for order in orders for _, path in tables_of(order)),
+            *(v for order in orders for field, v in order.model_dump().items() if field in PLACES),
+        ]
         places = (
-            Path(value)
-            for name in self.datasets
-            for field, value in self.dataset(name).model_dump().items()
-            if field in PLACES and isinstance(value, str) and Path(value).is_absolute()
+            Path(value) for value in values if isinstance(value, str) and Path(value).is_absolute()
         )
         return list(dict.fromkeys(each if each.is_dir() else each.parent for each in places))
 
@@ -162,9 +172,29 @@ def _located(entry: Entry, roots: Sequence[str] = ()) -> Entry:
     for place in PLACES:
         path = entry.get(place)
         if isinstance(path, str):
-            there = (Path(root) / path for root in (".", *roots))
-            found[place] = next((str(p.resolve()) for p in there if p.exists()), path)
+            found[place] = _full(path, roots)
+    tables = entry.get("paths")
+    if isinstance(tables, list):
+        found["paths"] = [
+            {**table, "path": _full(table["path"], roots)}
+            if isinstance(table, dict) and isinstance(table.get("path"), str)
+            else table
+            for table in tables
+        ]
     return found
+
+
+def _full(path: str, roots: Sequence[str]) -> str:
+    there = (Path(root) / path for root in (".", *roots))
+    return next((str(p.resolve()) for p in there if p.exists()), path)
+
+
+def tables_of(order: Wire) -> list[tuple[str, str]]:
+    """The tables or the folder of an import, each with the field that names it."""
+    if isinstance(order, TablesImport) and order.paths is not None:
+        return [(f"paths.{n}.path", table.path) for n, table in enumerate(order.paths)]
+    path = getattr(order, "path", None)
+    return [] if path is None else [("path", path)]
 
 
 def _made(where: str, entry: Entry) -> Existing | None:

@@ -34,7 +34,7 @@ from api_schemas.generation import GenerationView
 from api_schemas.generators import GeneratorView
 from api_schemas.planning import ExperimentPlan
 from api_schemas.training import ExperimentRequest, ExperimentView
-from services.local.studies import Existing, Study
+from services.local.studies import Existing, Study, tables_of
 
 LIMIT_S = 90 * 24 * 3600.0
 """The published study takes weeks."""
@@ -231,8 +231,7 @@ class StudyRun:
 
 def _changed(order: Wire) -> int:
     """When the file or folder that is to be imported last changed; 0 where there is none."""
-    path = getattr(order, "path", None)
-    return Path(path).stat().st_mtime_ns if path is not None else 0
+    return max((Path(path).stat().st_mtime_ns for _, path in tables_of(order)), default=0)
 
 
 def _duration(hours: float) -> str:

@@ -286,7 +286,8 @@ def test_a_source_that_brings_its_split_keeps_it_and_a_patient_stays_in_one(root
     assert isinstance(against, Rejected)
     assert "validation" in against.reason
     assert isinstance(unknown, Rejected)
-    labelless, splits = source.remarks()
+    labelless, splits, left_out = source.remarks()
+    assert left_out.endswith("into another split: 1")
     assert labelless.endswith("every label is blank")
     assert splits == "the source states the split of 2 patients"
 

@@ -107,7 +107,7 @@ def order_everything(lab: Lab) -> None:
     assert lost.status_code == 422
     generator = {"name": "g", "dataset": dataset, "preset": "tiny-32", "steps": 4}
     generator = lab.post("/generators", json=generator)["id"]
-    order = {"generator": generator, "mirror": dataset, "sampler": {"steps": 2}}
+    order = {"generator": generator, "mirror": {"dataset": dataset}, "sampler": {"steps": 2}}
     cohort = lab.post("/generate", json=order)["id"]
     data = {"dataset": dataset}
     stages = [{"sources": [{"data": data}]}]

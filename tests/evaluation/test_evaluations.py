@@ -232,6 +232,66 @@ def test_what_is_wrong_with_a_file_is_named(http, adapters, ada, what: str) -> N
     assert http.get("/evaluations").json()["items"] == []
 
 
+def listed(answer) -> set[tuple[str, str | None, int | None]]:
+    """Where the faults of an answer are: file, column, line."""
+    assert answer.status_code == 422, answer.text
+    faults = answer.json()["faults"]
+    return {(each["field"], each.get("column"), each.get("line")) for each in faults}
+
+
+def test_all_faults_of_both_files_are_named_at_once(http) -> None:
+    ours = (
+        FRAME.with_columns(score_Edema=pl.lit(0.5))
+        .with_columns(pl.col("truth_Edema").cast(pl.String), extra=pl.lit(1))
+        .with_row_index()
+        .with_columns(
+            truth_Edema=pl.when(pl.col("index") == 4)
+            .then(pl.lit("perhaps"))
+            .otherwise("truth_Edema"),
+            patient_id=pl.when(pl.col("index") == 2).then(pl.lit("")).otherwise("patient_id"),
+        )
+        .drop("index")
+        .rename({"group_sex": "group_a:b"})
+    )
+    theirs = wide(seed=1).drop("id").rename({"score_Edema": "score_Flu"})
+    answer = post(http, csv(ours), csv(theirs))
+    assert listed(answer) >= {
+        ("file", "extra", None),
+        ("file", "truth_Edema", 6),
+        ("file", "patient_id", 4),
+        ("file", "group_a:b", None),
+        ("reference", None, None),
+        ("reference", "score_Flu", None),
+    }
+    problem = answer.json()
+    first = problem["faults"][0]
+    assert (problem["field"], problem["column"]) == (first["field"], first["column"])
+    assert problem["detail"].endswith(f"({len(problem['faults'])} faults in all)")
+    assert len(listed(answer)) == len(problem["faults"])  # none is said twice
+    assert "patient0" not in answer.text
+
+
+def test_all_faults_of_a_long_file_are_named_at_once(http) -> None:
+    frame = long(FRAME).with_row_index()
+    frame = frame.with_columns(
+        label=pl.when(pl.col("index") == 3).then(pl.lit("Flu")).otherwise("label"),
+        score=pl.when(pl.col("index") == 5).then(None).otherwise("score"),
+        truth=pl.when(pl.col("index") == 7).then(pl.lit(3)).otherwise("truth"),
+    ).drop("index")
+    lines = {("file", "label", 5), ("file", "score", 7), ("file", "truth", 9)}
+    assert listed(post(http, csv(frame))) == lines
+
+
+def test_every_label_of_one_class_and_every_constant_score_is_named(http) -> None:
+    truths = [name for name in FRAME.columns if name.startswith("truth_")]
+    scores = [name for name in FRAME.columns if name.startswith("score_")]
+    assert len(truths) > 1
+    one_class = FRAME.with_columns(pl.lit(1).alias(name) for name in truths)
+    assert listed(post(http, csv(one_class))) == {("file", name, None) for name in truths}
+    constant = FRAME.with_columns(pl.lit(0.5).alias(name) for name in scores)
+    assert listed(post(http, csv(constant))) == {("file", name, None) for name in scores}
+
+
 @pytest.mark.parametrize(
     ("other", "line"),
     [

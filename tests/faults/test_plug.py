@@ -126,7 +126,8 @@ def order_some(http: httpx2.Client, dataset: str, generator: str, moment: int) -
             name = f"import {moment}"
             return f"/datasets/{ordered(http, '/datasets', name=name, patients=600, **PHANTOMS)}"
         case 1:
-            order = {"generator": generator, "mirror": dataset, "sampler": {"steps": 2}}
+            mirror = {"dataset": dataset}
+            order = {"generator": generator, "mirror": mirror, "sampler": {"steps": 2}}
             return f"/generations/{ordered(http, '/generate', seed=moment, **order)}"
         case _:
             data = {"dataset": dataset}

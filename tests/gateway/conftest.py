@@ -128,7 +128,7 @@ def study(http, run) -> Study:
     dataset = post("/datasets", name="here", site="phantom-a", **PHANTOMS)
     other = post("/datasets", name="there", site="phantom-b", **PHANTOMS)
     generator = post("/generators", name="g", dataset=dataset, preset="tiny-32", steps=15)
-    cohort = post("/generate", generator=generator, mirror=dataset)
+    cohort = post("/generate", generator=generator, mirror={"dataset": dataset})
     run()
     real = {"dataset": dataset}
     experiment = post(

@@ -32,7 +32,6 @@ KINDS = {
     "data": "dataset",
     "extends": "experiment",
     "first": "dataset",
-    "mirror": "dataset",
     "second": "dataset",
 }
 WORDS = {"first", "second", "data"}
@@ -112,6 +111,7 @@ REQUESTS: dict[str, Callable[[Ids], Request]] = {
     "/answers": of_experiment,
     "/comparisons": of_experiment,
     "/datasets": archive,
+    "/datasets/{dataset}/views": lambda mine: {"name": "all", "join": [real(mine)]},
     "/evaluations": lambda mine: form(mine, "classifier"),
     "/evaluations scoring": lambda mine: form(mine, "scoring"),
     "/experiments": lambda mine: experiment(mine, preset=preset(mine)),
@@ -121,7 +121,7 @@ REQUESTS: dict[str, Callable[[Ids], Request]] = {
     ),
     "/exports": lambda mine: {"set": {"data": real(mine)}, "format": "croissant"},
     "/features": lambda mine: form(mine) | {"version": "1"},
-    "/generate": lambda mine: {"generator": mine["generator"], "mirror": mine["dataset"]},
+    "/generate": lambda mine: {"generator": mine["generator"], "mirror": real(mine)},
     "/generators": lambda mine: real(mine) | {"name": "g", "preset": "tiny-32", "steps": 5},
     "/generators/{generator}/training-set": real,
     "/metrics": of_experiment,
@@ -175,7 +175,8 @@ def with_field(request: Request, field: str, made: str) -> Request:
         outer, inner = inner, inner[part]
         inner = inner[0] if isinstance(inner, list) else inner
     if way and last in {"dataset", "generation"}:
-        outer[way[-1]] = {last: made}
+        ref = {last: made}
+        outer[way[-1]] = [ref] if isinstance(outer[way[-1]], list) else ref
     else:
         inner[last] = f"{kind_of(field)}/{made}" if last in WORDS else made
     return changed
@@ -192,7 +193,7 @@ def theirs(as_member, run, stranger, adapters) -> Ids:
     dataset = post("/datasets", name="theirs", site="phantom-c", **PHANTOMS)
     generator = post("/generators", name="g", dataset=dataset, preset="tiny-32", steps=10)
     made = {"dataset": dataset, "generator": generator}
-    made["generation"] = post("/generate", generator=generator, mirror=dataset)
+    made["generation"] = post("/generate", generator=generator, mirror={"dataset": dataset})
     run()
     with adapters.db.transaction() as tx:  # as if it had been imported, and nobody had named it
         for change in (

@@ -36,7 +36,7 @@ def test_a_whole_study_on_a_view(http, post, run) -> None:
     splits = {"kind": "new", "validation": 0.25, "test": 0.25, "seed": 3}
     view = post(f"/datasets/{base}/views", name="adults", where={"age_from": 18}, splits=splits)
     generator = post("/generators", name="g", dataset=view, preset="tiny-32", steps=15)
-    cohort = post("/generate", generator=generator, mirror=view)
+    cohort = post("/generate", generator=generator, mirror={"dataset": view})
     real = {"dataset": view}
     experiment = post(
         "/experiments",

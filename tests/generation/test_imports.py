@@ -291,11 +291,13 @@ def test_what_is_wrong_with_an_order_is_said_later_while_the_import_runs(http, r
 
 
 def test_a_mirror_needs_rows_that_say_everything(http, run, generator, put_dataset) -> None:
-    order = {"generator": generator, "mirror": str(put_dataset(ROWS))}
+    order = {"generator": generator, "mirror": {"dataset": str(put_dataset(ROWS))}}
     problem = http.post("/generate", json=order).json()
     assert (problem["status"], problem["field"]) == (422, "mirror")
     assert "1 of 11 rows have no race" in problem["detail"]
-    made = http.post("/generate", json=order | {"mirror": str(put_dataset(ROWS[:10]))}).json()
+    made = http.post(
+        "/generate", json=order | {"mirror": {"dataset": str(put_dataset(ROWS[:10]))}}
+    ).json()
     run()
     images = http.get(f"/generations/{made['id']}/images").json()["items"]
     findings = [i["recipe"]["condition"]["findings"] for i in images]

@@ -70,7 +70,7 @@ def test_a_mirrored_patient_flags_the_cohort_alone(
 ) -> None:
     mirrored = put_dataset(ROWS)
     licensed(shelf, mirrored, STRICT)
-    cohort = a_cohort(http, run, generator, mirror=str(mirrored))
+    cohort = a_cohort(http, run, generator, mirror={"dataset": str(mirrored)})
     view = http.get(f"/generations/{cohort}").json()
     version = shelf.views[mirrored].manifest
     assert version is not None

@@ -112,6 +112,31 @@ def test_a_size_that_no_preset_has_is_told_with_its_cure(http, put_dataset) -> N
     assert problem["accepted"] == ["small-64"]
 
 
+@pytest.mark.parametrize(("size_px", "preset"), [(32, "tiny-32"), (64, "small-64")])
+def test_the_preset_is_the_one_of_the_datasets_size(
+    http, run, put_dataset, engine, size_px, preset
+) -> None:
+    """Of a dataset in the making too: its size is known from the request."""
+    for state in (JobState.SUCCEEDED, JobState.RUNNING):
+        dataset = str(put_dataset(POPULATION, state, size_px=size_px))
+        body = {"name": "g", "dataset": dataset, "steps": 10}
+        made = http.post("/generators", json=body).json()
+        assert (made["preset"], made["size_px"]) == (preset, size_px)
+    run()
+    assert {task.preset for task in engine.tasks} == {preset}
+    assert engine.trained_on[0].shape[1:] == (size_px, size_px)
+
+
+def test_a_size_without_a_preset_is_refused_where_none_is_named(http, put_dataset) -> None:
+    body = {"name": "g", "dataset": str(put_dataset(POPULATION, size_px=48))}
+    problem = http.post("/generators", json=body).json()
+    assert (problem["status"], problem["field"], problem["accepted"]) == (422, "preset", [])
+    assert problem["detail"] == (
+        "No preset makes images of its size, the dataset has 48 px; import it again with a size_px "
+        "that a preset has (32, 64, 256)"
+    )
+
+
 def test_a_table_without_images_is_nothing_to_train_on(http, put_dataset, shelf) -> None:
     dataset = put_dataset(POPULATION)
     shelf.views[dataset] = shelf.views[dataset].model_copy(update={"has_images": False})
@@ -211,7 +236,7 @@ def test_no_finding_may_stand_beside_support_devices(http, generator) -> None:
 
 
 def test_a_mirror_copies_every_training_row(http, run, generator, dataset) -> None:
-    made = generate(http, generator, mirror=str(dataset), replicas=3, seed=5)
+    made = generate(http, generator, mirror={"dataset": str(dataset)}, replicas=3, seed=5)
     run()
     view = http.get(f"/generations/{made['id']}").json()
     assert view["job"]["state"] == "succeeded"
@@ -230,11 +255,105 @@ def test_a_mirror_copies_every_training_row(http, run, generator, dataset) -> No
     assert {r["split"] for r in table} == {"train"}
 
 
+def test_an_order_is_kept_as_it_was_given(http, run, generator, dataset) -> None:
+    entries = [{"sex": "Female", "age": [60, 64], "findings": {"Edema": 0}, "count": 2}]
+    made = generate(http, generator, conditions=entries)
+    assert {k: v for k, v in made["conditions"][0].items() if k in entries[0]} == entries[0]
+    assert (made["nearest"], made["mirror"], made["nearest_images"]) == (False, None, None)
+    mirror = {"dataset": str(dataset)}
+    other = generate(http, generator, mirror=mirror, nearest=True)
+    assert (other["mirror"], other["conditions"], other["nearest"]) == (mirror, None, True)
+    run()
+    for each in (made, other):
+        view = http.get(f"/generations/{each['id']}").json()
+        assert view["nearest_images"] == 0
+        assert {i["nearest"] is None for i in images(http, each["id"])} == {True}
+
+
+def test_an_image_that_came_by_nearest_says_so(http, run, put_dataset) -> None:
+    """Pneumothorax is known of patients up to 70 alone, the old ones have something else."""
+    young = [{"age": 60 + n, "sex": "Male", "Pneumothorax": 1} for n in range(10)]
+    old = [{"age": 85 + n, "sex": "Male", "Edema": 1, "Pneumothorax": 0} for n in range(12)]
+    body = {"name": "g", "dataset": str(put_dataset([*young, *old])), "preset": "tiny-32"}
+    generator = http.post("/generators", json=body | {"steps": 10}).json()["id"]
+    run()
+    asked = {"age": [85, 120], "findings": {"Pneumothorax": 1}, "count": 30}
+    made = generate(
+        http, generator, conditions=[{"sex": "Male", "count": 5}, asked], nearest=True, seed=3
+    )
+    run()
+    assert http.get(f"/generations/{made['id']}").json()["nearest_images"] == 30
+    records = images(http, made["id"])
+    assert [r["nearest"] for r in records[:5]] == [None] * 5
+    kinds = set()
+    for record in records[5:]:
+        near, condition = record["nearest"], record["recipe"]["condition"]
+        assert near["entry"] == 1
+        kinds.add(tuple(near["attributes"]))
+        assert condition["findings"]["Pneumothorax"] == 1
+        lender = near["training_image"]
+        if near["attributes"] == ["age"]:
+            assert lender["age"] < 70
+            assert near["note"] == (
+                "asked: Pneumothorax present, age 85 to 120; no training image has all of it, the "
+                f"nearest one has age {lender['age']}"
+            )
+        else:
+            assert near["attributes"] == ["findings.Pneumothorax"]
+            assert 85 <= lender["age"] == condition["age"] <= 96
+            assert near["note"].endswith("the nearest one has Pneumothorax absent")
+    assert kinds == {("age",), ("findings.Pneumothorax",)}
+    content = http.get(records[-1]["url"]).content
+    about = json.loads(Image.open(BytesIO(content)).text["synthorax"])
+    assert about["nearest"] == records[-1]["nearest"]
+
+
+STRANGE = [
+    {"sex": "Female", "race": "White", "age": 60},
+    {"sex": "Female", "race": "African American", "age": 60},
+    {"sex": "Female", "race": "White", "age": 90},
+    {"sex": "Female", "race": "White", "age": 60, "Pneumothorax": 1},
+]
+
+
+def test_a_mirror_of_what_its_generator_never_saw_is_refused(http, generator, put_dataset) -> None:
+    mirror = {"dataset": str(put_dataset(STRANGE))}
+    answer = http.post("/generate", json={"generator": generator, "mirror": mirror})
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, "mirror")
+    assert problem["type"].endswith("nobody-matches")
+    assert problem["matching"] == 1
+    counts = ("race African American: 1", "age outside", "Pneumothorax present: 1")
+    for words in ("3 of 4 rows", *counts):
+        assert words in problem["detail"]
+    assert http.get("/generations").json()["items"] == []
+
+
+def test_a_mirror_is_checked_again_when_its_dataset_has_arrived(
+    http, run, generator, put_dataset, arrive
+) -> None:
+    later = put_dataset(STRANGE, JobState.RUNNING)
+    mirror = {"dataset": str(later)}
+    refused = generate(http, generator, mirror=mirror)
+    kept = generate(http, generator, mirror=mirror, nearest=True, replicas=2)
+    arrive(later)
+    run()
+    job = http.get(f"/generations/{refused['id']}").json()["job"]
+    assert (job["state"], job["problem"]["field"]) == ("failed", "mirror")
+    view = http.get(f"/generations/{kept['id']}").json()
+    assert (view["job"]["state"], view["nearest_images"]) == ("succeeded", 6)
+    nearest = [each["nearest"] for each in images(http, kept["id"])[:4]]
+    assert nearest[0] is None
+    assert [n["attributes"] for n in nearest[1:]] == [["race"], ["age"], ["findings.Pneumothorax"]]
+    seen = "the generator never saw in its training set"
+    assert nearest[1]["note"] == f"{seen}: race African American"
+
+
 def test_a_mirror_of_more_images_than_one_generation_holds(
     http, generator, dataset, monkeypatch
 ) -> None:
     monkeypatch.setattr(rendering, "GENERATION_LIMIT", 100)
-    body = {"generator": generator, "mirror": str(dataset), "replicas": 4}
+    body = {"generator": generator, "mirror": {"dataset": str(dataset)}, "replicas": 4}
     answer = http.post("/generate", json=body)
     problem = answer.json()
     assert answer.status_code == 422
@@ -352,7 +471,7 @@ def test_what_only_the_dataset_shows_fails_the_job(http, run, put_dataset, arriv
     generator = http.post("/generators", json=body).json()["id"]
     bad = generate(http, generator, conditions=[{"age": 99, "sex": "Male", "count": 1}])
     empty = put_dataset([{"split": "test"}], JobState.RUNNING)
-    mirror = generate(http, generator, mirror=str(empty))
+    mirror = generate(http, generator, mirror={"dataset": str(empty)})
     assert mirror["images"] == 0
     arrive(dataset, empty)
     run()
@@ -364,7 +483,9 @@ def test_what_only_the_dataset_shows_fails_the_job(http, run, put_dataset, arriv
 
 def test_a_mirror_of_nothing_is_refused_at_once(http, generator, put_dataset) -> None:
     empty = put_dataset([{"split": "test"}])
-    answer = http.post("/generate", json={"generator": generator, "mirror": str(empty)})
+    answer = http.post(
+        "/generate", json={"generator": generator, "mirror": {"dataset": str(empty)}}
+    )
     assert (answer.status_code, answer.json()["field"]) == (422, "mirror")
     assert answer.json()["type"].endswith("nothing-to-mirror")
 
@@ -395,8 +516,8 @@ PUBLISHED_DPM = {"compatibility": "mediffusion", "name": "dpmsolver++"}
     ("body", "status", "field"),
     [
         ({}, 422, "body"),
-        ({"conditions": [{"count": 1}], "mirror": str(uuid4())}, 422, "body"),
-        ({"mirror": str(uuid4())}, 404, "mirror"),
+        ({"conditions": [{"count": 1}], "mirror": {"dataset": str(uuid4())}}, 422, "body"),
+        ({"mirror": {"dataset": str(uuid4())}}, 404, "mirror"),
         ({"conditions": [{"count": 1}], "replicas": 2}, 422, "replicas"),
         ({"conditions": [{"count": 1}], "batch": 7}, 422, "batch"),
         ({"conditions": [{"count": 1}], "sampler": {"name": "magic"}}, 422, "sampler.name"),

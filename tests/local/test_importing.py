@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from api_schemas.base import Problem
-from api_schemas.imports import ChexpertImport, DicomImport
+from api_schemas.imports import ChexpertImport, CsvImport, DicomImport
 from services.local.demo import real_study
 from services.local.importing import NotUnderstood, advice, order
 from services.local.studies import NotAStudy
@@ -43,6 +43,41 @@ def test_the_folder_of_a_table_is_allowed(folder: Path) -> None:
     (folder / "t.csv").touch()
     assert order("chexpert_csv", folder / "t.csv", None, [], "s").roots == [folder]
     assert isinstance(order("dicom", folder, None, [], "s").request, DicomImport)
+
+
+def test_a_further_table_has_its_split(folder: Path) -> None:
+    for name in ("train.csv", "test.csv"):
+        (folder / name).touch()
+    tables = [f"{folder / 'test.csv'}=test"]
+    made = order("chexpert_csv", folder / "train.csv", None, [], "s", tables)
+    assert isinstance(made.request, CsvImport)
+    assert [(each.path, each.split) for each in made.request.tables] == [
+        (str(folder / "train.csv"), None),
+        (str(folder / "test.csv"), "test"),
+    ]
+    assert made.roots == [folder]
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("test.csv", "not of the form file=split"),
+        ("gone.csv=test", "there is no table gone.csv"),
+        ("{folder}/test.csv=val", "split: Input should be 'train', 'validation' or 'test'"),
+        ("{folder}/train.csv=test", "a table is listed twice"),
+    ],
+)
+def test_a_further_table_that_is_none_is_told(folder: Path, word: str, told: str) -> None:
+    for name in ("train.csv", "test.csv"):
+        (folder / name).touch()
+    with pytest.raises(NotUnderstood, match=told):
+        order("chexpert_csv", folder / "train.csv", None, [], "s", [word.format(folder=folder)])
+
+
+def test_a_format_of_one_table_takes_no_further_one(folder: Path) -> None:
+    (folder / "test.csv").touch()
+    with pytest.raises(NotUnderstood, match="paths: Extra inputs are not permitted"):
+        order("nih", folder, None, [], None, [f"{folder / 'test.csv'}=test"])
 
 
 def test_one_batch_of_chexpert_needs_the_folder_of_all(tmp_path: Path) -> None:

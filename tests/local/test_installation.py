@@ -76,6 +76,27 @@ def test_a_tunable_of_the_shell_is_taken_and_a_key_is_not(
     assert "SYNTHORAX_KEY" not in {*command.environment, *command.inherited}
 
 
+def test_a_tunable_stays_until_another_value_is_given(
+    installation: Installation, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def owner_cap() -> str | None:
+        environment = Installation(installation.state).command("web", endpoints).environment
+        return environment.get("SYNTHORAX_OWNER_CAP")
+
+    monkeypatch.setenv("SYNTHORAX_OWNER_CAP", "2")
+    assert installation.ask([]) == []
+    monkeypatch.delenv("SYNTHORAX_OWNER_CAP")
+    monkeypatch.setenv("SYNTHORAX_DEVICE", "cpu")
+    assert installation.ask([]) == ["SYNTHORAX_OWNER_CAP"]
+    assert owner_cap() == "2"
+    monkeypatch.setenv("SYNTHORAX_OWNER_CAP", "3")
+    assert installation.ask([]) == []
+    assert owner_cap() == "3"
+    monkeypatch.setenv("SYNTHORAX_OWNER_CAP", "")
+    assert installation.ask([]) == []
+    assert owner_cap() is None
+
+
 def test_torch_workers_get_the_cores_and_the_others_do_not(
     installation: Installation, endpoints: Endpoints
 ) -> None:

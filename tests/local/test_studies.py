@@ -140,3 +140,25 @@ def test_what_is_no_yaml_is_refused(tmp_path) -> None:
     file.write_text("- a list")
     with pytest.raises(NotAStudy, match="the file: Input should be"):
         studies.read(file)
+
+
+def test_a_study_may_import_several_tables(tmp_path, monkeypatch) -> None:
+    """Their paths are looked for like that of a single one, and their folders are allowed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    entry = {"format": "chexpert_csv", "site": "us", "paths": []}
+    for name, split in (("train.csv", None), ("test.csv", "test")):
+        (tmp_path / "data" / name).touch()
+        entry["paths"].append({"path": f"data/{name}", "split": split})
+    told = yaml.safe_load((FOLDER / "phantom.yaml").read_text())
+    told["datasets"]["a"] = entry
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(told))
+    study = studies.read(tmp_path / "study.yaml")
+    tables = study.dataset("a").tables
+    assert [table.path for table in tables] == [
+        str(tmp_path / "data" / name) for name in ("train.csv", "test.csv")
+    ]
+    assert study.folders() == [tmp_path / "data"]
+    (tmp_path / "data" / "test.csv").unlink()
+    with pytest.raises(NotAStudy, match=r"datasets.a.paths.1.path: there is no data/test.csv"):
+        studies.read(tmp_path / "study.yaml")

@@ -145,7 +145,7 @@ class Shelf:
                 seed=1,
                 sampler=Sampler(),
                 batch=8,
-                mirror=None if mirror is None else mirror.dataset,
+                mirror=mirror,
                 replicas=replicas,
                 job=standing,
                 manifest=manifest if ready else None,

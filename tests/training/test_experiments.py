@@ -309,13 +309,13 @@ def test_the_request_that_would_make_a_cohort_large_enough_comes_with_the_refusa
 ) -> None:
     """Of the same generator, seed and sampler; it mirrors what the cohort mirrors."""
     view = shelf.views[cohort.generation]()
-    more = view.model_copy(update={"replicas": 3, "seed": 7, "mirror": real.dataset})
+    more = view.model_copy(update={"replicas": 3, "seed": 7, "mirror": real})
     shelf.views[cohort.generation] = lambda: more
     body["preset"]["ratios"] = [4.5]
     problem = refused(http, body, 422, "preset.synthetic")
     assert "replicas missing: 2" in problem["detail"]
     order = GenerateRequest.model_validate(problem["generate"])
-    assert (order.generator, order.mirror) == (view.generator, real.dataset)
+    assert (order.generator, order.mirror) == (view.generator, real)
     assert (order.replicas, order.seed) == (5, 7)
     body["preset"]["ratios"] = [100]
     unmirrored = view.model_copy(update={"replicas": 101})

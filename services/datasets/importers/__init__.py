@@ -8,6 +8,7 @@ from api_schemas.imports import (
     CsvImport,
     DatasetRequest,
     DicomImport,
+    FileImport,
     MappedImport,
     MimicImport,
     NihImport,
@@ -26,6 +27,7 @@ from services.datasets.importers.nih import Nih
 from services.datasets.importers.padchest import Padchest
 from services.datasets.importers.phantom.source import PhantomSource
 from services.datasets.importers.seeded import Seeded
+from services.datasets.importers.several_tables import SeveralTables, TableLayout
 from services.datasets.importers.source import Preparation, Source
 from services.datasets.importers.table_source import Layout, TableSource
 from services.datasets.importers.vindr import Vindr
@@ -33,15 +35,20 @@ from services.datasets.importers.vindr import Vindr
 __all__ = ["Roots", "open_source"]
 
 LAYOUTS: dict[type[Any], Callable[[Any, Roots], Layout]] = {
-    CsvImport: ChexpertCsv,
     ChexpertImport: Chexpert,
     MimicImport: Mimic,
     NihImport: Nih,
     VindrImport: Vindr,
     PadchestImport: Padchest,
-    MappedImport: Mapped,
     SeededImport: Seeded,
 }
+
+
+TABLES: dict[type[Any], Callable[[Any, Roots, str, str], TableLayout]] = {
+    CsvImport: ChexpertCsv,
+    MappedImport: Mapped,
+}
+"""Formats that may have several tables."""
 
 
 def open_source(request: DatasetRequest, roots: Roots) -> Source:
@@ -51,4 +58,17 @@ def open_source(request: DatasetRequest, roots: Roots) -> Source:
     how = Preparation(request.size_px, request.resize)
     if isinstance(request, DicomImport):
         return DicomFolder(request, roots, how)
-    return TableSource(LAYOUTS[type(request)](request, roots), roots, how)
+    return TableSource(_layout(request, roots), roots, how)
+
+
+def _layout(request: FileImport, roots: Roots) -> Layout:
+    if not isinstance(request, CsvImport | MappedImport):
+        return LAYOUTS[type(request)](request, roots)
+    layout = TABLES[type(request)]
+    if request.path is not None:
+        return layout(request, roots, request.path, "path")
+
+    def read(table: str, field: str) -> TableLayout:
+        return layout(request, roots, table, field)
+
+    return SeveralTables(request, read, request.site)

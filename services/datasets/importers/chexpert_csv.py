@@ -23,14 +23,15 @@ from services.datasets.importers.tables import Row, Table
 class ChexpertCsv:
     """The layout of one table of this kind."""
 
-    def __init__(self, request: CsvImport, roots: Roots) -> None:
-        path = roots.file(request.path, field="path")
+    def __init__(self, request: CsvImport, roots: Roots, table: str, field: str) -> None:
+        """`table` is the place of the table, `field` the input that named it."""
+        path = roots.file(table, field=field)
         self.images = path.parent
         if request.image_root is not None:
             self.images = roots.folder(request.image_root, field="image_root")
         self.unusable = UnusableValues()
         self._laterals = request.laterals
-        self._table = Table(path, [PATH], optional=COLUMNS, synonyms=SYNONYMS)
+        self._table = Table(path, [PATH], optional=COLUMNS, synonyms=SYNONYMS, blame=field)
         self._patients = PatientNames(request.patients)
         head = self._table.head(LOOKED_AT)
         self._patients.require(self._table.columns, head)

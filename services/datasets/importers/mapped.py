@@ -130,15 +130,16 @@ class ColumnMapping(BaseModel):
 class Mapped:
     """The layout of one table under one mapping."""
 
-    def __init__(self, request: MappedImport, roots: Roots) -> None:
-        path = roots.file(request.path, field="path")
+    def __init__(self, request: MappedImport, roots: Roots, table: str, field: str) -> None:
+        """`table` is the place of the table, `field` the input that named it."""
+        path = roots.file(table, field=field)
         self.images = path.parent
         if request.image_root is not None:
             self.images = roots.folder(request.image_root, field="image_root")
         self.unusable = UnusableValues()
         self._laterals = request.laterals
         self._mapping = read_mapping(_text(request.mapping, roots))
-        self._table = Table(path, self._mapping.sources)
+        self._table = Table(path, self._mapping.sources, blame=field)
         self._files: Mapping[str, str | None] | None = None
         self._told: list[str] = []
         self._refused: dict[int, RowUnusable] = {}

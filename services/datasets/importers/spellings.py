@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from api_schemas.imports import (
@@ -11,10 +12,12 @@ from api_schemas.imports import (
     MimicImport,
     NihImport,
     SeededImport,
+    TablesImport,
     VindrImport,
 )
 from services.datasets.importers.chexpert import inside
 from services.datasets.importers.files import Roots
+from services.datasets.importers.several_tables import prefixes
 
 NIH_FOLDERS = ("images", *(f"images_{n:03d}/images" for n in range(1, 13)))
 
@@ -37,10 +40,24 @@ def _starts(request: DatasetRequest, roots: Roots, path: str) -> Iterator[str]:
         return
     below = [path]
     below += [path.removeprefix(f"{r}/") for r in roots.folders if path.startswith(f"{r}/")]
-    home = getattr(request, "image_root", None)
-    homes = [request.path, posixpath.dirname(request.path)] if home is None else [home]
-    for folder in map(posixpath.normpath, homes):
+    for folder in map(posixpath.normpath, _homes(request)):
         yield from (p.removeprefix(f"{folder}/") for p in below if p.startswith(f"{folder}/"))
+    if isinstance(request, TablesImport) and request.paths is not None:
+        yield from (prefix + path for prefix in prefixes(request))
+
+
+def _homes(request: FileImport) -> list[str]:
+    """The folders below which the places of the images are."""
+    home = getattr(request, "image_root", None)
+    if home is not None:
+        return [home]
+    if isinstance(request, TablesImport) and request.paths is not None:
+        folders = [posixpath.dirname(posixpath.normpath(table.path)) for table in request.paths]
+        with suppress(ValueError):  # absolute ones and relative ones
+            return [posixpath.commonpath(folders)]
+        return [""]
+    path = getattr(request, "path", "")
+    return [path, posixpath.dirname(path)]
 
 
 def _of_format(request: DatasetRequest, path: str) -> Iterator[str]:

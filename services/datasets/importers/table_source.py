@@ -67,6 +67,7 @@ class _Seen:
     places: dict[str, int] = field(default_factory=dict[str, int])
     splits: dict[str, Split] = field(default_factory=dict[str, Split])
     labelled: bool = False
+    leaking: int = 0
 
     def accept(self, sample: Entry) -> None:
         """Raises `RowUnusable` for a repeated picture or a patient of two splits."""
@@ -77,13 +78,22 @@ class _Seen:
             stated = self.splits.setdefault(sample.patient, sample.split)
             if stated != sample.split:
                 del self.places[sample.place]
-                raise RowUnusable(f"split {sample.split}, but the patient is in {stated} above")
+                self.leaking += 1
+                error = RowUnusable(f"split {sample.split}, but the patient is in {stated} above")
+                error.split = sample.split
+                raise error
         self.labelled = self.labelled or any(v is not None for v in sample.labels.values())
 
     def remarks(self) -> list[str]:
         if not self.splits:
             return []
-        return [f"the source states the split of {len(self.splits)} patients"]
+        told = [f"the source states the split of {len(self.splits)} patients"]
+        if self.leaking:
+            told.append(
+                "rows that were left out, as they put a patient of an earlier row into another "
+                f"split: {self.leaking}"
+            )
+        return told
 
 
 class TableSource:

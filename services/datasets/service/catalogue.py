@@ -39,6 +39,7 @@ from services.datasets.service.problems import (
     NotTheOwner,
     PaperFileEmpty,
     SampleUnknown,
+    SeveralTables,
     as_problem,
 )
 from services.datasets.service.samples import by_line, present
@@ -150,22 +151,34 @@ class Datasets:
         with self._db.transaction() as tx:
             row = find(tx.session, caller, dataset)
             manifest = ready(tx.session, row)
-            root = roots(tx.session, [row])[row.id]
+            owners = roots(tx.session, [row])[row.id]
             if request.rows is None:
-                asked = self._by_path(root, request.paths or [])
+                asked = self._by_path(owners, request.paths or [])
+            elif len(owners) > 1:
+                raise SeveralTables(
+                    "It joins several imports, each with lines of its own; look rows up there, or "
+                    "give paths",
+                    field="rows",
+                    accepted=[str(each.id) for each in owners],
+                )
             else:
-                asked = by_line(tx.session, root.id, request.rows)
+                asked = by_line(tx.session, owners[0].id, request.rows)
         here = present(self._manifests.scan(manifest), {name for part in asked for name in part})
         found = [[name for name in part if name in here] for part in asked]
         samples = [part[0] if len(part) == 1 else None for part in found]
         return LookupView(samples=samples, missing=samples.count(None))
 
-    def _by_path(self, root: models.Dataset, paths: Sequence[str]) -> list[list[str]]:
+    def _by_path(self, owners: Sequence[models.Dataset], paths: Sequence[str]) -> list[list[str]]:
         """The sample ids that each path may have."""
-        request = _request.validate_python(root.request)
-        names, site = self._pseudonyms, str(request.site)
+        requests = [_request.validate_python(each.request) for each in owners]
         return [
-            [names.sample(site, place) for place in places(request, self._roots, path)]
+            list(
+                dict.fromkeys(
+                    self._pseudonyms.sample(str(request.site), place)
+                    for request in requests
+                    for place in places(request, self._roots, path)
+                )
+            )
             for path in paths
         ]
 

@@ -54,6 +54,21 @@ class NotTheOwner(Forbidden):
     title = "That is for the dataset's owner"
 
 
+class JoinDiffers(Unprocessable):
+    slug = "join-differs"
+    title = "The datasets cannot be one"
+
+
+class PatientsOfTwoSplits(Unprocessable):
+    slug = "patients-of-two-splits"
+    title = "The datasets put the same patients into different splits"
+
+
+class SeveralTables(Unprocessable):
+    slug = "several-tables"
+    title = "The line of a table does not say which table"
+
+
 class NothingChosen(Unprocessable):
     slug = "nothing-chosen"
     title = "No sample is chosen"

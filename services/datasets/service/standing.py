@@ -59,12 +59,16 @@ def newest(session: Session, datasets: Sequence[UUID]) -> dict[UUID, models.Mani
     return {row.dataset: row for row in rows}
 
 
-def roots(session: Session, rows: Sequence[models.Dataset]) -> dict[UUID, models.Dataset]:
-    """By dataset, the import that owns its images: itself, but for a view."""
-    ids = {row.root for row in rows if row.root is not None}
+def roots(session: Session, rows: Sequence[models.Dataset]) -> dict[UUID, list[models.Dataset]]:
+    """By dataset, the imports that own its images: itself, but for a view."""
+    ids = {each for row in rows for each in root_ids(row)}
     found = session.scalars(select(models.Dataset).where(models.Dataset.id.in_(ids)))
     imports = {row.id: row for row in found}
-    return {row.id: imports[row.root] if row.root else row for row in rows}
+    return {row.id: [imports[each] for each in root_ids(row)] for row in rows}
+
+
+def root_ids(row: models.Dataset) -> list[UUID]:
+    return [row.root or row.id, *row.joined]
 
 
 def rejected(session: Session, datasets: Sequence[UUID]) -> dict[UUID, int]:

@@ -12,6 +12,7 @@ from uuid import UUID
 import polars as pl
 from sqlalchemy import (
     ColumnElement,
+    any_,
     delete,
     distinct,
     func,
@@ -341,7 +342,11 @@ def _hit(session: Session, withdrawal: UUID) -> pl.Expr:
 
 def _family(session: Session, root: UUID) -> Sequence[UUID]:
     """An import and every view of it, but for what is deleted."""
-    members = or_(models.Dataset.id == root, models.Dataset.root == root)
+    members = or_(
+        models.Dataset.id == root,
+        models.Dataset.root == root,
+        literal(root) == any_(models.Dataset.joined),
+    )
     there = lineage.visible(models.Dataset.id)
     return session.scalars(select(models.Dataset.id).where(members, there)).all()
 

@@ -6,16 +6,17 @@ label, columns `label`, `truth`, `score`. Both with an image's id, its patient's
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from api_schemas.findings import FINDINGS
-from services.evaluation.importers.faults import Faulty
+from services.evaluation.importers.faults import Faults, Faulty
 from services.evaluation.importers.tables import Table, read_table
 from services.evaluation.statistics.cases import UNKNOWN, Floats, Ints
 
@@ -28,6 +29,7 @@ GROUP_COLUMNS = 20
 GROUPS_LIMIT, GROUP_LENGTH = 20, 60
 """Values of one group column, and characters of one: what has more is no group."""
 
+T = TypeVar("T")
 Truth = NDArray[np.int8]
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BY_WORD = {str(finding).lower(): place for place, finding in enumerate(FINDINGS)}
@@ -67,26 +69,28 @@ class _Layout:
 
 
 def read_scores(path: Path) -> Sheet:
-    """Raises `Faulty` for whatever cannot be the predictions of one classifier."""
-    table = read_table(path)
-    sample = one_of(table, SAMPLE)
-    if sample is None:
-        raise Faulty("No column names the image", accepted=list(SAMPLE))
-    patient = one_of(table, PATIENT)
-    layout = (_long if "label" in table.names else _wide)(table, sample, patient)
-    patients = (
-        None if patient is None else _of_images(table.identifiers(patient), table, layout, patient)
-    )
-    names = [name for name in table.names if name.startswith(GROUP)]
-    if len(names) > GROUP_COLUMNS:
-        raise Faulty(f"At most {GROUP_COLUMNS} columns of groups", column=names[GROUP_COLUMNS])
-    groups = {
-        name.removeprefix(GROUP): _of_images(table.texts(name, required=False), table, layout, name)
-        for name in names
-    }
-    for name, values in groups.items():
-        _check_group(name, values)
-    _check_varied(layout, long="label" in table.names)
+    """Raises `Faulty`, with all faults that are found, for whatever cannot be the predictions of
+    one classifier.
+    """
+    table, faults = read_table(path), Faults()
+    sample = patient = layout = patients = None
+    with faults.collecting():
+        sample = one_of(table, SAMPLE)
+        if sample is None:
+            raise Faulty("No column names the image", accepted=list(SAMPLE))
+    with faults.collecting():
+        patient = one_of(table, PATIENT)
+    with faults.collecting():
+        layout = (_long if "label" in table.names else _wide)(table, sample, patient, faults)
+    if patient is not None:
+        with faults.collecting():
+            patients = _of_images(table.identifiers(patient), table, layout, patient)
+    groups = _groups(table, layout, faults)
+    if layout is not None:
+        _check_varied(layout, faults, long="label" in table.names)
+    faults.check()
+    assert sample is not None  # noqa: S101 - else there was a fault
+    assert layout is not None  # noqa: S101 - likewise
     return Sheet(
         labels=layout.labels,
         samples=table.texts(sample, required=True).gather(layout.first),
@@ -100,6 +104,23 @@ def read_scores(path: Path) -> Sheet:
     )
 
 
+def _groups(table: Table, layout: "_Layout | None", faults: Faults) -> dict[str, pl.Series]:
+    """The columns of groups by the name of the group."""
+    names = [name for name in table.names if name.startswith(GROUP)]
+    if len(names) > GROUP_COLUMNS:
+        faults.add(
+            Faulty(f"At most {GROUP_COLUMNS} columns of groups", column=names[GROUP_COLUMNS])
+        )
+        return {}
+    groups: dict[str, pl.Series] = {}
+    for name in names:
+        with faults.collecting():
+            values = _of_images(table.texts(name, required=False), table, layout, name)
+            _check_group(name.removeprefix(GROUP), values)
+            groups[name.removeprefix(GROUP)] = values
+    return groups
+
+
 def one_of(table: Table, names: Sequence[str]) -> str | None:
     found = [name for name in names if name in table.names]
     if len(found) > 1:
@@ -110,24 +131,28 @@ def one_of(table: Table, names: Sequence[str]) -> str | None:
 # ---------------------------------------------------------------- wide
 
 
-def _wide(table: Table, sample: str, patient: str | None) -> _Layout:
-    scores, truths = _labelled(table, SCORE), _labelled(table, TRUTH)
-    known = {sample, patient, *scores.values(), *truths.values()}
-    _check_known(table, known, [*SAMPLE, *PATIENT, "truth_<label>", "score_<label>"])
-    if not scores:
-        raise Faulty("It has no scores", accepted=["score_<label>", "label, truth, score"])
-    if truths and truths.keys() != scores.keys():
-        place = min(truths.keys() ^ scores.keys())
+def _wide(table: Table, sample: str | None, patient: str | None, faults: Faults) -> _Layout | None:
+    """None where faults were found."""
+    scores, truths = _labelled(table, SCORE, faults), _labelled(table, TRUTH, faults)
+    known = {*SAMPLE, *PATIENT}
+    accepted = [*SAMPLE, *PATIENT, "truth_<label>", "score_<label>"]
+    _check_known(table, known, accepted, faults, prefixes=(SCORE, TRUTH))
+    if not any(name.startswith(SCORE) for name in table.names):
+        faults.add(Faulty("It has no scores", accepted=["score_<label>", "label, truth, score"]))
+    for place in sorted(truths.keys() ^ scores.keys()) if truths and scores else []:
         here, lacking = (scores, TRUTH) if place in scores else (truths, SCORE)
-        raise Faulty(
-            "Its label has no other column", column=here[place], accepted=[f"{lacking}<label>"]
-        )
-    samples = table.texts(sample, required=True)
-    twice = ~samples.is_first_distinct()
-    if patient is not None:
-        _check_one_patient(table, samples, patient)
-    table.refuse(twice.to_numpy(), "The same image stood in an earlier line", sample)
+        column, accepted = here[place], [f"{lacking}<label>"]
+        faults.add(Faulty("Its label has no other column", column=column, accepted=accepted))
+    samples = _samples(table, sample, patient, faults)
+    if sample is not None and samples is not None:
+        with faults.collecting():
+            twice = ~samples.is_first_distinct()
+            table.refuse(twice.to_numpy(), "The same image stood in an earlier line", sample)
     places = sorted(scores)
+    truth = _each(table, [truths[p] for p in places if p in truths], _truth, faults)
+    score = _each(table, [scores[p] for p in places], _score, faults)
+    if faults.found or sample is None or samples is None:
+        return None
     every = np.arange(len(samples))
     return _Layout(
         labels=tuple(str(FINDINGS[place]) for place in places),
@@ -135,12 +160,37 @@ def _wide(table: Table, sample: str, patient: str | None) -> _Layout:
         patient=patient,
         first=every,
         code=every,
-        truth=np.stack([_truth(table, truths[p]) for p in places], axis=1) if truths else None,
-        scores=np.stack([_score(table, scores[p]) for p in places], axis=1),
+        truth=np.stack(truth, axis=1) if truths else None,
+        scores=np.stack(score, axis=1),
     )
 
 
-def _labelled(table: Table, prefix: str) -> dict[int, str]:
+def _samples(
+    table: Table, sample: str | None, patient: str | None, faults: Faults
+) -> pl.Series | None:
+    """The image of each row; None where there is a fault in it."""
+    samples = None
+    if sample is not None:
+        with faults.collecting():
+            samples = table.texts(sample, required=True)
+    if samples is not None and patient is not None:
+        with faults.collecting():
+            _check_one_patient(table, samples, patient)
+    return samples
+
+
+def _each(
+    table: Table, columns: Sequence[str], read: Callable[[Table, str], T], faults: Faults
+) -> list[T]:
+    """Those of the columns that can be read."""
+    found: list[T] = []
+    for column in columns:
+        with faults.collecting():
+            found.append(read(table, column))
+    return found
+
+
+def _labelled(table: Table, prefix: str, faults: Faults) -> dict[int, str]:
     """The columns of a prefix by the place of their label."""
     found: dict[int, str] = {}
     for name in table.names:
@@ -148,34 +198,46 @@ def _labelled(table: Table, prefix: str) -> dict[int, str]:
             continue
         place = _BY_WORD.get(_word(name.removeprefix(prefix)))
         if place is None:
-            raise Faulty("CheXpert has no such label", column=name, accepted=_labels())
-        if place in found:
-            raise Faulty("Two columns are of one label", column=name)
-        found[place] = name
+            faults.add(Faulty("CheXpert has no such label", column=name, accepted=_labels()))
+        elif place in found:
+            faults.add(Faulty("Two columns are of one label", column=name))
+        else:
+            found[place] = name
     return found
 
 
-def _check_known(table: Table, known: set[str | None], accepted: list[str]) -> None:
+def _check_known(
+    table: Table,
+    known: set[str],
+    accepted: list[str],
+    faults: Faults,
+    prefixes: tuple[str, ...] = (),
+) -> None:
     for name in table.names:
-        if name not in known and not name.startswith(GROUP):
-            raise Faulty(
-                "It says nothing that is asked for",
-                column=name,
-                accepted=[*accepted, "group_<name>"],
+        if name not in known and not name.startswith((GROUP, *prefixes)):
+            faults.add(
+                Faulty(
+                    "It says nothing that is asked for",
+                    column=name,
+                    accepted=[*accepted, "group_<name>"],
+                )
             )
 
 
 # ---------------------------------------------------------------- long
 
 
-def _long(table: Table, sample: str, patient: str | None) -> _Layout:
-    _check_known(table, {sample, patient, *LONG}, [*SAMPLE, *PATIENT, *LONG])
+def _long(table: Table, sample: str | None, patient: str | None, faults: Faults) -> _Layout | None:
+    """None where faults were found before the cells could be put together. Raises `Faulty`."""
+    _check_known(table, {*SAMPLE, *PATIENT, *LONG}, [*SAMPLE, *PATIENT, *LONG], faults)
     if "score" not in table.names:
-        raise Faulty("It has no scores", accepted=list(LONG))
-    samples = table.texts(sample, required=True)
-    if patient is not None:
-        _check_one_patient(table, samples, patient)
-    places = _places(table)
+        faults.add(Faulty("It has no scores", accepted=list(LONG)))
+    samples = _samples(table, sample, patient, faults)
+    (places,) = _each(table, ["label"], _places, faults) or [None]
+    (score,) = _each(table, [n for n in ("score",) if n in table.names], _score, faults) or [None]
+    cells = _each(table, [n for n in ("truth",) if n in table.names], _truth, faults)
+    if faults.found or sample is None or samples is None or places is None or score is None:
+        return None
     present = np.unique(places)
     label = np.searchsorted(present, places)
     first = np.flatnonzero(samples.is_first_distinct().to_numpy())
@@ -189,22 +251,22 @@ def _long(table: Table, sample: str, patient: str | None) -> _Layout:
     _check_complete(table, first, code, len(present))
     shape = (len(first), len(present))
     scores = np.empty(shape)
-    scores[code, label] = _score(table, "score")
+    scores[code, label] = score
     truth: Truth | None = None
-    if "truth" in table.names:
+    if cells:
         truth = np.empty(shape, np.int8)
-        truth[code, label] = _truth(table, "truth")
+        truth[code, label] = cells[0]
     names = tuple(str(FINDINGS[place]) for place in present)
     return _Layout(names, sample, patient, first, code, truth, scores)
 
 
-def _places(table: Table) -> Ints:
-    words = table.texts("label", required=True)
+def _places(table: Table, column: str) -> Ints:
+    words = table.texts(column, required=True)
     known = {word: _BY_WORD.get(_word(word), UNKNOWN) for word in words.unique()}
     places = np.array([known[word] for word in words], np.int64)
     line = table.line(places == UNKNOWN)
     if line is not None:
-        raise Faulty("CheXpert has no such label", column="label", line=line, accepted=_labels())
+        raise Faulty("CheXpert has no such label", column=column, line=line, accepted=_labels())
     return places
 
 
@@ -239,18 +301,23 @@ def _score(table: Table, column: str) -> Floats:
     return values
 
 
-def _check_varied(layout: _Layout, *, long: bool) -> None:
-    constant = np.flatnonzero((layout.scores == layout.scores[:1]).all(axis=0))
-    if len(constant):
-        label = layout.labels[constant[0]]
-        raise Faulty(
-            f"All scores of {label} are the same: they rank nothing",
-            column="score" if long else f"{SCORE}{label}",
+def _check_varied(layout: _Layout, faults: Faults, *, long: bool) -> None:
+    for constant in np.flatnonzero((layout.scores == layout.scores[:1]).all(axis=0)):
+        label = layout.labels[constant]
+        faults.add(
+            Faulty(
+                f"All scores of {label} are the same: they rank nothing",
+                column="score" if long else f"{SCORE}{label}",
+            )
         )
 
 
-def _of_images(values: pl.Series, table: Table, layout: _Layout, column: str) -> pl.Series:
-    """What a column says of each image; it must say the same in all rows of one."""
+def _of_images(values: pl.Series, table: Table, layout: _Layout | None, column: str) -> pl.Series:
+    """What a column says of each image; it must say the same in all rows of one. Of each row,
+    where nobody knows which rows are of one image.
+    """
+    if layout is None:
+        return values
     theirs = values.gather(layout.first).gather(layout.code)
     table.refuse((values != theirs).to_numpy(), "An earlier line says otherwise", column)
     return values.gather(layout.first)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from api_schemas.findings import ABSENT, PRESENT
-from services.evaluation.importers.faults import Faulty
+from services.evaluation.importers.faults import Faults, Faulty
 from services.evaluation.importers.scores import PATIENT, Sheet, Truth
 from services.evaluation.statistics.cases import UNKNOWN, Bools
 from services.evaluation.statistics.predictions import Names, Predictions
@@ -28,25 +28,36 @@ class Evaluand:
 def own(sheet: Sheet, sample: Rename, patient: Rename) -> Evaluand:
     """Of a file that says everything; `sample` and `patient` make pseudonyms of its ids.
 
-    Raises `Faulty` where it does not, for a single patient, and for a label of one class.
+    Raises `Faulty` where it does not, for a single patient, and for each label of one class.
     """
+    faults = Faults()
     if sheet.patients is None:
-        raise Faulty("No column names the patient", accepted=list(PATIENT))
+        faults.add(Faulty("No column names the patient", accepted=list(PATIENT)))
+    elif sheet.patients.n_unique() == 1:
+        faults.add(Faulty("All images are of one patient: nothing follows for another"))
     if sheet.truth is None:
-        raise Faulty("No column says the truth", accepted=[sheet.column("truth", "<label>")])
-    if sheet.patients.n_unique() == 1:
-        raise Faulty("All images are of one patient: nothing follows for another")
-    for label, truth in zip(sheet.labels, sheet.truth.T, strict=True):
+        faults.add(Faulty("No column says the truth", accepted=[sheet.column("truth", "<label>")]))
+    for label, truth in _truths(sheet):
         if not _both(truth):
-            raise Faulty(
-                f"{label} has only one class; leave the label out",
-                column=sheet.column("truth", label),
-                accepted=["1 and 0, each at least once"],
+            faults.add(
+                Faulty(
+                    f"{label} has only one class; leave the label out",
+                    column=sheet.column("truth", label),
+                    accepted=["1 and 0, each at least once"],
+                )
             )
+    faults.check()
+    assert sheet.patients is not None  # noqa: S101 - else there was a fault
+    assert sheet.truth is not None  # noqa: S101 - likewise
     renamed = {name: patient(name) for name in sheet.patients.unique()}
     samples = np.array([sample(name) for name in sheet.samples])
     patients = np.array([renamed[name] for name in sheet.patients])
     return _sorted(sheet, samples, patients, sheet.truth)
+
+
+def _truths(sheet: Sheet) -> list[tuple[str, Truth]]:
+    """The truth of each label, where the file says it."""
+    return [] if sheet.truth is None else list(zip(sheet.labels, sheet.truth.T, strict=True))
 
 
 def of_data(sheet: Sheet, rows: pl.DataFrame) -> Evaluand:
@@ -55,23 +66,29 @@ def of_data(sheet: Sheet, rows: pl.DataFrame) -> Evaluand:
     Raises `Faulty` for a file that says for itself what the data says, for images that are not
     of the data or lack, and where no label has both classes.
     """
+    faults = Faults()
     for said, what in ((sheet.patients, "patients"), (sheet.truth, "truth")):
         if said is not None:
-            raise Faulty(f"The data says its {what}: leave these columns out")
+            faults.add(Faulty(f"The data says its {what}: leave these columns out"))
     if sheet.groups:
-        raise Faulty("The data says its groups: leave these columns out", accepted=[])
+        faults.add(Faulty("The data says its groups: leave these columns out", accepted=[]))
     place = {sample: n for n, sample in enumerate(rows["sample_id"])}
     found = np.array([place.get(sample, UNKNOWN) for sample in sheet.samples], np.int64)
     strange = np.flatnonzero(found == UNKNOWN)
     if len(strange):
-        raise Faulty(
-            f"{len(strange)} of {len(found)} images are not of this split of the data",
-            line=int(sheet.lines[strange[0]]),
+        faults.add(
+            Faulty(
+                f"{len(strange)} of {len(found)} images are not of this split of the data",
+                line=int(sheet.lines[strange[0]]),
+            )
         )
-    lacking = rows.height - len(found)
-    if lacking:
-        first = rows["sample_id"][int(np.setdiff1d(np.arange(rows.height), found)[0])]
-        raise Faulty(f"{lacking} of {rows.height} images lack, the first of them is {first}")
+    lacking = np.setdiff1d(np.arange(rows.height), found)
+    if len(lacking):
+        first = rows["sample_id"][int(lacking[0])]
+        faults.add(
+            Faulty(f"{len(lacking)} of {rows.height} images lack, the first of them is {first}")
+        )
+    faults.check()
     known = rows[found]
     truth = np.stack([_said(known[label]) for label in sheet.labels], axis=1)
     if not any(_both(column) for column in truth.T):

@@ -5,7 +5,8 @@ become pseudonyms before anything is stored, unless they are those of data that 
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypedDict
@@ -27,7 +28,7 @@ from services.evaluation import models
 from services.evaluation.importers.faults import Faulty
 from services.evaluation.importers.scores import PATH, Sheet, read_scores
 from services.evaluation.importers.sets import Evaluand, check_paired, of_data, own, renamed
-from services.evaluation.service.blaming import blaming
+from services.evaluation.service.blaming import problem_of
 from services.evaluation.service.intake import QUEUE
 from services.evaluation.service.keeping import EVALUATION, evaluation_folder
 from services.evaluation.service.problems import (
@@ -86,7 +87,7 @@ class Evaluations:
         key: str | None,
     ) -> EvaluationView:
         """Read the files (`file` and perhaps `reference`), keep what is in them, and queue the
-        evaluation. Raises `PredictionsUnusable` (422) naming file, column and line.
+        evaluation. Raises `PredictionsUnusable` (422) naming file, column and line of each fault.
         """
         with self._db.transaction() as tx:
             made = earlier(tx, caller, key, request)
@@ -128,13 +129,16 @@ class Evaluations:
         key: str | None,
     ) -> UUID:
         sheets: dict[str, Sheet] = {}
+        faults: list[tuple[str, Faulty]] = []
         for field, path in files.items():
-            with blaming(field, PredictionsUnusable):
+            with _noting(field, faults):
                 sheets[field] = self._identified(caller, request, read_scores(path))
-        if REFERENCE in sheets:
-            with blaming(REFERENCE, PredictionsUnusable):
+        if len(sheets) > 1:
+            with _noting(REFERENCE, faults):
                 check_paired(sheets[FILE], sheets[REFERENCE])
-        evaluands, compared = self._evaluands(caller, request, sheets)
+        evaluands, compared = self._evaluands(caller, request, sheets, faults)
+        if faults:
+            raise problem_of(faults, PredictionsUnusable)
         evaluation = new_id()
         stored = self._store_all(evaluation_folder(caller.project, evaluation), evaluands)
         row = models.Judgement(
@@ -171,7 +175,11 @@ class Evaluations:
         return renamed(sheet, found)
 
     def _evaluands(
-        self, caller: Caller, request: EvaluationRequest, sheets: Mapping[str, Sheet]
+        self,
+        caller: Caller,
+        request: EvaluationRequest,
+        sheets: Mapping[str, Sheet],
+        faults: list[tuple[str, Faulty]],
     ) -> tuple[dict[str, Evaluand], ComparedSet | None]:
         wanted = data_of(request)
         if wanted is None:
@@ -182,7 +190,7 @@ class Evaluations:
             meant, compared = partial(of_data, rows=rows), item.compared(wanted, rows)
         made: dict[str, Evaluand] = {}
         for field, sheet in sheets.items():
-            with blaming(field, PredictionsUnusable):
+            with _noting(field, faults):
                 made[field] = meant(sheet)
         return made, compared
 
@@ -313,6 +321,15 @@ def _flags(row: models.Judgement) -> list[Flag]:
         ("synthetic", made),
     ]
     return [flag for flag, holds in said if holds]
+
+
+@contextmanager
+def _noting(field: str, faults: list[tuple[str, Faulty]]) -> Generator[None]:
+    """Keep the faults of the file under `field`, to be told with those of the other."""
+    try:
+        yield
+    except Faulty as fault:
+        faults.append((field, fault))
 
 
 def data_of(request: EvaluationRequest) -> DataSplit | None:

@@ -34,7 +34,10 @@ from services.generation.service.rendering import (
     RENDER,
     batch_shape,
     check_order,
+    encoder_of,
+    mirrored_conditions,
     mirrored_rows,
+    mirrors_another,
 )
 from services.generation.service.screening import CALIBRATE, SCREEN
 from services.generation.views import (
@@ -226,17 +229,22 @@ class Generations:
                 )
             waits.append(job.id)
         check_order(request, generator)
-        if request.conditions:
+        population = None
+        if request.conditions or mirrors_another(request, generator):
             population = self._generators.expected_population(caller, generator)
-            if population is not None:
-                population.check(request.conditions, nearest=request.nearest)
+        if request.conditions and population is not None:
+            population.check(request.conditions, nearest=request.nearest)
         images = len(request.recipes or []) + sum(c.count for c in request.conditions or [])
         if request.mirror is not None:
-            data = usable_dataset(self._datasets, caller, request.mirror, "mirror")
+            dataset = request.mirror.dataset
+            data = usable_dataset(self._datasets, caller, dataset, "mirror")
             waits += waits_for(data)
             if data.job.state is JobState.SUCCEEDED:
-                manifest = self._datasets.dataset_manifest(caller, request.mirror)
+                manifest = self._datasets.dataset_manifest(caller, dataset)
                 rows = mirrored_rows(manifest, generator.encoder, request.replicas)
+                if population is not None:
+                    encoder = encoder_of(generator)
+                    mirrored_conditions(rows, encoder, population, nearest=request.nearest)
                 images = rows.num_rows * request.replicas
         return _Checked(waits, images)
 
@@ -261,7 +269,7 @@ class Generations:
         made = Made("generation", "generation", GENERATION, row.id, row.name)
         uses = {request.generator: "generator"}
         if request.mirror is not None:
-            uses[request.mirror] = "mirror"
+            uses[request.mirror.dataset] = "mirror"
         lineage.note(tx, caller, made, uses)
         self._jobs.submit(
             tx,

@@ -144,16 +144,20 @@ class Generators:
         data = usable_dataset(self._datasets, caller, request.dataset, "dataset")
         if not data.has_images:
             raise NothingToTrainOn("It was imported without its images", field="dataset")
-        _check_size(request, data)
-        _check_settings(request)
+        preset = _preset(request, data)
+        _check_settings(request, preset)
         if data.job.state is JobState.SUCCEEDED:
             manifest = self._datasets.dataset_manifest(caller, request.dataset)
-            training_rows(manifest, PRESET_FACTS[request.preset].encoder)
+            training_rows(manifest, PRESET_FACTS[preset].encoder)
         with self._db.transaction() as tx:
-            return once(tx, caller, key, request, lambda: self._submit(tx, caller, request, data))
+            return once(
+                tx, caller, key, request, lambda: self._submit(tx, caller, request, preset, data)
+            )
 
-    def _submit(self, tx: Tx, caller: Caller, request: GeneratorRequest, data: DatasetView) -> UUID:
-        facts = PRESET_FACTS[request.preset]
+    def _submit(
+        self, tx: Tx, caller: Caller, request: GeneratorRequest, preset: str, data: DatasetView
+    ) -> UUID:
+        facts = PRESET_FACTS[preset]
         steps = request.steps or facts.steps
         row = Generator(
             id=new_id(),
@@ -162,7 +166,7 @@ class Generators:
             job=new_id(),
             name=request.name,
             dataset=request.dataset,
-            preset=request.preset,
+            preset=preset,
             steps=steps,
             seed=request.seed,
             settings=request.training.model_dump(mode="json", exclude_none=True) or None,
@@ -183,7 +187,7 @@ class Generators:
                 queue="generation",
                 caller=caller,
                 resource=row.id,
-                inputs=request.model_dump(mode="json"),
+                inputs=request.model_dump(mode="json") | {"preset": preset},
                 slices=[{"step": "plan"}],
                 waits_for=waits_for(data),
                 total=steps,
@@ -209,26 +213,30 @@ class Generators:
         return Population.of(from_parquet(self._store.get(key, digest), POPULATION), encoder)
 
 
-def _check_size(request: GeneratorRequest, data: DatasetView) -> None:
-    size = PRESET_FACTS[request.preset].size_px
-    if data.size_px == size:
-        return
+def _preset(request: GeneratorRequest, data: DatasetView) -> str:
+    """The preset that is asked for, or the one of the dataset's size. Raises `SizeDiffers`: no
+    image is resized again, so that real and synthetic images are made alike.
+    """
     fitting = [name for name, facts in PRESET_FACTS.items() if facts.size_px == data.size_px]
+    preset = request.preset or (fitting[0] if fitting else None)
+    if preset is not None and preset in fitting:
+        return preset
     sizes = ", ".join(str(facts.size_px) for facts in PRESET_FACTS.values())
+    asked = "No preset makes images of its size"
+    if preset is not None:
+        asked = f"Preset {preset} makes {PRESET_FACTS[preset].size_px} px images"
     cure = "" if fitting else f"; import it again with a size_px that a preset has ({sizes})"
     raise SizeDiffers(
-        f"Preset {request.preset} makes {size} px images, the dataset has {data.size_px}{cure}",
-        field="preset",
-        accepted=fitting,
+        f"{asked}, the dataset has {data.size_px} px{cure}", field="preset", accepted=fitting
     )
 
 
-def _check_settings(request: GeneratorRequest) -> None:
+def _check_settings(request: GeneratorRequest, preset: str) -> None:
     """What a preset cannot do, and more previews than anybody would look at."""
-    facts = PRESET_FACTS[request.preset]
+    facts = PRESET_FACTS[preset]
     if request.training.loss == "hybrid" and not facts.learns_variance:
         raise NoVariance(
-            f"Preset {request.preset} has no channel for it",
+            f"Preset {preset} has no channel for it",
             field="training.loss",
             accepted=["clean-image"],
         )

@@ -49,7 +49,7 @@ class Origins:
         """
         sources = [_of(generator)]
         if view.mirror is not None:
-            sources.append(_Source(view.mirror, view.mirror_manifest, view.licence))
+            sources.append(_Source(view.mirror.dataset, view.mirror_manifest, view.licence))
         known = self._with(caller, view, sources)
         state = view.screening.state
         if view.manifest is None or state == "screened":

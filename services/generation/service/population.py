@@ -5,9 +5,10 @@ that combinations nobody had are not made up.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from api_schemas.findings import (
     Sex,
     contradictions,
 )
-from api_schemas.generation import Condition, ConditionRequest
+from api_schemas.generation import Condition, ConditionRequest, NearestMatch
 from api_schemas.generators import NEEDS_ALL, Seen
 from api_schemas.manifest import LABEL_COLUMNS
 from services.generation.service.problems import ConditionIncomplete, NobodyMatches
@@ -110,12 +111,20 @@ def check_known(rows: pa.Table, encoder: str | None, field: str) -> None:
             )
 
 
-def fixed(requests: Sequence[ConditionRequest], seed: int) -> Iterator[Condition]:
+@dataclass(frozen=True)
+class Drawn:
+    """The condition of an image, and what the training set does not match of its order."""
+
+    condition: Condition
+    nearest: NearestMatch | None = None
+
+
+def fixed(requests: Sequence[ConditionRequest], seed: int) -> Iterator[Drawn]:
     """The conditions of entries that leave nothing open but an age within its range."""
     for position, request in enumerate(requests):
         rng = np.random.default_rng([seed, position])
         for _ in range(request.count):
-            yield _completed(request, Condition(), rng)
+            yield Drawn(_completed(request, Condition(), rng))
 
 
 @dataclass(frozen=True)
@@ -146,13 +155,49 @@ class Population:
 
     def draw(
         self, requests: Sequence[ConditionRequest], seed: int, *, nearest: bool
-    ) -> Iterator[Condition]:
+    ) -> Iterator[Drawn]:
         """The full conditions of all entries, in order; the same seed draws the same ones."""
         for position, request in enumerate(requests):
             candidates = self._candidates(request, position, nearest=nearest)
             rng = np.random.default_rng([seed, position])
             for chosen in rng.choice(candidates, size=request.count):
-                yield _completed(request, self.conditions[chosen], rng)
+                lender = self.conditions[chosen]
+                match = _nearest_match(position, request, lender)
+                yield Drawn(_completed(request, lender, rng), match)
+
+    def mirror(self, conditions: Iterable[Condition], *, nearest: bool) -> list[Drawn]:
+        """The conditions of a mirrored dataset's rows, which fix everything themselves.
+
+        Nobody in the training set needs to have all of a row, but each of its values must occur
+        there, and its age must lie within the ages that occur. Raises `NobodyMatches` (422) for
+        rows with other values unless `nearest` keeps them.
+        """
+        values = {each for condition in self.conditions for each in _values(condition)}
+        ages = [c.age for c in self.conditions if c.age is not None]
+        span = (min(ages), max(ages)) if ages else None
+        drawn: list[Drawn] = []
+        unseen: Counter[str] = Counter()
+        for condition in conditions:
+            new = [each for each in _values(condition) if each not in values]
+            told = {name: _words(name, value) for name, value in new}
+            if condition.age is not None and (
+                span is None or not span[0] <= condition.age <= span[1]
+            ):
+                told["age"] = f"age {condition.age}"
+                unseen["age without any in training" if span is None else _outside(span)] += 1
+            unseen.update(words for name, words in told.items() if name != "age")
+            drawn.append(Drawn(condition, _never_seen(told) if told else None))
+        outside = sum(each.nearest is not None for each in drawn)
+        if outside and not nearest:
+            counts = "; ".join(f"{words}: {count} rows" for words, count in unseen.most_common())
+            raise NobodyMatches(
+                f"{outside} of {len(drawn)} rows have values that the generator never saw in its "
+                f"training set ({counts}). Mirror them all the same with nearest: true, or mirror "
+                "a subset without them.",
+                field="mirror",
+                matching=len(drawn) - outside,
+            )
+        return drawn
 
     def _candidates(
         self, request: ConditionRequest, position: int, *, nearest: bool
@@ -203,6 +248,76 @@ class Population:
             ages = table["age"].to_pylist()
             wrong += np.array([a is None or not low <= a <= high for a in ages], dtype=bool)
         return wrong
+
+
+def _nearest_match(
+    position: int, request: ConditionRequest, lender: Condition
+) -> NearestMatch | None:
+    """What the training image that lends the open attributes lacks of the fixed ones."""
+    lacks: list[str] = []
+    if request.age is not None:
+        low, high = _age_range(request.age)
+        if lender.age is None or not low <= lender.age <= high:
+            lacks.append("age")
+    if request.sex is not None and lender.sex != request.sex:
+        lacks.append("sex")
+    if request.race is not None and lender.race != request.race:
+        lacks.append("race")
+    findings = [f for f, value in request.findings.items() if lender.findings.get(f) != value]
+    if not lacks and not findings:
+        return None
+    fixed_names = (name for name in PERSONAL if getattr(request, name) is not None)
+    kept: dict[str, Any] = {name: getattr(lender, name) for name in fixed_names}
+    held = {f: lender.findings[f] for f in request.findings if f in lender.findings}
+    image = Condition.model_validate({**kept, "findings": held})
+    attributes = [*lacks, *(f"findings.{f}" for f in findings)]
+    instead = [_words(name, getattr(lender, name)) for name in lacks]
+    instead += [_words(f"findings.{f}", lender.findings.get(f)) for f in findings]
+    note = (
+        f"asked: {_order_in_words(request)}; no training image has all of it, the nearest one has "
+        f"{', '.join(instead)}"
+    )
+    return NearestMatch(entry=position, attributes=attributes, training_image=image, note=note)
+
+
+def _never_seen(told: dict[str, str]) -> NearestMatch:
+    """Of a mirrored row: `told` has the values that the generator never saw, by attribute."""
+    return NearestMatch(
+        attributes=list(told),
+        note=f"the generator never saw in its training set: {', '.join(told.values())}",
+    )
+
+
+def _values(condition: Condition) -> Iterator[tuple[str, object]]:
+    """What is known of a patient but for the age, as attribute and value."""
+    for name in ("sex", "race"):
+        value = getattr(condition, name)
+        if value is not None:
+            yield name, str(value)
+    for finding, value in condition.findings.items():
+        yield f"findings.{finding}", value
+
+
+def _order_in_words(request: ConditionRequest) -> str:
+    told = [_words(f"findings.{f}", value) for f, value in request.findings.items()]
+    told += [_words(n, getattr(request, n)) for n in ("sex", "race") if getattr(request, n)]
+    if request.age is not None:
+        low, high = _age_range(request.age)
+        told.append(f"age {low}" if low == high else f"age {low} to {high}")
+    return ", ".join(told)
+
+
+def _words(attribute: str, value: object) -> str:
+    name = attribute.removeprefix("findings.")
+    if value is None:
+        return f"{name} unknown"
+    if attribute in PERSONAL:
+        return f"{name} {value}"
+    return f"{name} {'present' if value == PRESENT else 'absent'}"
+
+
+def _outside(span: tuple[int, int]) -> str:
+    return f"age outside {span[0]} to {span[1]}"
 
 
 def _age_range(age: int | tuple[int, int]) -> tuple[int, int]:

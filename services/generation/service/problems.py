@@ -1,7 +1,7 @@
 """What can be wrong with an order, named for the fact."""
 
 from api_schemas.generators import TRAINING_SET_UNKNOWN
-from services.kit.errors import Conflict, Forbidden, NotFound, ProblemError, Unprocessable
+from services.kit.errors import Conflict, Forbidden, NotFound, ProblemError, TooMany, Unprocessable
 
 NOT_FOUND = 404
 
@@ -56,9 +56,10 @@ class PreviewUnknown(NotFound):
     pass
 
 
-class ImageQuota(Conflict):
+class ImageQuota(TooMany):
     slug = "image-quota"
-    title = "You may hold only so many images"
+    title = "Your cohorts may hold a limited number of images together"
+    retry_after_s = None  # time alone makes no room
 
 
 class NothingToTrainOn(Unprocessable):

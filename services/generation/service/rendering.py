@@ -21,6 +21,7 @@ from api_schemas.generation import (
     ConditionRequest,
     Environment,
     GenerateRequest,
+    NearestMatch,
     Provenance,
 )
 from api_schemas.manifest import from_parquet
@@ -31,6 +32,7 @@ from services.generation.service.behind import Behind
 from services.generation.service.keys import image_key
 from services.generation.service.population import (
     POPULATION,
+    Drawn,
     Population,
     check_complete,
     check_known,
@@ -47,7 +49,7 @@ from services.generation.service.problems import (
 from services.generation.service.publishing import Publish
 from services.generation.service.quota import check_quota
 from services.generation.service.screening import CALIBRATE, PUBLISH, Screen, reason_against
-from services.generation.views import licence_of, recipe_of, request_of
+from services.generation.views import licence_of, nearest_match, recipe_of, request_of
 from services.kit.db import Database, Tx
 from services.kit.jobs import Lease, step_of
 from services.kit.objects import ObjectStore, sha256
@@ -95,7 +97,7 @@ def check_order(request: GenerateRequest, generator: Generator) -> None:
 
 
 def mirrored_rows(manifest: pa.Table, encoder: str | None, replicas: int) -> pa.Table:
-    """The rows of a dataset that a mirror copies.
+    """The rows of a dataset that a mirror copies, as far as its generator's encoder is concerned.
 
     Raises `NothingToMirror`, `ConditionIncomplete` and `TooManyImages`, all 422.
     """
@@ -112,6 +114,23 @@ def mirrored_rows(manifest: pa.Table, encoder: str | None, replicas: int) -> pa.
     return rows
 
 
+def mirrors_another(request: GenerateRequest, generator: Generator) -> bool:
+    """Whether an order mirrors another dataset than the generator's own, which it has seen."""
+    return request.mirror is not None and request.mirror.dataset != generator.dataset
+
+
+def mirrored_conditions(
+    rows: pa.Table, encoder: str, population: Population | None, *, nearest: bool
+) -> list[Drawn]:
+    """The conditions of mirrored rows, checked against the generator's training set where it is
+    known. Raises `NobodyMatches` (422).
+    """
+    conditions = [row_condition(row, encoder) for row in rows.to_pylist()]
+    if population is None:
+        return [Drawn(each) for each in conditions]
+    return population.mirror(conditions, nearest=nearest)
+
+
 @dataclass(frozen=True)
 class _Patient:
     """A synthetic patient before there is an image."""
@@ -120,6 +139,7 @@ class _Patient:
     seed: int
     replica: int = 0
     parent: str | None = None
+    nearest: NearestMatch | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +197,7 @@ class Rendering:
         row, generator = self._rows(lease)
         request = request_of(row)
         # looked at before its manifest is read: a withdrawal between the two shows as one
-        mirrored = request.mirror and self._datasets.dataset(lease.caller, request.mirror)
+        mirrored = request.mirror and self._datasets.dataset(lease.caller, request.mirror.dataset)
         patients = list(self._patients(lease, request, generator))
         more = [
             {"step": "render", "first": first, "last": min(first + SLICE_IMAGES, len(patients))}
@@ -195,6 +215,8 @@ class Rendering:
                         "seed": patient.seed,
                         "replica": patient.replica,
                         "parent_sample_id": patient.parent,
+                        "nearest_match": patient.nearest
+                        and patient.nearest.model_dump(mode="json"),
                     }
                     for index, patient in enumerate(patients)
                 ],
@@ -207,6 +229,7 @@ class Rendering:
                 # Last: it keeps other orders of the owner waiting, and the rows take minutes.
                 check_quota(tx, row.owner, unforeseen, self._image_quota, "mirror")
             row.images = len(patients)
+            row.nearest_images = sum(patient.nearest is not None for patient in patients)
             if mirrored:
                 row.mirror_manifest = mirrored.manifest.id if mirrored.manifest else None
                 row.mirror_licence = mirrored.licence.model_dump(mode="json")
@@ -220,29 +243,36 @@ class Rendering:
                 yield _Patient(recipe.condition, recipe.seed)
         elif request.conditions is not None:
             drawn = self._drawn(request.conditions, request, generator)
-            for index, condition in enumerate(drawn):
-                yield _Patient(condition, image_seed(request.seed, index))
+            for index, each in enumerate(drawn):
+                seed = image_seed(request.seed, index)
+                yield _Patient(each.condition, seed, nearest=each.nearest)
         else:
-            yield from self._mirrored(lease, request, encoder_of(generator))
+            yield from self._mirrored(lease, request, generator)
 
     def _drawn(
         self, entries: Sequence[ConditionRequest], request: GenerateRequest, generator: Generator
-    ) -> Iterator[Condition]:
+    ) -> Iterator[Drawn]:
         if generator.population_key is None:
             return fixed(entries, request.seed)
         population = self._population(generator)
         return population.draw(entries, request.seed, nearest=request.nearest)
 
-    def _mirrored(self, lease: Lease, request: GenerateRequest, encoder: str) -> Iterator[_Patient]:
+    def _mirrored(
+        self, lease: Lease, request: GenerateRequest, generator: Generator
+    ) -> Iterator[_Patient]:
         """Every training row's condition, replica after replica (the paper's supplementation)."""
         assert request.mirror is not None  # noqa: S101 - the wire type takes one of three
-        manifest = self._datasets.dataset_manifest(lease.caller, request.mirror)
-        rows = mirrored_rows(manifest, encoder, request.replicas).to_pylist()
-        conditions = [row_condition(r, encoder) for r in rows]
+        encoder = encoder_of(generator)
+        manifest = self._datasets.dataset_manifest(lease.caller, request.mirror.dataset)
+        rows = mirrored_rows(manifest, encoder, request.replicas)
+        known = generator.population_key is not None and mirrors_another(request, generator)
+        population = self._population(generator) if known else None
+        drawn = mirrored_conditions(rows, encoder, population, nearest=request.nearest)
+        parents = rows["sample_id"].to_pylist()
         for replica in range(request.replicas):
-            for n, condition in enumerate(conditions):
-                seed = image_seed(request.seed, replica * len(rows) + n)
-                yield _Patient(condition, seed, replica, str(rows[n]["sample_id"]))
+            for n, each in enumerate(drawn):
+                seed = image_seed(request.seed, replica * len(drawn) + n)
+                yield _Patient(each.condition, seed, replica, parents[n], each.nearest)
 
     def _population(self, generator: Generator) -> Population:
         key, digest = generator.population_key, generator.population_sha256
@@ -377,6 +407,7 @@ class _Task:
             generator=self.generator.id,
             generator_digest=self.generator.weights_sha256 or "",
             recipe=recipe_of(image),
+            nearest=nearest_match(image),
             sampler=self.request.sampler,
             batch=self.row.batch,  # pyright: ignore[reportArgumentType] - one of the shapes
             environment=environment,

@@ -147,6 +147,11 @@ def visible(column: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
     return ~exists().where(Resource.id == column, Resource.deletion.is_not(None))
 
 
+def ended_early(column: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
+    """The condition that the job whose id is in `column` has failed or was cancelled, for good."""
+    return exists().where(Job.id == column, Job.state.in_(("failed", "cancelled")))
+
+
 def is_deleted(session: Session, resource: UUID) -> bool:
     return session.scalar(select(Resource.deletion).where(Resource.id == resource)) is not None
 

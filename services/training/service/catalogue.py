@@ -144,14 +144,14 @@ class Catalogue:
         generator = self._generations.generator(caller, cohort.generator)
         if generator.dataset is None:
             return None
-        mirrored = self._dataset_if_there(caller, cohort.mirror)
+        mirrored = self._dataset_if_there(caller, cohort.mirror.dataset)
         trained_on = self._dataset_if_there(caller, generator.dataset)
         if mirrored is None or mirrored.manifest is None or trained_on is None:
             return None
         if cohort.mirror_manifest not in {None, mirrored.manifest.id}:
             return None
         return mirroring(
-            read_samples(self._datasets.dataset_manifest(caller, cohort.mirror)),
+            read_samples(self._datasets.dataset_manifest(caller, cohort.mirror.dataset)),
             cohort.id,
             cohort.replicas,
             site=trained_on.site,

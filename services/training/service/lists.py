@@ -115,7 +115,7 @@ def order_of(cohort: GenerationView, yard: DataRef, replicas: int) -> JsonValue:
     """The body for `POST /generate` that makes a cohort like this of so many replicas; None where
     no one order does.
     """
-    mirrored = cohort.mirror or (yard.dataset if isinstance(yard, DatasetRef) else None)
+    mirrored = cohort.mirror or (yard if isinstance(yard, DatasetRef) else None)
     if mirrored is None or replicas > MOST_REPLICAS:
         return None
     order = GenerateRequest(
