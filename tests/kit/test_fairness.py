@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from api_schemas.jobs import ShareRequest
 from services.kit.jobs import NewJob, shares
-from services.kit.jobs.fairness import Ask
+from services.kit.jobs.fairness import Ask, Choice
 from services.kit.jobs.leases import Lease, claim
 from services.kit.jobs.queue import Work, estimate, view
 from services.kit.jobs.slices import leave
@@ -34,7 +34,7 @@ def submit(adapters):
 def take(adapters):
     def claimed(warm: UUID | None = None, cap: int = 100, queue: str = QUEUE) -> Lease | None:
         ask = Ask(queue, "stub", "a worker", running_cap=cap)
-        return claim(adapters.db, adapters.bell, ask, warm, Event())
+        return claim(adapters.db, adapters.bell, ask, Event(), Choice(warm))
 
     return claimed
 

@@ -76,7 +76,8 @@ class JobBusy(Unavailable):
 class NewJob:
     """A job to be: `slices` are the payloads of its first slices, in order.
 
-    `waits_for` names jobs that must succeed first; until then the job is blocked.
+    `waits_for` names jobs that must succeed first; until then the job is blocked. A `short` job
+    is expected to take less than a minute, and goes before long ones.
     """
 
     service: str
@@ -89,6 +90,7 @@ class NewJob:
     waits_for: Sequence[UUID] = ()
     total: float = 0
     unit: str = ""
+    short: bool = False
     id: UUID = field(default_factory=new_id)
 
 
@@ -121,6 +123,7 @@ class Jobs:
                 state=state,
                 total=new.total,
                 unit=new.unit,
+                short=new.short,
             )
         )
         slices.append(tx.session, new.id, new.slices)
