@@ -161,12 +161,12 @@ def test_books_are_kept_while_another_worker_has_the_device(
     submit(ada, "train", "training", step="stretch")
     submit(ada, "draw", "generation", short=True)
     trainer, renderer = (runner_of(q, work, device) for q in ("training", "generation"))
-    threads = [threading.Thread(target=trainer.run_one)]
+    threads = [threading.Thread(target=trainer.answer_bell)]
     threads[0].start()
     assert work.training.wait(30)
-    assert renderer.run_one()
+    assert renderer.answer_bell()
     assert work.ran == ["train", "plan"]
-    threads.append(threading.Thread(target=renderer.run_one))
+    threads.append(threading.Thread(target=renderer.answer_bell))
     threads[1].start()
     time.sleep(0.5)
     assert work.ran == ["train", "plan"]
@@ -193,8 +193,8 @@ def test_a_short_job_keeps_its_turn(ada, submit, runner_of) -> None:
         first(lease)
 
     renderer._handlers = {"draw": draw}
-    thread = threading.Thread(target=trainer.run_one)
-    assert renderer.run_one()
+    thread = threading.Thread(target=trainer.answer_bell)
+    assert renderer.answer_bell()
     thread.join(30)
     assert work.ran == [*STEPS, "train"]
 
@@ -202,7 +202,7 @@ def test_a_short_job_keeps_its_turn(ada, submit, runner_of) -> None:
 def test_a_long_job_gives_the_device_away_after_each_slice(ada, submit, runner_of) -> None:
     work, device = Work(), f"host:{uuid4()}"
     submit(ada, "draw", "generation", step="draw")
-    assert runner_of("generation", work, device).run_one()
+    assert runner_of("generation", work, device).answer_bell()
     assert work.ran == ["draw"]
 
 

@@ -66,6 +66,7 @@ OWNERS = f"""
                    / coalesce(share.weight, 1) AS load,
                coalesce(used.short_seconds, 0) + coalesce(busy.short_seconds, 0)
                    < {SHORT_ALLOWANCE_S} AS allowance,
+               coalesce(used.short_seconds, 0) + coalesce(busy.short_seconds, 0) AS short_seconds,
                coalesce(share.running_cap, :running_cap) AS cap
         FROM active a
         LEFT JOIN busy ON busy.owner = a.owner

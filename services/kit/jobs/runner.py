@@ -75,15 +75,18 @@ class Runner:
     def answer_bell(self) -> bool:
         """Run one slice and see that a bell rings for what is left; whether there was one.
 
-        The next bell rings before the slice runs: another worker need not wait for its end.
+        The next bell rings before the slice runs: another worker need not wait for its end. A short
+        job keeps its turn: its next slices follow at once, for up to a minute.
         """
-        return self.run_one(self._ring_on)
+        return self._take_turn(self._ring_on, self._keeps_turn)
 
-    def run_one(self, claimed: Callable[[], None] = lambda: None) -> bool:
-        """Claim and run one slice, `claimed` in between; False when nothing is runnable.
+    def run_one(self) -> bool:
+        """Claim and run one slice; False when nothing is runnable."""
+        return self._take_turn(lambda: None, lambda _lease, _began: False)
 
-        A short job keeps its turn: its next slices follow at once, for up to a minute.
-        """
+    def _take_turn(
+        self, claimed: Callable[[], None], keeps: Callable[[Lease, float], bool]
+    ) -> bool:
         try:
             lease = self._claim_on_device()
             if lease is None:
@@ -91,7 +94,7 @@ class Runner:
             claimed()
             began = time.monotonic()
             self._perform(lease)
-            while self._keeps_turn(lease, began):
+            while keeps(lease, began):
                 further = self._claim(Choice(only=lease.job))
                 if further is None:
                     break
