@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, insert, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -190,7 +190,7 @@ class Jobs:
         if unfinished := [r.id for r in rows if r.finished_at is None]:
             asked = select(Cancellation.job).where(Cancellation.job.in_(unfinished))
             cancelling |= {*tx.session.scalars(asked)}
-        at_work = set(tx.session.scalars(_at_work([r.id for r in rows if r.state == "running"])))
+        at_work = _at_work(tx.session, [r.id for r in rows if r.state == "running"])
         waiting = [r for r in rows if r.finished_at is None and r.id not in at_work]
         reasons = waiting_for(tx, waiting, self._running_cap) if waiting else {}
         return {
@@ -335,10 +335,10 @@ def _attempt_view(row: Attempt, ordinal: int) -> AttemptView:
     )
 
 
-def _at_work(jobs: list[UUID]) -> Select[tuple[UUID]]:
+def _at_work(session: Session, jobs: list[UUID]) -> set[UUID]:
     """Those of the jobs of which a slice is being worked on."""
     running = Slice.state == "running"
-    return select(Slice.job).where(Slice.job.in_(jobs), running).distinct()
+    return set(session.scalars(select(Slice.job).where(Slice.job.in_(jobs), running)))
 
 
 def _job_view(
