@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import combinations
 from statistics import median
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from services.kit.jobs.leases import YIELD_AFTER_S
 
 NEAREST = 5
 """Past jobs of about the same size from which a new one is estimated."""
+APART = 0.4
+"""Sizes whose logarithms differ by more say how time grows with size."""
 LEAST_S = 0.2
 GROWTH = 0.05
 MOST_STEPS = 20_000
@@ -41,11 +44,29 @@ class Reached:
 
 
 def expected_s(total: float, past: Sequence[Past]) -> float | None:
-    """How long the slices of a job run, by those of its kind of the most similar size."""
-    near = sorted(past, key=lambda each: abs(math.log((each.total + 1) / (total + 1))))[:NEAREST]
+    """How long the slices of a job run, by those of its kind of the most similar size.
+
+    Seconds grow as a power of the size, which is 0 where all is overhead and 1 where nothing is.
+    """
+    near = sorted(past, key=lambda each: abs(_log_ratio(total, each.total)))[:NEAREST]
     if not near:
         return None
-    return median(p.seconds * (total / p.total if total and p.total else 1.0) for p in near)
+    power = _power(past)
+    return median(p.seconds * math.exp(power * _log_ratio(total, p.total)) for p in near)
+
+
+def _log_ratio(size: float, other: float) -> float:
+    return math.log((size + 1) / (other + 1)) if size and other else 0.0
+
+
+def _power(past: Sequence[Past]) -> float:
+    """The median slope over all pairs of clearly different size (Theil and Sen)."""
+    slopes = [
+        math.log(one.seconds / other.seconds) / _log_ratio(one.total, other.total)
+        for one, other in combinations(past, 2)
+        if abs(_log_ratio(one.total, other.total)) > APART
+    ]
+    return min(max(median(slopes), 0.0), 1.0) if slopes else 1.0
 
 
 def remaining_s(reached: Reached, past: Sequence[Past]) -> float | None:
