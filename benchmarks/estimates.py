@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import create_engine, text
 
-from services.kit.jobs.fairness import SHORT_ALLOWANCE_S
+from services.kit.jobs.fairness import SHORT_ALLOWANCE_S, SHORT_HALF_LIFE_S
 from services.kit.jobs.forecast import Owner, Past, Reached, Work, forecast, remaining_s
 from services.kit.jobs.leases import YIELD_AFTER_S
 
@@ -31,11 +31,14 @@ DAY_S = 12 * 3600.0
 STRETCH_S = 600.0
 PAST = 30
 PEOPLE = 4
-MULTIPLES = {"train-generator": (20, 100, 400), "experiment": (10, 30, 100), "generate": (1, 1, 4)}
+MULTIPLES = {"train-generator": (20, 50, 150), "experiment": (10, 30, 60), "generate": (1, 1, 4)}
 """A lab's jobs are so many times as large as those that were recorded."""
 BOOKS = {"plan", "publish"}
+NO_PROGRESS = {*BOOKS, "calibrate", "compare"}
+HANDLING_S = 0.02
+"""What it costs to end a slice and to claim the next."""
 STRETCHED = {"train-generator", "experiment"}
-LONG_EVERY_S, SHORT_EVERY_S, LOOK_EVERY_S = 5400.0, 240.0, 600.0
+LONG_EVERY_S, SHORT_EVERY_S, LOOK_EVERY_S = 7200.0, 240.0, 600.0
 FLOOR_S = 1.0
 """A second more or less is nothing to be judged by."""
 
@@ -146,6 +149,7 @@ class Installation:
         self._past: dict[str, list[Past]] = defaultdict(list)
         self._told: list[tuple[_Job, float, float]] = []
         self._recorded = recorded()
+        self.ended: list[_Job] = []
         self.unknown = 0
 
     def run(self, seconds: float = DAY_S) -> list[Told]:
@@ -177,7 +181,7 @@ class Installation:
         owner = self._lot.choice(self._people)
         slices = list(_larger(like, times))
         job = _Job(like, owner, like.total * times, slices, self.now)
-        job.work = sum(s for step, s in slices if step not in {*BOOKS, "calibrate", "compare"})
+        job.work = sum(s for step, s in slices if step not in NO_PROGRESS)
         self.jobs.append(job)
         self._look(job)
 
@@ -210,30 +214,43 @@ class Installation:
     # ------------------------------------------------------------ who works
 
     def _tick(self) -> None:
-        for queue, worker in self.workers.items():
-            if worker.job is not None:
-                self._advance(queue, worker, worker.job)
+        for worker in self.workers.values():
+            self._advance(worker)
+        for owner in self._short:
+            self._short[owner] *= 0.5 ** (TICK_S / SHORT_HALF_LIFE_S)
         for queue in sorted(self.workers, key=lambda q: self.workers[q].waits_since):
             if self.workers[queue].job is None:
                 self._claim(queue, self.workers[queue])
         self.now += TICK_S
 
-    def _advance(self, queue: str, worker: _Worker, job: _Job) -> None:
-        ran = min(TICK_S, worker.left)
+    def _advance(self, worker: _Worker) -> None:
+        """Work for a tick; the next slice of a short job that keeps its turn follows within it."""
+        budget = TICK_S
+        while worker.job is not None and budget > 0:
+            job = worker.job
+            ran = min(budget, worker.left)
+            budget -= max(ran, HANDLING_S)
+            self._work_on(worker, job, ran)
+            if worker.left > 0 and not self._pauses(job):
+                return
+            self._leave(worker, job)
+
+    def _work_on(self, worker: _Worker, job: _Job, ran: float) -> None:
         worker.left -= ran
         job.used += ran
         self._used[job.owner] += ran
         if job.recorded.short:
             self._short[job.owner] += ran
-        for owner in self._short:
-            self._short[owner] *= 0.5 ** (TICK_S / 600 / len(self.workers))
-        if job.step not in {*BOOKS, "calibrate", "compare"}:
+        if job.step not in NO_PROGRESS:
             job.worked += ran
+
+    def _pauses(self, job: _Job) -> bool:
         elapsed = self.now - (job.since or 0.0)
-        stretched = job.recorded.kind in STRETCHED and job.step not in BOOKS
-        pauses = (elapsed > YIELD_AFTER_S and self._others_wait(job)) or elapsed > STRETCH_S
-        if worker.left > 0 and not (stretched and pauses):
-            return
+        is_long = job.recorded.kind in STRETCHED and job.step not in BOOKS
+        waited_for = elapsed > YIELD_AFTER_S and self._others_wait(job)
+        return is_long and (waited_for or elapsed > STRETCH_S)
+
+    def _leave(self, worker: _Worker, job: _Job) -> None:
         if worker.left > 0:
             job.slices.insert(0, (job.step, worker.left))
         job.since, worker.job, worker.left = None, None, 0.0
@@ -244,11 +261,11 @@ class Installation:
             self._start(worker, job)
         else:
             worker.on_device, worker.waits_since = False, self.now
-        del queue
 
     def _end(self, job: _Job) -> None:
         job.ended_at = self.now
         self.jobs.remove(job)
+        self.ended.append(job)
         past = self._past[job.recorded.kind]
         past.insert(0, Past(job.total, job.used))
         del past[PAST:]
@@ -277,7 +294,9 @@ class Installation:
 
     def _start(self, worker: _Worker, job: _Job) -> None:
         job.step, worker.left = job.slices.pop(0)
-        worker.job = worker.warm = job
+        worker.job = job
+        if job.step not in BOOKS:
+            worker.warm = job
         job.since = self.now
 
     def _rank(self, job: _Job, worker: _Worker) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.estimates import Installation, share_within
+from benchmarks.estimates import STRETCH_S, Installation, share_within
 from services.kit.jobs import NewJob
 from services.kit.jobs.fairness import Ask
 from services.kit.jobs.forecast import (
@@ -150,3 +150,12 @@ def test_nine_estimates_of_ten_are_right_within_a_factor_of_two(seed) -> None:
     told = Installation(seed).run()
     assert len(told) > 100
     assert share_within(told, 2.0) >= 0.9
+
+
+def test_a_small_order_beside_trainings_waits_for_one_stretch_at_most() -> None:
+    """In a simulated day whose trainings have stretches of ten minutes."""
+    lab = Installation(0)
+    lab.run()
+    small = [job for job in lab.ended if job.recorded.kind == "generate" and job.total == 1]
+    assert len(small) > 5
+    assert all(job.ended_at - job.ordered_at <= STRETCH_S + 10 for job in small)

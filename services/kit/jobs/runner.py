@@ -131,12 +131,15 @@ class Runner:
 
     def _leaves_device(self, lease: Lease) -> bool:
         """Whether others may have the device meanwhile; what a short job plans follows at once."""
-        step = lease.payload.get("step", "")
-        keeps_books = f"{lease.kind}/{step}" in self._ask.off_device
-        return keeps_books and not (lease.short and step == "plan")
+        planned = lease.short and lease.payload.get("step") == "plan"
+        return self._keeps_books(lease) and not planned
+
+    def _keeps_books(self, lease: Lease) -> bool:
+        return f"{lease.kind}/{lease.payload.get('step', '')}" in self._ask.off_device
 
     def _perform(self, lease: Lease) -> None:
-        self._warm = lease.job
+        if not self._keeps_books(lease):
+            self._warm = lease.job  # whose model is loaded from now on
         with structlog.contextvars.bound_contextvars(job=str(lease.job), kind=lease.kind):
             self._run(lease)
 
