@@ -79,6 +79,7 @@ def test_a_withdrawn_patient_is_gone_from_the_dataset_its_views_and_the_store(
     ingest()
     told = http.get(where).json()
     assert told["job"]["state"] == "succeeded"
+    assert (told["job"]["done"], told["job"]["total"], told["job"]["message"]) == (2, 2, "")
     assert (told["patients"], told["samples"]) == (1, 0)
     assert (told["found"], told["elsewhere"]) == (1, 0)
     assert {d["dataset"] for d in told["datasets"]} == {str(base.id), str(view)}
