@@ -46,8 +46,10 @@ class QueuePlace(Wire):
     )
     running: int = Field(description="parts that are being worked on")
     waiting: int = Field(description="parts that are queued")
-    starts_in_s: float | None = Field(description="until its next part begins; an estimate, null when nobody knows")
-    ends_in_s: float | None = Field(description="until its last part ends; an estimate, null when nobody knows")
+    starts_in_s: float | None = Field(
+        description="until its next part begins; null when nobody knows"
+    )
+    ends_in_s: float | None = Field(description="until its last part ends; null when nobody knows")
 
 
 class QueueView(Wire):
