@@ -318,7 +318,9 @@ def test_a_withdrawal_waits_for_a_store_that_is_ours_and_ends_by_compacting_it(
     ours = adapters.store.get(NAMEPLATE)
     adapters.store.put(NAMEPLATE, Nameplate(uuid4(), 0).encode())
     work("datasets", "cpu", withdrawing, 1)
-    assert http.get(where).json()["job"]["state"] == "running"
+    seen = http.get(where).json()["job"]
+    assert seen["state"] == "queued"
+    assert "do not belong together" in seen["message"]
     assert all(adapters.store.exists(key) for key in keys)
     refused = http.post("/withdrawals", json={"patients": [patient]})
     assert (refused.status_code, refused.json()["type"]) == (

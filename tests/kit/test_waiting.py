@@ -139,7 +139,7 @@ def test_what_is_put_off_says_when_it_is_tried_again(ada, submit, take, look, up
     up("cpu")
     job = submit(ada, "ingest", "cpu")
     take("cpu").give_back("the object store was away", 300)
-    assert look(job).message.startswith("tried again at about ")
+    assert look(job).message.startswith("the object store was away; tried again at about ")
 
 
 def test_what_has_succeeded_says_nothing_of_time_left(ada, submit, take, look) -> None:

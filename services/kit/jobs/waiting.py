@@ -46,8 +46,9 @@ _AT_WORK = text("""
 """)
 
 _AGAIN = text("""
-    SELECT s.job, extract(epoch FROM min(s.not_before) - now()) AS wait_s
-    FROM jobs.slices s WHERE s.job = ANY(:jobs) AND s.state = 'queued'
+    SELECT s.job, extract(epoch FROM min(s.not_before) - now()) AS wait_s, max(a.reason) AS reason
+    FROM jobs.slices s LEFT JOIN jobs.attempts a ON a.slice = s.id AND a.number = s.attempts
+    WHERE s.job = ANY(:jobs) AND s.state = 'queued'
     GROUP BY s.job HAVING min(s.not_before) > now()
 """)
 
@@ -59,7 +60,7 @@ def reasons(tx: Tx, rows: Sequence[Job], running_cap: int) -> dict[UUID, str]:
     told = _for_others(tx, blocked) if blocked else {}
     if others:
         again = {
-            row.job: f"tried again at {_about(row.wait_s)}"
+            row.job: f"{row.reason or 'put off'}; tried again at {_about(row.wait_s)}"
             for row in tx.session.execute(_AGAIN, {"jobs": [row.id for row in others]})
         }
         queues = {row.queue: _Queue(tx, row.queue, running_cap) for row in others}
