@@ -74,7 +74,11 @@ class JobState(StrEnum):
 
 
 class JobView(Wire):
-    """What a person sees of a piece of long work. `done` of `total` counts in `unit`."""
+    """What a person sees of a piece of long work. `done` of `total` counts in `unit`.
+
+    `message` says how it goes, or why it waits. A job that has begun and is set aside for others is
+    `queued` meanwhile.
+    """
 
     id: UUID
     kind: str

@@ -41,18 +41,22 @@ class QueuePlace(Wire):
     yours: bool
     job: UUID | None = None
     kind: str | None = None
-    state: Literal["blocked", "queued", "running"]
+    state: Literal["blocked", "queued", "running"] = Field(
+        description="queued, too, while a job that has begun is set aside for others"
+    )
     running: int = Field(description="parts that are being worked on")
     waiting: int = Field(description="parts that are queued")
-    starts_in_s: float | None = Field(description="until its next part begins; an estimate")
-    ends_in_s: float | None = Field(description="until its last part ends; an estimate")
+    starts_in_s: float | None = Field(
+        description="until its next part begins; null: nobody knows"
+    )
+    ends_in_s: float | None = Field(description="until its last part ends; null: nobody knows")
 
 
 class QueueView(Wire):
     """A queue in the order in which it is served."""
 
     queue: str
-    workers: int = Field(description="workers seen in the last ten minutes")
+    workers: int = Field(description="workers that are up")
     places: list[QueuePlace]
 
 

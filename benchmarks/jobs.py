@@ -26,7 +26,7 @@ from services.kit.auth import Caller
 from services.kit.bell import Bell
 from services.kit.db import Database
 from services.kit.jobs import Jobs, NewJob, shares
-from services.kit.jobs.fairness import Ask
+from services.kit.jobs.fairness import Ask, Choice
 from services.kit.jobs.leases import Lease, claim
 from services.local.servers import Endpoints, Servers
 
@@ -104,7 +104,7 @@ def work(endpoints: Endpoints, seconds: float, pause_s: float, out: Any) -> None
         warm: UUID | None = None
         while time.monotonic() < deadline:
             began = time.perf_counter()
-            lease = claim(db, bell, ask, warm, threading.Event())
+            lease = claim(db, bell, ask, threading.Event(), Choice(warm))
             claims.append(1000 * (time.perf_counter() - began))
             if lease is None:
                 continue

@@ -39,15 +39,24 @@ class JobDidNotSucceed(Exception):
 class Connection:
     """Speaks to a Synthorax deployment at `url`, with a person's `key` or ready `headers`.
 
-    Raises `ProblemRaised` for every error answer and `httpx2.TransportError` when nobody answers.
+    Raises `ProblemRaised` for every error answer and `httpx2.TransportError` when nobody answers;
+    a `RestartTransport` asks again for a while.
     """
 
     def __init__(
-        self, url: str, key: str | None = None, *, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         own = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx2.Client(
-            base_url=url, headers={**own, **(headers or {})}, timeout=httpx2.Timeout(60, connect=5)
+            base_url=url,
+            headers={**own, **(headers or {})},
+            timeout=httpx2.Timeout(60, connect=5),
+            transport=transport,
         )
 
     def __enter__(self) -> Self:

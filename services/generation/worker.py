@@ -17,12 +17,22 @@ from services.generation.service import (
 from services.generation.settings import GenerationSettings
 from services.kit.adapters import Adapters
 from services.kit.deletion import Delete, tidying
+from services.kit.erasure import COMPACT
 from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.remote import Remote
 from services.kit.worker import slice_worker
 
 PACKAGES = ("torch", "diffusers", "numpy")
+OFF_DEVICE = (
+    f"{TRAIN}/plan",
+    f"{RENDER}/plan",
+    f"{RENDER}/publish",
+    f"{SCREEN}/publish",
+    f"{DELETE}/",
+    f"{DELETE}/{COMPACT}",
+)
+"""Slices that only keep books."""
 
 
 def handlers(adapters: Adapters) -> dict[str, Handler]:
@@ -52,4 +62,4 @@ def handlers(adapters: Adapters) -> dict[str, Handler]:
     }
 
 
-app = slice_worker("generation", "generation", handlers, PACKAGES)
+app = slice_worker("generation", "generation", handlers, PACKAGES, off_device=OFF_DEVICE)

@@ -44,7 +44,7 @@ class Adapters:
             settings=settings,
             db=db,
             bell=bell,
-            jobs=Jobs(bell, settings.queued_cap),
+            jobs=Jobs(bell, settings.queued_cap, settings.owner_cap),
             store=store,
             erasure=Erasure(store, Pairing(db, store), settings.s3_compact),
             auth=Auth(

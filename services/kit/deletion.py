@@ -127,6 +127,7 @@ class Deletions:
                     resource=each.id,
                     inputs={"kind": each.kind},
                     slices=[{"removed": 0}],
+                    short=True,
                     waits_for=[jobs[user] for user in each.users if user in jobs],
                     unit="objects",
                 ),

@@ -43,10 +43,13 @@ def slice_worker(
     queue: str,
     compose: Callable[[Adapters], Mapping[str, Handler]],
     packages: Sequence[str] = (),
+    *,
+    off_device: Sequence[str] = (),
 ) -> Celery:
     """The app of a worker: `compose` makes the handlers, by job kind, when it starts.
 
     The versions of `packages` are kept with every attempt, beside the device and its driver.
+    `off_device` names the slices that need no device, as `kind/step`.
     """
     app = celery_app(f"synthorax-{service}")
     runners: list[Runner] = []
@@ -56,11 +59,14 @@ def slice_worker(
         adapters = Adapters.connect(settings)
         sweep(settings.scratch)
         handlers = compose(adapters)
-        runners.append(runner(adapters, service, queue, handlers, packages))
+        ours = runner(adapters, service, queue, handlers, packages, off_device)
+        ours.presence.keep_saying()
+        runners.append(ours)
 
     def drain(**_: object) -> None:
         for each in runners:
             each.drain()
+            each.presence.end()
 
     def bell() -> None:
         for each in runners:
@@ -80,6 +86,7 @@ def runner(
     queue: str,
     handlers: Mapping[str, Handler],
     packages: Sequence[str] = (),
+    off_device: Sequence[str] = (),
 ) -> Runner:
     """The runner of a slice worker, as an installation's settings want it."""
     settings = adapters.settings
@@ -91,6 +98,7 @@ def runner(
         running_cap=settings.owner_cap,
         lease_s=settings.lease_s,
         about=json.dumps(_facts(settings.device, packages)),
+        off_device=tuple(off_device),
     )
     return Runner(
         adapters.db,

@@ -7,11 +7,12 @@ from subprocess import CalledProcessError
 from typing import Annotated, Never
 
 from cyclopts import App, Parameter
+from httpx2 import TransportError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api_schemas.client import Client, JobDidNotSucceed, ProblemRaised, wait
+from api_schemas.client import Client, JobDidNotSucceed, ProblemRaised, RestartTransport, wait
 from api_schemas.generators import WeightsKind
 from services.local import importing, studies
 from services.local.demo import phantom_study, real_study
@@ -167,11 +168,11 @@ def import_generator(
         console.print(f"[red]It was not imported.[/red] There is no file {escape(str(file))}")
         sys.exit(1)
     access = bring_up(state, [])
-    with Client(access.url, access.key) as client, console.status("importing"):
+    with connect(access) as client, console.status("importing"):
         try:
             made = client.import_generator(name, file, weights=weights)
             wait(lambda: client.get_generator(made.id).job, limit_s=IMPORT_LIMIT_S)
-        except (JobDidNotSucceed, ProblemRaised) as error:
+        except (JobDidNotSucceed, ProblemRaised, TransportError) as error:
             refuse("It was not imported.", error)
         view = client.get_generator(made.id)
     console.print(f"Generator {view.id}")
@@ -231,25 +232,34 @@ def import_(
         console.print(f"[red]Not imported.[/red] {error}")
         sys.exit(1)
     access = bring_up(state, order.roots)
-    with Client(access.url, access.key) as client:
+    with connect(access) as client:
         try:
             importing.run(client, console, order.request)
-        except (JobDidNotSucceed, ProblemRaised) as error:
+        except (JobDidNotSucceed, ProblemRaised, TransportError) as error:
             refuse("Not imported.", error)
 
 
 def run_study(study: Study, state: Path, out: Path) -> None:
     """Exit status 1 when something is refused or fails."""
     access = bring_up(state, study.folders())
-    with Client(access.url, access.key) as client:
+    with connect(access) as client:
         try:
             StudyRun(client, console, out).run(study)
-        except (JobDidNotSucceed, ProblemRaised) as error:
+        except (JobDidNotSucceed, ProblemRaised, TransportError) as error:
             refuse("The study did not come to its end.", error)
 
 
-def refuse(what: str, error: JobDidNotSucceed | ProblemRaised) -> Never:
+def connect(access: Access) -> Client:
+    """A client that rides out a restart of the web process, as another import causes it."""
+    return Client(access.url, access.key, transport=RestartTransport(console.print))
+
+
+def refuse(what: str, error: JobDidNotSucceed | ProblemRaised | TransportError) -> Never:
     """Exit status 1, with what was wrong and what may be said to mend it."""
+    if isinstance(error, TransportError):
+        console.print(f"[red]Synthorax does not answer.[/red] {escape(str(error))}")
+        console.print("What was ordered goes on; `status` shows what runs")
+        sys.exit(1)
     console.print(f"[red]{what}[/red] {escape(str(error))}")
     problem = error.problem if isinstance(error, ProblemRaised) else error.job.problem
     if problem is not None and (advice := importing.advice(problem)):

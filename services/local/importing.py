@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
+from uuid import uuid4
 
 from pydantic import Field, TypeAdapter, ValidationError
 from rich.console import Console
@@ -115,7 +116,7 @@ def _folder(path: Path) -> Path:
 
 def run(client: Client, console: Console, request: FilesRequest) -> None:
     """Import, show how it goes, and say what came of it. Raises `JobDidNotSucceed`."""
-    made = client.post_dataset(request)
+    made = client.post_dataset(request, idempotency_key=f"import-{uuid4()}")
     console.print(f"dataset {made.id}")
     with console.status("importing") as spinner:
 

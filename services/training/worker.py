@@ -7,6 +7,7 @@ import torch
 
 from services.kit.adapters import Adapters
 from services.kit.deletion import Delete, tidying
+from services.kit.erasure import COMPACT
 from services.kit.jobs.lineage import DELETE
 from services.kit.jobs.runner import Handler
 from services.kit.remote import Remote
@@ -30,6 +31,8 @@ from services.training.settings import TrainingSettings
 
 GIB = 2**30
 PACKAGES = ("torch", "transformers", "accelerate", "numpy")
+OFF_DEVICE = (f"{KIND}/plan", f"{DELETE}/", f"{DELETE}/{COMPACT}")
+"""Slices that only keep books."""
 
 
 def handlers(adapters: Adapters) -> Mapping[str, Handler]:
@@ -94,4 +97,4 @@ def _called(wanted: str) -> str:
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-app = slice_worker(SERVICE, QUEUE, handlers, PACKAGES)
+app = slice_worker(SERVICE, QUEUE, handlers, PACKAGES, off_device=OFF_DEVICE)

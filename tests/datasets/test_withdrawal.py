@@ -79,6 +79,7 @@ def test_a_withdrawn_patient_is_gone_from_the_dataset_its_views_and_the_store(
     ingest()
     told = http.get(where).json()
     assert told["job"]["state"] == "succeeded"
+    assert (told["job"]["done"], told["job"]["total"], told["job"]["message"]) == (2, 2, "")
     assert (told["patients"], told["samples"]) == (1, 0)
     assert (told["found"], told["elsewhere"]) == (1, 0)
     assert {d["dataset"] for d in told["datasets"]} == {str(base.id), str(view)}
@@ -317,7 +318,9 @@ def test_a_withdrawal_waits_for_a_store_that_is_ours_and_ends_by_compacting_it(
     ours = adapters.store.get(NAMEPLATE)
     adapters.store.put(NAMEPLATE, Nameplate(uuid4(), 0).encode())
     work("datasets", "cpu", withdrawing, 1)
-    assert http.get(where).json()["job"]["state"] == "running"
+    seen = http.get(where).json()["job"]
+    assert seen["state"] == "queued"
+    assert "do not belong together" in seen["message"]
     assert all(adapters.store.exists(key) for key in keys)
     refused = http.post("/withdrawals", json={"patients": [patient]})
     assert (refused.status_code, refused.json()["type"]) == (

@@ -157,7 +157,7 @@ class Transitions(RuleBasedStateMachine):
     def claim(self) -> None:
         adapters = self.house.adapters
         ask = Ask("stub", "stub", "a worker", running_cap=1000)
-        lease = claim(adapters.db, adapters.bell, ask, None, Event())
+        lease = claim(adapters.db, adapters.bell, ask, Event())
         if lease is None:
             assert not any(work.runnable for work in self.jobs.values())
             return

@@ -33,7 +33,7 @@ def take(adapters) -> Callable[[], Lease]:
 
     def one() -> Lease:
         ask = Ask("generation", "generation", "worker", 8)
-        lease = claim(adapters.db, adapters.bell, ask, None, threading.Event())
+        lease = claim(adapters.db, adapters.bell, ask, threading.Event())
         assert lease is not None
         return lease
 

@@ -57,7 +57,7 @@ def look(adapters: Adapters) -> Callable[[UUID], JobView]:
 @pytest.fixture
 def take(adapters: Adapters) -> Callable[[], Lease | None]:
     ask = Ask("stub", "stub", "a worker", running_cap=4)
-    return lambda: claim(adapters.db, adapters.bell, ask, None, Event())
+    return lambda: claim(adapters.db, adapters.bell, ask, Event())
 
 
 def finish(lease: Lease) -> None:

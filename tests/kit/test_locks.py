@@ -70,7 +70,7 @@ def planning(adapters) -> Callable[[UUID], object]:
 
     @contextmanager
     def plan(job: UUID) -> Generator[Callable[[], None]]:
-        lease = claim(adapters.db, adapters.bell, ASK, None, threading.Event())
+        lease = claim(adapters.db, adapters.bell, ASK, threading.Event())
         assert lease is not None
         assert lease.job == job
         writing, go_on = threading.Event(), threading.Event()
@@ -126,12 +126,12 @@ def test_row_61_cancel_answers_at_once_and_comes_when_the_plan_is_written(
         write()
     view = cancel(adapters, job)
     assert (view.state, view.cancelling) == ("cancelled", False)
-    assert claim(adapters.db, adapters.bell, ASK, None, threading.Event()) is None
+    assert claim(adapters.db, adapters.bell, ASK, threading.Event()) is None
 
 
 def test_a_last_step_that_is_written_in_spite_of_it_has_been_done(adapters, submit, call) -> None:
     job = submit(slices=1)
-    lease = claim(adapters.db, adapters.bell, ASK, None, threading.Event())
+    lease = claim(adapters.db, adapters.bell, ASK, threading.Event())
     with lease.finishing():
         assert call(lambda: cancel(adapters, job)).cancelling
     assert state(adapters, job) == "succeeded"
@@ -158,7 +158,7 @@ def test_row_61_a_killed_workers_slice_comes_back_while_another_job_is_locked(
     adapters, submit, locked, call
 ) -> None:
     planned, other = submit(slices=1), submit(slices=1)
-    leases = [claim(adapters.db, adapters.bell, ASK, None, threading.Event()) for _ in range(2)]
+    leases = [claim(adapters.db, adapters.bell, ASK, threading.Event()) for _ in range(2)]
     assert {lease.job for lease in leases} == {planned, other}
     sweep, now = sweeper(adapters)
     sweep.take_back_lost()
@@ -196,7 +196,7 @@ def test_row_61_other_jobs_of_anybody_are_claimed(adapters, submit, locked, enro
     bobs = submit(enrol("bob", "lab"))
 
     def take() -> Lease | None:
-        return claim(adapters.db, adapters.bell, ASK, None, threading.Event())
+        return claim(adapters.db, adapters.bell, ASK, threading.Event())
 
     with locked(mine[0]), locked(mine[1]):
         taken = [call(take).job for _ in range(4)]
@@ -208,7 +208,7 @@ def test_row_61_a_worker_lives_on_while_its_jobs_row_is_locked(
     adapters, submit, locked, call
 ) -> None:
     job = submit()
-    lease = claim(adapters.db, adapters.bell, ASK, None, threading.Event())
+    lease = claim(adapters.db, adapters.bell, ASK, threading.Event())
     with locked(job):
         lease.progress(3, 10, "images")
         assert call(lease.beat)

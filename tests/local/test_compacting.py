@@ -116,7 +116,7 @@ def test_a_store_that_cannot_be_compacted_keeps_the_deletion_from_succeeding(
     assert work("stub", "stub", handlers) == 2
     view = deletions.look(ada.caller, thing)
     assert view.job is not None
-    assert view.job.state == "running"
+    assert view.job.state == "queued"
     with adapters.db.transaction() as tx:
         outcomes = tx.session.execute(text("SELECT outcome, reason FROM jobs.attempts ORDER BY 1"))
         assert [tuple(row) for row in outcomes] == [

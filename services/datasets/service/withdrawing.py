@@ -257,7 +257,8 @@ class Withdraw:
             self._erasure.remove(keys["image_key"].drop_nulls().to_list())
             self._erasure.remove([manifest.key])
             self._manifests.forget(manifest)
-        lease.progress(lease.payload["place"] + 1, lease.payload["of"], UNIT)
+        of = lease.payload["of"]
+        lease.progress(of, of, UNIT, "removing images")  # every manifest has been written anew
         with lease.finishing(last=self._erasure.last):
             pass
 

@@ -50,6 +50,7 @@ def submit(tx: Tx, jobs: Jobs, caller: Caller, row: Plan, sets: Sequence[Predict
         NewJob(
             service="evaluation",
             kind=EVALUATE,
+            short=True,
             queue=QUEUE,
             caller=caller,
             resource=row.id,

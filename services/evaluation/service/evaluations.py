@@ -233,6 +233,7 @@ class Evaluations:
                 id=row.job,
                 service="evaluation",
                 kind=JUDGE,
+                short=True,
                 queue=QUEUE,
                 caller=caller,
                 resource=row.id,

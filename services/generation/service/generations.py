@@ -32,6 +32,7 @@ from services.generation.service.problems import (
 from services.generation.service.quota import check_quota
 from services.generation.service.rendering import (
     RENDER,
+    SHAPES,
     batch_shape,
     check_order,
     encoder_of,
@@ -277,6 +278,7 @@ class Generations:
                 id=row.job,
                 service="generation",
                 kind=RENDER,
+                short=0 < order.images <= SHAPES[-1],
                 queue="generation",
                 caller=caller,
                 resource=row.id,

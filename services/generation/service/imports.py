@@ -109,6 +109,7 @@ class Imports:
                 id=row.job,
                 service="generation",
                 kind=IMPORT,
+                short=True,
                 queue="generation",
                 caller=caller,
                 resource=generator,

@@ -10,6 +10,11 @@ NOUNS = {"generation": "cohort"}
 """What people call a kind of resource, where that is another word."""
 
 
+def noun(kind: str) -> str:
+    """What people call a kind of resource."""
+    return NOUNS.get(kind, kind)
+
+
 class DependencyFailed(Conflict):
     slug = "dependency-failed"
     title = "What this job waited for did not succeed"
@@ -25,11 +30,11 @@ def ending(state: str, problem: Problem | None) -> str:
 def dependency_failed(session: Session, awaited: Job) -> DependencyFailed:
     """Names the resource that was not made, and says why."""
     made = session.get(Resource, awaited.resource)
-    noun = awaited.kind if made is None else NOUNS.get(made.kind, made.kind)
+    what = awaited.kind if made is None else noun(made.kind)
     name = f" '{made.name}'" if made is not None and made.name else ""
     problem = None if awaited.problem is None else Problem.model_validate(awaited.problem)
     return DependencyFailed(
-        f"{noun.capitalize()}{name} {ending(awaited.state, problem)}",
+        f"{what.capitalize()}{name} {ending(awaited.state, problem)}",
         resource=str(awaited.resource),
         job=str(awaited.id),
     )

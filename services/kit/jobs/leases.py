@@ -8,12 +8,12 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import dropwhile
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.orm import Session
 
 from api_schemas.accounts import Scope
 from services.kit.auth import Caller
@@ -22,7 +22,7 @@ from services.kit.db import Database, Tx
 from services.kit.errors import ProblemError
 from services.kit.failpoints import failpoint
 from services.kit.jobs import fairness, moves, slices
-from services.kit.jobs.fairness import CANDIDATES, Ask, Turn
+from services.kit.jobs.fairness import ALL, CANDIDATES, Ask, Choice, Turn
 from services.kit.jobs.locks import RowBusy, brief_wait
 from services.kit.jobs.slices import Holding, Left, Outcome
 
@@ -100,6 +100,7 @@ class Lease:
     inputs: dict[str, Any]
     payload: dict[str, Any]
     attempt: int
+    short: bool
     draining: threading.Event
     lost: threading.Event = field(default_factory=threading.Event)
     others_wait: bool = False
@@ -194,7 +195,9 @@ class Lease:
             if tx.session.scalar(_BEAT, self._key) is None:
                 self.lost.set()
                 return False
-            self.others_wait = fairness.others_wait(tx.session, self._ask, self.caller.person)
+            self.others_wait = fairness.others_wait(
+                tx.session, self._ask, self.caller.person, short=self.short
+            )
         self.last_beat = asked
         self._write_progress()
         return True
@@ -264,22 +267,17 @@ class Lease:
 
 
 def claim(
-    db: Database, bell: Bell, ask: Ask, warm: UUID | None, draining: threading.Event
+    db: Database, bell: Bell, ask: Ask, draining: threading.Event, choice: Choice = ALL
 ) -> Lease | None:
-    """Lease the fairest runnable slice, or None. `warm` is the job this worker ran last.
+    """Lease the fairest runnable slice, or None.
 
     A job whose row somebody holds for long is passed over.
     """
-
-    def lease(tx: Tx, turn: Turn, *, wait: bool) -> Lease | None:
-        if not fairness.hold(tx.session, ask, turn, wait=wait):
-            return None
-        return _take(tx.session, db, bell, ask, turn.job, draining, wait=wait)
-
+    lease = partial(_lease, db, bell, ask, draining, choice)
     busy: set[UUID] = set()
     while len(busy) < CANDIDATES:
         with db.transaction() as tx:
-            turns = fairness.turns(tx.session, ask, warm, busy)
+            turns = fairness.turns(tx.session, ask, choice, busy)
             # Those before the one that is held were not to be had when it was chosen.
             for turn in dropwhile(lambda each: not each.held, turns):
                 taken = lease(tx, turn, wait=False)
@@ -302,33 +300,37 @@ def claim(
     return None
 
 
-def _take(
-    session: Session,
+def _lease(
     db: Database,
     bell: Bell,
     ask: Ask,
-    job: UUID,
     draining: threading.Event,
+    choice: Choice,
+    tx: Tx,
+    turn: Turn,
     *,
     wait: bool,
 ) -> Lease | None:
+    if not fairness.hold(tx.session, ask, turn, wait=wait):
+        return None
     token = uuid4()
-    taken = slices.take(session, ask, job, token, wait=wait)
+    taken = slices.take(tx.session, ask, turn.job, token, wait=wait, off_device=choice.off_device)
     if taken is None:
         return None
     if taken.state == "queued":
-        moves.start(session, job)
+        moves.start(tx.session, turn.job)
     return Lease(
         _db=db,
         _bell=bell,
         _ask=ask,
         _held=Holding(taken.slice, token),
-        job=job,
+        job=turn.job,
         kind=taken.kind,
         resource=taken.resource,
         caller=Caller(taken.owner, taken.project, frozenset({Scope.READ, Scope.WRITE})),
         inputs=taken.inputs,
         payload=taken.payload,
         attempt=taken.attempts,
+        short=taken.short,
         draining=draining,
     )

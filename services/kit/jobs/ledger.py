@@ -22,10 +22,13 @@ from services.kit.jobs.lineage import DELETE, SourceDeleted
 from services.kit.jobs.locks import RowBusy, brief_wait
 from services.kit.jobs.models import Attempt, Cancellation, Job, Share, Slice, Wait
 from services.kit.jobs.moves import IN_VAIN
+from services.kit.jobs.waiting import reasons as waiting_for
 
 QUEUED_CAP = 1000
 """Unfinished jobs that one person may have in one queue, unless their share says otherwise."""
 
+RUNNING_CAP = 4
+"""Slices of one person that run at a time in one queue, unless their share says otherwise."""
 
 CANCEL_WAIT_MS = 300
 CANCELLING = "will be cancelled when the step that is being written is done"
@@ -76,7 +79,8 @@ class JobBusy(Unavailable):
 class NewJob:
     """A job to be: `slices` are the payloads of its first slices, in order.
 
-    `waits_for` names jobs that must succeed first; until then the job is blocked.
+    `waits_for` names jobs that must succeed first; until then the job is blocked. A `short` job
+    is expected to take less than a minute, and goes before long ones.
     """
 
     service: str
@@ -89,15 +93,19 @@ class NewJob:
     waits_for: Sequence[UUID] = ()
     total: float = 0
     unit: str = ""
+    short: bool = False
     id: UUID = field(default_factory=new_id)
 
 
 class Jobs:
     """The ledger of jobs as web processes see it."""
 
-    def __init__(self, bell: Bell, queued_cap: int = QUEUED_CAP) -> None:
+    def __init__(
+        self, bell: Bell, queued_cap: int = QUEUED_CAP, running_cap: int = RUNNING_CAP
+    ) -> None:
         self._bell = bell
         self._queued_cap = queued_cap
+        self._running_cap = running_cap
 
     def submit(self, tx: Tx, new: NewJob) -> UUID:
         """Write the job and its slices into the caller's transaction; ring once it commits.
@@ -121,6 +129,7 @@ class Jobs:
                 state=state,
                 total=new.total,
                 unit=new.unit,
+                short=new.short,
             )
         )
         slices.append(tx.session, new.id, new.slices)
@@ -181,12 +190,16 @@ class Jobs:
         if unfinished := [r.id for r in rows if r.finished_at is None]:
             asked = select(Cancellation.job).where(Cancellation.job.in_(unfinished))
             cancelling |= {*tx.session.scalars(asked)}
+        at_work = _at_work(tx.session, [r.id for r in rows if r.state == "running"])
+        waiting = [r for r in rows if r.finished_at is None and r.id not in at_work]
+        reasons = waiting_for(tx, waiting, self._running_cap) if waiting else {}
         return {
             row.id: _job_view(
                 row,
                 waits.get(row.id, []),
                 damaged=row.resource in damaged,
                 cancelling=row.id in cancelling,
+                reason=reasons.get(row.id),
             )
             for row in rows
         }
@@ -322,15 +335,26 @@ def _attempt_view(row: Attempt, ordinal: int) -> AttemptView:
     )
 
 
-def _job_view(row: Job, waits_for: list[UUID], *, damaged: bool, cancelling: bool) -> JobView:
+def _at_work(session: Session, jobs: list[UUID]) -> set[UUID]:
+    """Those of the jobs of which a slice is being worked on."""
+    running = Slice.state == "running"
+    return set(session.scalars(select(Slice.job).where(Slice.job.in_(jobs), running)))
+
+
+def _job_view(
+    row: Job, waits_for: list[UUID], *, damaged: bool, cancelling: bool, reason: str | None
+) -> JobView:
+    """`reason` says why nobody works on it now; one that has begun is queued again then."""
+    set_aside = row.state == "running" and reason is not None
+    message = row.message if reason is None else reason
     return JobView(
         id=row.id,
         kind=row.kind,
-        state=JobState(row.state),
+        state=JobState.QUEUED if set_aside else JobState(row.state),
         done=row.done,
         total=row.total,
         unit=row.unit,
-        message=CANCELLING if cancelling else row.message,
+        message=CANCELLING if cancelling else message,
         cancelling=cancelling,
         priority=row.priority,
         waits_for=waits_for,

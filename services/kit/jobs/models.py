@@ -40,13 +40,22 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
+    """`short` jobs are expected to take less than a minute; `seconds` is how long the slices of a
+    job have run.
+    """
+
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(_one_of("state", JOB_STATES), name="job_state"),
         Index(
             "jobs_active",
-            *("queue", "owner", text("priority DESC"), "created_at", "id"),
+            *("queue", "owner", text("priority DESC"), text("short DESC"), "created_at", "id"),
             postgresql_where=text("finished_at IS NULL"),
+        ),
+        Index(
+            "jobs_succeeded",
+            *("kind", text("finished_at DESC")),
+            postgresql_where=text("state = 'succeeded'"),
         ),
         Index("jobs_of_resource", "resource"),
     )
@@ -61,6 +70,8 @@ class Job(Base):
     inputs: Mapped[dict[str, Any]]
     state: Mapped[str]
     priority: Mapped[int] = mapped_column(server_default="0")
+    short: Mapped[bool] = mapped_column(server_default=text("false"))
+    seconds: Mapped[float] = mapped_column(server_default="0")
     done: Mapped[float] = mapped_column(server_default="0")
     total: Mapped[float] = mapped_column(server_default="0")
     unit: Mapped[str] = mapped_column(server_default="")
@@ -200,14 +211,32 @@ class Event(Base):
 
 
 class Usage(Base):
-    """Seconds an owner's slices ran on a queue, as of a moment; they decay from then on."""
+    """Seconds an owner's slices ran on a queue, as of a moment; they decay from then on.
+
+    `short_seconds` are those of short jobs, which decay by half in ten minutes.
+    """
 
     __tablename__ = "usage"
 
     owner: Mapped[UUID] = mapped_column(primary_key=True)
     queue: Mapped[str] = mapped_column(primary_key=True)
     seconds: Mapped[float] = mapped_column(server_default="0")
+    short_seconds: Mapped[float] = mapped_column(server_default="0")
     as_of: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class WorkerSeen(Base):
+    """A worker that is up: it says so every few seconds. `process` names its process on its host,
+    where the host tells.
+    """
+
+    __tablename__ = "workers"
+
+    worker: Mapped[str] = mapped_column(primary_key=True)
+    queue: Mapped[str]
+    device: Mapped[str] = mapped_column(server_default="")
+    process: Mapped[str] = mapped_column(server_default="")
+    seen_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Share(Base):

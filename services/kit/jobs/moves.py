@@ -6,7 +6,7 @@ Whoever calls has locked the job's row; the database's trigger refuses what is n
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from api_schemas.base import Problem
@@ -25,6 +25,9 @@ _RECORD = text(
     "SELECT id, :kind, state, done, total, unit, coalesce(:message, message) "
     "FROM jobs.jobs WHERE id = :job"
 )
+
+
+_TOTAL = case((Job.total > 0, Job.total), else_=Job.done)
 
 
 class Quarantined(ProblemError):
@@ -60,7 +63,9 @@ def end(tx: Tx, bell: Bell, job: UUID, state: str, problem: Problem | None = Non
         slices.leave_all(session, job, "cancelled", f"the job has {state}")
         slices.drop_queued(session, job)
     told = None if problem is None else problem.model_dump(mode="json")
-    move(session, job, state, finished_at=NOW, problem=told)
+    # words on how far it was say nothing of what is done; what had no total has one now
+    rest = {"message": "", "total": _TOTAL} if state == "succeeded" else {}
+    move(session, job, state, finished_at=NOW, problem=told, **rest)
     session.execute(delete(Cancellation).where(Cancellation.job == job))
     waiting = session.scalars(select(Wait.job).where(Wait.awaited == job).order_by(Wait.job)).all()
     for dependent in waiting:

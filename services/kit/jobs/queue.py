@@ -1,7 +1,8 @@
 """The queue as people see it: everyone's place and an estimate, and not what others run."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, select, text
@@ -9,83 +10,61 @@ from sqlalchemy import Row, select, text
 from api_schemas.jobs import QueuePlace, QueueView
 from services.kit.auth import Caller
 from services.kit.db import Tx
-from services.kit.jobs.fairness import OWNERS, pool
+from services.kit.jobs import presence
+from services.kit.jobs.fairness import ON_DEVICES, OWNERS, pool
+from services.kit.jobs.forecast import Estimate, Owner, Past, Reached, Work, forecast, remaining_s
 from services.kit.jobs.models import Job
 
 SHOWN = 1000
+PASTS = 30
+"""Finished jobs of a kind that are looked at."""
+BEATS = 20
+"""Signs of progress from which a running job's pace is taken."""
 
 _PLACES = text(f"""
-    WITH {OWNERS}, open AS (
-        SELECT s.job, count(*) FILTER (WHERE s.state = 'running') AS running,
-               count(*) FILTER (WHERE s.state = 'queued') AS waiting
-        FROM jobs.slices s WHERE s.state IN ('queued', 'running') GROUP BY s.job
+    WITH {OWNERS}, places AS (
+        SELECT j.*, o.load, o.short_seconds AS owner_short_s, o.cap,
+               coalesce(o.weight, 1) AS weight,
+               row_number() OVER (
+                   ORDER BY (j.state = 'blocked'), j.priority DESC, (j.short AND o.allowance) DESC,
+                            o.load, j.short DESC, j.created_at, j.id) AS place
+        FROM jobs.jobs j JOIN owners o ON o.owner = j.owner
+        WHERE j.queue = :queue AND j.finished_at IS NULL
+        ORDER BY place LIMIT :limit
     )
-    SELECT j.id, j.kind, j.owner, j.project, j.state, o.load, coalesce(o.weight, 1) AS weight,
-           coalesce(open.running, 0) AS running, coalesce(open.waiting, 0) AS waiting
-    FROM jobs.jobs j JOIN owners o ON o.owner = j.owner LEFT JOIN open ON open.job = j.id
-    WHERE j.queue = :queue AND j.finished_at IS NULL
-    ORDER BY (j.state = 'blocked'), j.priority DESC, o.load, j.created_at, j.id
-    LIMIT :limit
+    SELECT j.id, j.kind, j.queue, j.owner, j.project, j.state, j.priority, j.short, j.created_at,
+           j.done, j.total, j.seconds, j.weight, j.load, j.owner_short_s, j.cap, j.place,
+           open.running, open.waiting, open.elapsed_s, open.longest_s, pace.unit_s
+    FROM places j CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE s.state = 'running') AS running,
+               count(*) FILTER (WHERE s.state = 'queued') AS waiting,
+               coalesce(sum(extract(epoch FROM now() - s.started_at))
+                        FILTER (WHERE s.state = 'running'), 0) AS elapsed_s,
+               coalesce(max(extract(epoch FROM now() - s.started_at))
+                        FILTER (WHERE s.state = 'running'), 0) AS longest_s,
+               min(s.started_at) FILTER (WHERE s.state = 'running') AS since
+        FROM jobs.slices s WHERE s.job = j.id AND s.state IN ('queued', 'running')
+    ) open LEFT JOIN LATERAL (
+        SELECT extract(epoch FROM max(e.at) - min(e.at))
+               / nullif(max(e.done) - min(e.done), 0) AS unit_s
+        FROM (SELECT at, done FROM jobs.events
+              WHERE job = j.id AND kind = 'progress' ORDER BY id DESC LIMIT {BEATS}) e
+        WHERE e.at >= open.since
+    ) pace ON open.running > 0
+    ORDER BY j.place
 """)  # noqa: S608 - joined from constants
 
-_PACE = text("""
-    SELECT count(DISTINCT worker) FILTER (
-               WHERE ended_at IS NULL OR ended_at > now() - interval '10 minutes') AS workers,
-           avg(extract(epoch FROM ended_at - started_at))
-               FILTER (WHERE outcome = 'done') AS seconds
-    FROM (SELECT a.worker, a.started_at, a.ended_at, a.outcome
-          FROM jobs.attempts a JOIN jobs.jobs j ON j.id = a.job
-          WHERE j.queue = :queue ORDER BY a.started_at DESC LIMIT 500) recent
-""")
+_PAST = text(f"""
+    SELECT asked.kind, past.total, past.seconds
+    FROM unnest(CAST(:kinds AS varchar[])) AS asked (kind) CROSS JOIN LATERAL (
+        SELECT j.total, j.seconds FROM jobs.jobs j
+        WHERE j.kind = asked.kind AND j.state = 'succeeded' AND j.queue = ANY(:queues)
+          AND j.seconds > 0
+        ORDER BY j.finished_at DESC LIMIT {PASTS}
+    ) past
+""")  # noqa: S608 - joined from constants
 
-
-@dataclass(frozen=True)
-class Work:
-    """What is left of a job, as far as an estimate needs it; in the order of service."""
-
-    owner: UUID
-    weight: float
-    running: int
-    waiting: int
-
-    @property
-    def parts(self) -> int:
-        return self.running + self.waiting
-
-
-@dataclass(frozen=True)
-class Estimate:
-    starts_in_s: float
-    ends_in_s: float
-
-
-def estimate(works: Sequence[Work], workers: int, part_s: float) -> list[Estimate]:
-    """When each job's next part begins and its last one ends, in seconds from now.
-
-    Processor sharing: the workers divide among owners by weight, an owner's jobs follow each
-    other, and who ends leaves their share to the rest. `part_s` is how long a part takes.
-    """
-    left = {index: work.parts * part_s for index, work in enumerate(works)}
-    starts: dict[int, float] = {}
-    ends: dict[int, float] = {}
-    slot_s = part_s / workers if sum(w.running for w in works) >= workers else 0.0
-    now = 0.0
-    while left:
-        heads: dict[UUID, int] = {}
-        for index in left:
-            heads.setdefault(works[index].owner, index)
-        weights = sum(works[index].weight for index in heads.values())
-        rates = {i: workers * works[i].weight / weights for i in heads.values()}
-        for index in rates:
-            starts.setdefault(index, 0.0 if works[index].running else now + slot_s)
-        step = min(left[index] / rate for index, rate in rates.items())
-        now += step
-        for index, rate in rates.items():
-            left[index] -= step * rate
-            if left[index] <= 1e-9 * part_s:
-                del left[index]
-                ends[index] = max(now, starts[index])
-    return [Estimate(starts[i], ends[i]) for i in range(len(works))]
+Place = Row[Any]
 
 
 def names(tx: Tx) -> list[str]:
@@ -96,34 +75,83 @@ def names(tx: Tx) -> list[str]:
 
 def view(tx: Tx, caller: Caller, queue: str, running_cap: int) -> QueueView:
     """The first `SHOWN` jobs of a queue in the order in which they are served."""
-    values = {"queue": queue, "pool": pool(queue), "running_cap": running_cap, "limit": SHOWN}
-    rows = tx.session.execute(_PLACES, values).all()
-    pace = tx.session.execute(_PACE, {"queue": queue}).one()
-    moving = [row for row in rows if row.state != "blocked"]
-    works = [Work(row.owner, row.weight, row.running, row.waiting) for row in moving]
-    known: dict[UUID, Estimate] = {}
-    if pace.workers and pace.seconds is not None:
-        found = estimate(works, pace.workers, max(float(pace.seconds), 0.001))
-        known = {row.id: each for row, each in zip(moving, found, strict=True)}
+    rows, known = places(tx, queue, running_cap, SHOWN)
     return QueueView(
         queue=queue,
-        workers=pace.workers,
+        workers=presence.count(tx, [queue]).workers,
         places=[_place(n, row, caller, known.get(row.id)) for n, row in enumerate(rows, 1)],
     )
 
 
-def _place(
-    number: int, row: Row[tuple[object, ...]], caller: Caller, est: Estimate | None
-) -> QueuePlace:
+def places(
+    tx: Tx, queue: str, running_cap: int, limit: int
+) -> tuple[Sequence[Place], dict[UUID, Estimate]]:
+    """The first jobs of a queue as they are served, and what is expected of those that may run.
+
+    Jobs of other queues whose workers share the device are in the reckoning.
+    """
+    rows: dict[str, Sequence[Place]] = {}
+    for each in pool(queue):
+        values = {"queue": each, "pool": pool(queue), "running_cap": running_cap, "limit": limit}
+        rows[each] = tx.session.execute(_PLACES, values).all()
+    moving = [r for part in rows.values() for r in part if r.state != "blocked"]
+    moving.sort(key=lambda row: (row.created_at, row.id))
+    return rows[queue], _estimates(tx, pool(queue), moving)
+
+
+def _estimates(tx: Tx, queues: list[str], rows: Sequence[Place]) -> dict[UUID, Estimate]:
+    past: dict[str, list[Past]] = defaultdict(list)
+    kinds = sorted({row.kind for row in rows})
+    for row in tx.session.execute(_PAST, {"kinds": kinds, "queues": queues}):
+        past[row.kind].append(Past(row.total, row.seconds))
+    owners = {
+        row.owner: Owner(row.weight, float(row.load), float(row.owner_short_s), row.cap)
+        for row in rows
+    }
+    up = {queue: presence.count(tx, [queue]) for queue in queues}
+    workers = {queue: each.workers for queue, each in up.items()}
+    at_once = presence.count(tx, queues)
+    is_device = queues == list(ON_DEVICES)
+    limit = at_once.devices if is_device else at_once.workers
+    works = [_work(row, past[row.kind]) for row in rows]
+    found = forecast(works, owners, workers, limit)
+    return {row.id: each for row, each in zip(rows, found, strict=True)}
+
+
+def _work(row: Place, past: Sequence[Past]) -> Work:
+    reached = Reached(
+        row.done,
+        row.total,
+        row.seconds + float(row.elapsed_s),
+        None if row.unit_s is None else float(row.unit_s),
+    )
+    return Work(
+        queue=row.queue,
+        owner=row.owner,
+        seconds=remaining_s(reached, past),
+        parts=max(row.running + row.waiting, 1),
+        running=row.running,
+        elapsed_s=float(row.longest_s),
+        priority=row.priority,
+        short=row.short,
+    )
+
+
+def _place(number: int, row: Place, caller: Caller, est: Estimate | None) -> QueuePlace:
     yours = row.owner == caller.person and row.project == caller.project
+    waits = row.state == "running" and not row.running
     return QueuePlace(
         place=number,
         yours=yours,
         job=row.id if yours else None,
         kind=row.kind if yours else None,
-        state=row.state,
+        state="queued" if waits else row.state,
         running=row.running,
         waiting=row.waiting,
-        starts_in_s=None if est is None else round(est.starts_in_s, 1),
-        ends_in_s=None if est is None else round(est.ends_in_s, 1),
+        starts_in_s=_rounded(est and est.starts_in_s),
+        ends_in_s=_rounded(est and est.ends_in_s),
     )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

@@ -12,17 +12,17 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import structlog
-from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from services.kit.bell import Bell
 from services.kit.db import Database
 from services.kit.jobs import faults
-from services.kit.jobs.fairness import Ask
+from services.kit.jobs.devices import Device
+from services.kit.jobs.fairness import SHORT_ALLOWANCE_S, Ask, Choice
 from services.kit.jobs.faults import StoreMismatch
 from services.kit.jobs.integrity import note_damage
 from services.kit.jobs.leases import Lease, LeaseLost, Released, claim
+from services.kit.jobs.presence import Presence
 from services.kit.logging import get_logger
 from services.kit.objects import ObjectMissing
 
@@ -34,6 +34,7 @@ TICK_S = 0.5
 AWAY_DELAY_S = 5.0
 LONGEST_DELAY_S = 60.0
 PATIENCE_S = 2.0
+DEVICE_WAIT_S = 2.0
 STALLED_EXIT = 70
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
@@ -53,15 +54,18 @@ class Runner:
         stall_s: float = 900.0,
         device: str | None = None,
     ) -> None:
-        """`device` names what this worker shares with others; it is locked while a slice runs."""
+        """`device` names what this worker shares with others; it is locked while a slice runs
+        that needs it.
+        """
         self._db = db
         self._bell = bell
         self._handlers = handlers
         self._ask = ask
         self._heartbeat_s = heartbeat_s
         self._stall_s = stall_s
-        self._device = device
+        self._device = None if device is None else Device(db, device)
         self._warm: UUID | None = None
+        self.presence = Presence(db, ask, device or "")
         self.draining = threading.Event()
 
     def drain(self) -> None:
@@ -71,24 +75,73 @@ class Runner:
     def answer_bell(self) -> bool:
         """Run one slice and see that a bell rings for what is left; whether there was one.
 
-        The next bell rings before the slice runs: another worker need not wait for its end.
+        The next bell rings before the slice runs: another worker need not wait for its end. A short
+        job keeps its turn: its next slices follow at once, for up to a minute.
         """
-        return self.run_one(self._ring_on)
+        return self._take_turn(self._ring_on, self._keeps_turn)
 
-    def run_one(self, claimed: Callable[[], None] = lambda: None) -> bool:
-        """Claim and run one slice, `claimed` in between; False when nothing is runnable."""
-        with self._exclusive_device():
-            if self.draining.is_set():
-                return False
-            lease = claim(self._db, self._bell, self._ask, self._warm, self.draining)
+    def run_one(self) -> bool:
+        """Claim and run one slice; False when nothing is runnable."""
+        return self._take_turn(lambda: None, lambda _lease, _began: False)
+
+    def _take_turn(
+        self, claimed: Callable[[], None], keeps: Callable[[Lease, float], bool]
+    ) -> bool:
+        try:
+            lease = self._claim_on_device()
             if lease is None:
                 return False
             claimed()
-            self._warm = lease.job
-            with structlog.contextvars.bound_contextvars(job=str(lease.job), kind=lease.kind):
-                self._run(lease)
+            began = time.monotonic()
+            self._perform(lease)
+            while keeps(lease, began):
+                further = self._claim(Choice(only=lease.job))
+                if further is None:
+                    break
+                self._perform(further)
+        finally:
+            if self._device is not None:
+                self._device.release()
         claimed()
         return True
+
+    def _keeps_turn(self, lease: Lease, began: float) -> bool:
+        on_device = self._device is None or self._device.is_held
+        in_time = time.monotonic() - began < SHORT_ALLOWANCE_S
+        return lease.short and on_device and in_time and not self.draining.is_set()
+
+    def _claim_on_device(self) -> Lease | None:
+        """The fairest slice once the device is ours; while it is not, one that needs none."""
+        device = self._device
+        while device is not None and not self.draining.is_set() and not device.acquire():
+            lease = self._claim(Choice(off_device=True)) if self._ask.off_device else None
+            if lease is not None:
+                return lease
+            if device.acquire(DEVICE_WAIT_S):
+                break
+        if self.draining.is_set():
+            return None
+        lease = self._claim(Choice(warm=self._warm))
+        if lease is not None and device is not None and self._leaves_device(lease):
+            device.release()
+        return lease
+
+    def _claim(self, choice: Choice) -> Lease | None:
+        return claim(self._db, self._bell, self._ask, self.draining, choice)
+
+    def _leaves_device(self, lease: Lease) -> bool:
+        """Whether others may have the device meanwhile; what a short job plans follows at once."""
+        planned = lease.short and lease.payload.get("step") == "plan"
+        return self._keeps_books(lease) and not planned
+
+    def _keeps_books(self, lease: Lease) -> bool:
+        return f"{lease.kind}/{lease.payload.get('step', '')}" in self._ask.off_device
+
+    def _perform(self, lease: Lease) -> None:
+        if not self._keeps_books(lease):
+            self._warm = lease.job  # whose model is loaded from now on
+        with structlog.contextvars.bound_contextvars(job=str(lease.job), kind=lease.kind):
+            self._run(lease)
 
     def _ring_on(self) -> None:
         self._bell.ring_if_silent(self._ask.queue)
@@ -183,41 +236,3 @@ class Runner:
             lease.give_back(f"no progress for {self._stall_s:.0f} s", crashed=True)
         finally:
             os._exit(STALLED_EXIT)
-
-    # ------------------------------------------------------------ device
-
-    @contextmanager
-    def _exclusive_device(self) -> Generator[None]:
-        """Hold the device's advisory lock; waiters are served in the order they came."""
-        if self._device is None:
-            yield
-            return
-        key = f"device:{self._device}"
-        engine = self._db.engine.execution_options(isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text("SET lock_timeout = '2s'"))
-            held = False
-            while not held and not self.draining.is_set():
-                held = self._try_lock(connection, key)
-            try:
-                yield
-            finally:
-                with suppress(*DATABASE_AWAY):  # the lock went with its session
-                    self._unlock(connection, key)
-
-    def _try_lock(self, connection: Connection, key: str) -> bool:
-        try:
-            connection.execute(
-                text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), {"key": key}
-            )
-        except OperationalError as error:
-            if not isinstance(error.orig, LockNotAvailable):
-                raise
-            return False
-        return True
-
-    def _unlock(self, connection: Connection, key: str) -> None:
-        connection.execute(
-            text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": key}
-        )
-        connection.execute(text("RESET lock_timeout"))

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row, insert, text
 from sqlalchemy.orm import Session
 
-from services.kit.jobs.fairness import Ask
+from services.kit.jobs.fairness import Ask, decayed_soon
 from services.kit.jobs.models import Slice
 
 CRASH_LIMIT = 3
@@ -32,7 +32,7 @@ _STATE_AFTER: dict[Outcome, str] = {
 # although many workers choose at once.
 _TAKE = """
     WITH job AS (
-        SELECT j.id, j.kind, j.resource, j.owner, j.project, j.inputs, j.state
+        SELECT j.id, j.kind, j.resource, j.owner, j.project, j.inputs, j.state, j.short
         FROM jobs.jobs j
         WHERE j.id = :job AND j.state IN ('queued', 'running')
           AND (SELECT count(*) FROM jobs.slices s JOIN jobs.jobs k ON k.id = s.job
@@ -44,6 +44,7 @@ _TAKE = """
         SET state = 'running', lease = :lease, attempts = attempts + 1, started_at = now()
         WHERE id = (SELECT id FROM jobs.slices
                     WHERE job = (SELECT id FROM job) AND state = 'queued' AND not_before <= now()
+                      AND (NOT :off_device OR {step} = ANY(:steps))
                     ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING id, payload, attempts
     ), noted AS (
@@ -53,10 +54,12 @@ _TAKE = """
     SELECT job.*, taken.id AS slice, taken.payload, taken.attempts
     FROM job, taken, set_config('synchronous_commit', 'off', true)
 """
-_AWAIT_AND_TAKE = text(_TAKE.format(skip=""))
-_TRY_TO_TAKE = text(_TAKE.format(skip="SKIP LOCKED"))
+_STEP = "(SELECT kind FROM job) || '/' || coalesce(payload ->> 'step', '')"
+_AWAIT_AND_TAKE = text(_TAKE.format(skip="", step=_STEP))
+_TRY_TO_TAKE = text(_TAKE.format(skip="SKIP LOCKED", step=_STEP))
 
-_LEAVE = text("""
+_LEAVE = text(
+    """
     WITH gone AS (
         UPDATE jobs.slices
         SET state = CASE WHEN :crash = 1 AND crashes + 1 >= :crash_limit THEN 'quarantined'
@@ -70,15 +73,22 @@ _LEAVE = text("""
     ), noted AS (
         UPDATE jobs.attempts a SET ended_at = now(), outcome = :outcome, reason = :reason
         FROM gone WHERE a.slice = gone.id AND a.number = gone.attempts
-    ), used AS (
-        INSERT INTO jobs.usage AS u (owner, queue, seconds)
-        SELECT j.owner, j.queue, coalesce(
+    ), ran AS (
+        SELECT job, coalesce(
             CAST(:seconds AS double precision),
-            greatest(extract(epoch FROM now() - gone.started_at), 0)
-        )
-        FROM gone JOIN jobs.jobs j ON j.id = gone.job
+            greatest(extract(epoch FROM now() - started_at), 0)
+        ) AS seconds
+        FROM gone
+    ), lasted AS (
+        UPDATE jobs.jobs j SET seconds = j.seconds + ran.seconds
+        FROM ran WHERE j.id = ran.job AND CAST(:outcome AS varchar) IN ('done', 'released')
+    ), used AS (
+        INSERT INTO jobs.usage AS u (owner, queue, seconds, short_seconds)
+        SELECT j.owner, j.queue, ran.seconds, CASE WHEN j.short THEN ran.seconds ELSE 0 END
+        FROM ran JOIN jobs.jobs j ON j.id = ran.job
         ON CONFLICT (owner, queue) DO UPDATE
         SET seconds = jobs.decayed(u.seconds, u.as_of) + EXCLUDED.seconds,
+            short_seconds = {short} + EXCLUDED.short_seconds,
             as_of = greatest(u.as_of, EXCLUDED.as_of)
     )
     SELECT state, NOT EXISTS (
@@ -86,7 +96,8 @@ _LEAVE = text("""
         WHERE s.job = gone.job AND s.id <> gone.id AND s.state IN ('queued', 'running')
     ) AS last
     FROM gone
-""")
+""".format(short=decayed_soon("u.short_seconds", "u.as_of"))  # noqa: S608 - joined from constants
+)
 
 _RUNNING = text(
     "SELECT id, lease FROM jobs.slices WHERE job = :job AND state = 'running' ORDER BY id"
@@ -120,12 +131,15 @@ class Left:
     """Whether the job has no other slice to do."""
 
 
-def take(session: Session, ask: Ask, job: UUID, lease: UUID, *, wait: bool) -> Row[Any] | None:
+def take(
+    session: Session, ask: Ask, job: UUID, lease: UUID, *, wait: bool, off_device: bool = False
+) -> Row[Any] | None:
     """Lock the job and lease its first runnable slice: the job's columns, slice, payload, attempts.
 
-    None when there is none to be had: without `wait`, when somebody else is at the job; else when
-    its turn has passed. Should the server lose this commit in a crash, the slice is queued as it
-    was, and the holder's writes find no lease: the commit need not wait for the disk.
+    With `off_device` only one that needs no device. None when there is none to be had: without
+    `wait`, when somebody else is at the job; else when its turn has passed. Should the server lose
+    this commit in a crash, the slice is queued as it was, and its holder finds no lease: the
+    commit need not wait for the disk.
     """
     values = {
         "job": job,
@@ -133,6 +147,8 @@ def take(session: Session, ask: Ask, job: UUID, lease: UUID, *, wait: bool) -> R
         "worker": ask.worker,
         "about": ask.about,
         "running_cap": ask.running_cap,
+        "off_device": off_device,
+        "steps": list(ask.off_device),
     }
     return session.execute(_AWAIT_AND_TAKE if wait else _TRY_TO_TAKE, values).one_or_none()
 

@@ -1,8 +1,8 @@
 """Every few seconds: requeue what a dead worker held, settle who waits, ring what is forgotten.
 
-Trusts no clock that anybody can set. A holder is dead when its slice's `beats` have not moved for
-the lease's time by this process's monotonic clock; what the sweeper has not watched for so long,
-it leaves alone.
+Trusts no clock that anybody can set. A holder is dead when its process on this host has ended, or
+when its slice's `beats` have not moved for the lease's time by this process's monotonic clock; what
+the sweeper has not watched for so long, it leaves alone.
 """
 
 import threading
@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, text
 
 from services.kit.bell import Bell
 from services.kit.db import Database, Tx
-from services.kit.jobs import faults, moves, slices
+from services.kit.jobs import faults, moves, presence, slices
 from services.kit.jobs.locks import RowBusy, brief_wait
 from services.kit.jobs.models import Cancellation, Job
 from services.kit.jobs.slices import Holding
@@ -29,7 +29,12 @@ OPEN_STATES = ("blocked", "queued", "running")
 LONGEST_DELAY_S = 600
 """No slice is put off for longer; one that seems to be was put off by another clock."""
 
-_HELD = text("SELECT id, job, lease, beats FROM jobs.slices WHERE state = 'running' ORDER BY id")
+_HELD = text("""
+    SELECT s.id, s.job, s.lease, s.beats, coalesce(w.process, '') AS process
+    FROM jobs.slices s LEFT JOIN jobs.attempts a ON a.slice = s.id AND a.number = s.attempts
+    LEFT JOIN jobs.workers w ON w.worker = a.worker
+    WHERE s.state = 'running' ORDER BY s.id
+""")
 
 _TRY_JOB = text("SELECT state FROM jobs.jobs WHERE id = :job FOR NO KEY UPDATE SKIP LOCKED")
 
@@ -112,17 +117,19 @@ class Sweeper:
             if watched is None or watched.beats != row.beats:
                 watched = _Watched(row.beats, now)
             self._watched[holding] = watched
-            if now - watched.since > self._lease_s:
-                self._take_back(holding, row.job, row.beats)
+            if presence.has_ended(row.process):
+                self._take_back(holding, row.job, row.beats, "its worker's process has ended")
+            elif now - watched.since > self._lease_s:
+                reason = f"its worker was not heard of for {self._lease_s:.0f} s"
+                self._take_back(holding, row.job, row.beats, reason)
 
-    def _take_back(self, holding: Holding, job: UUID, beats: int) -> None:
+    def _take_back(self, holding: Holding, job: UUID, beats: int, reason: str) -> None:
         with self._brief() as tx:
             if tx.session.scalar(_TRY_JOB, {"job": job}) is None:
                 return  # somebody writes to the job: whoever that is, the next sweep looks again
             values = {"id": holding.slice, "lease": holding.lease, "beats": beats}
             if tx.session.scalar(_STILL, values) is None:
                 return
-            reason = f"its worker was not heard of for {self._lease_s:.0f} s"
             left = slices.leave(tx.session, holding, "lost", reason)
             if left is None:
                 return
@@ -174,3 +181,4 @@ class Sweeper:
         self._tidied = self._clock()
         with self._db.transaction() as tx:
             tx.session.execute(_OLD_PROGRESS)
+            presence.forget_long_gone(tx)

@@ -128,6 +128,7 @@ class DryRuns:
             slices=[{}],
             total=STEPS,
             unit="steps",
+            short=True,
         )
         tx.session.add(
             Calibration(

@@ -142,6 +142,7 @@ class HandingOut:
             id=new_id(),
             service=SERVICE,
             kind=ONNX,
+            short=True,
             queue=QUEUE,
             caller=caller,
             resource=classifier,

@@ -177,6 +177,7 @@ class Scorings:
                 id=row.job,
                 service=SERVICE,
                 kind=SCORE,
+                short=True,
                 queue=QUEUE,
                 caller=caller,
                 resource=row.id,
