@@ -194,6 +194,7 @@ def patient(row: Row, column: str) -> str | None:
 
 
 def quoted(text: str) -> str:
+    text = str(text)
     return repr(text if len(text) <= 40 else text[:40] + "…")  # noqa: PLR2004 - a line of a report
 
 
