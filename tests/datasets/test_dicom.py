@@ -131,6 +131,14 @@ def test_a_table_of_values_is_applied() -> None:
     assert np.array_equal(shown(made(255 - PIXELS, VOILUTSequence=_palette_of(table))), PLAIN)
 
 
+@pytest.mark.parametrize("slope", ["1E-60", "1E60", "-1E-300", "1E300"])
+def test_a_slope_of_any_size_keeps_the_levels(slope: str) -> None:
+    expected = 255 - PLAIN if slope.startswith("-") else PLAIN
+    ours = shown(made(PIXELS, RescaleSlope=slope, RescaleIntercept="0"))
+    inside = slice(6, 42)
+    assert np.abs(ours[:, inside].astype(int) - expected[:, inside]).max() <= 1
+
+
 def test_padding_does_not_stretch_the_levels() -> None:
     padded = DEEP.copy()
     padded[:4] = 60_000
@@ -144,6 +152,8 @@ def test_padding_does_not_stretch_the_levels() -> None:
     [
         ({"Modality": "CT"}, RejectionCode.MODALITY, "'CT'"),
         ({"BurnedInAnnotation": "YES"}, RejectionCode.BURNED_IN, "burned"),
+        ({"BurnedInAnnotation": "Y"}, RejectionCode.BURNED_IN, "BurnedInAnnotation is 'Y'"),
+        ({"BurnedInAnnotation": "UNKNOWN"}, RejectionCode.BURNED_IN, "is 'UNKNOWN'"),
         ({"NumberOfFrames": 2}, RejectionCode.IMAGE, "NumberOfFrames is '2'"),
         ({"BitsAllocated": 32}, RejectionCode.IMAGE, "bits"),
         ({"Rows": 60_000, "Columns": 60_000}, RejectionCode.IMAGE, "megapixels"),

@@ -45,8 +45,9 @@ def test_the_folder_of_a_table_is_allowed(folder: Path) -> None:
     assert isinstance(order("dicom", folder, None, [], "s").request, DicomImport)
 
 
-def test_one_batch_of_chexpert_needs_the_folder_of_all(tmp_path: Path) -> None:
-    first = tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)"
+@pytest.mark.parametrize("sign", [" ", "_", "-"])
+def test_one_batch_of_chexpert_needs_the_folder_of_all(tmp_path: Path, sign: str) -> None:
+    first = tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)".replace(" ", sign)
     first.mkdir()
     assert order("chexpert", first, None, [], None).roots == [tmp_path]
 
