@@ -311,10 +311,11 @@ def test_folders_may_be_separated_as_windows_does(root: Path) -> None:
     [
         *(("Left Lateral", True), ("lateral view", True), ("LLAT", True), ("Lat.", True)),
         *(("Chest, right lateral", True), ("Lateral decubitus", False), ("PA LAT", False)),
-        *(("bilateral", False), ("left", False)),
+        *(("left anterior oblique", True), ("Oblique (PA)", True)),
+        *(("bilateral", False), ("left", False), ("L/R", False), ("L", True)),
     ],
 )
-def test_words_that_describe_a_lateral_view_are_one(
+def test_words_that_describe_a_lateral_or_oblique_view_are_one(
     root: Path, column: str, words: str, lateral: bool
 ) -> None:
     row = only(read(root, table({"Path": "a.png", "PID": "a", column: words})))

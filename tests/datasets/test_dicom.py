@@ -22,7 +22,7 @@ from services.datasets.importers import dicom
 from services.datasets.importers.source import Preparation, Rejected, Unreadable
 from tests.datasets.dicoms import CANARY, compressed, lossless_jpeg, save
 from tests.datasets.dicoms import dicom as made
-from tests.datasets.reading import Read, prepared
+from tests.datasets.reading import Read, opened, prepared
 from tests.datasets.trees import phantoms
 
 FIELD = Path(__file__).parents[3] / "shared" / "field" / "12_one_word_loses_image"
@@ -170,6 +170,17 @@ def test_what_is_no_single_grey_radiograph_is_left_out(
 
 def test_colour_is_left_out() -> None:
     assert refused(made(np.stack([PIXELS] * 3, axis=2))).code is RejectionCode.COLOUR
+
+
+@pytest.mark.parametrize("said", ["LL", "LLAT", "LEFT LATERAL", "LAO", "OBLIQUE PA"])
+def test_a_header_that_describes_another_view_than_a_frontal_one(tmp_path: Path, said: str) -> None:
+    save(made(PIXELS, ViewPosition=said), tmp_path / "pacs" / "a.dcm")
+    save(made(PIXELS, ViewPosition="LATERAL DECUB"), tmp_path / "pacs" / "b.dcm")
+    source = opened(tmp_path, "dicom", path="pacs", site="s")
+    assert [(row.line, row.code) for row in source.rejected()] == [(1, RejectionCode.VIEW)]
+    (frontal,) = source.usable()
+    assert frontal.view is None
+    assert any("values of ViewPosition" in told for told in source.remarks())
 
 
 @pytest.mark.parametrize("preamble", [b"MZ", b"\x7fELF", b"#!/bin/sh\n", b"PK\x03\x04"])

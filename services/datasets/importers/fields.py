@@ -248,13 +248,11 @@ def view(row: Row, unusable: UnusableValues, *, laterals: bool) -> View | None:
     """
     plane = _plane(word(row, "Frontal/Lateral"))
     said = word(row, "AP/PA")
-    if plane in OBLIQUE_VIEWS or said.lower() in OBLIQUE_VIEWS:
+    if is_oblique(plane) or is_oblique(said):
         raise RowUnusable("an oblique image, neither frontal nor lateral", RejectionCode.VIEW)
     if plane not in {"", *FRONTAL, *LATERAL_VIEWS}:
         unusable.add("Frontal/Lateral", plane, "Frontal or Lateral")
-    position = (
-        View.LATERAL if _plane(said) in LATERAL_VIEWS else one_of(row, "AP/PA", VIEWS, unusable)
-    )
+    position = view_position(row, "AP/PA", unusable)
     if plane in LATERAL_VIEWS:
         position = View.LATERAL
     elif plane in FRONTAL and position is View.LATERAL:
@@ -268,10 +266,24 @@ def view(row: Row, unusable: UnusableValues, *, laterals: bool) -> View | None:
     return position
 
 
+def view_position(row: Row, column: str, unusable: UnusableValues) -> View | None:
+    """The view position that a cell states; None where it states none that is known."""
+    if _plane(word(row, column)) in LATERAL_VIEWS:
+        return View.LATERAL
+    return one_of(row, column, VIEWS, unusable)
+
+
+def is_oblique(said: str) -> bool:
+    """Whether a view is said to be oblique, by its abbreviation or in words."""
+    words = re.findall(r"[a-z]+", said.lower())
+    return said.lower() in OBLIQUE_VIEWS or "oblique" in words
+
+
 def _plane(said: str) -> str:
     """A view in small letters; of several words that only describe a lateral one, "lateral"."""
     words = set(re.findall(r"[a-z]+", said.lower()))
-    return "lateral" if words & LATERAL_VIEWS and words <= LATERAL_PHRASES else said.lower()
+    described = words & (LATERAL_VIEWS - {"l"}) and words <= LATERAL_PHRASES
+    return "lateral" if described else said.lower()
 
 
 def numbered_patient(path: str) -> str | None:
