@@ -43,7 +43,8 @@ class PatientNames:
 
     def clear(self) -> None:
         self._named = self._nameless = self._rounded = 0
-        self._spellings: dict[str, set[str]] = {}
+        self._names: dict[str, str] = {}
+        self._alike: set[str] = set()
 
     def check(self, row: Row) -> None:
         """Raises `RowUnusable` for a row that names no patient, where it must."""
@@ -51,7 +52,9 @@ class PatientNames:
         if name is not None:
             self._named += 1
             self._rounded += ROUNDED.fullmatch(name) is not None
-            self._spellings.setdefault(_folded(name), set()).add(name)
+            first = self._names.setdefault(_folded(name), name)
+            if first != name:
+                self._alike |= {first, name}
             return
         if self._wanted != ONE_PER_IMAGE:
             raise RowUnusable(
@@ -66,11 +69,10 @@ class PatientNames:
 
     def _odd(self) -> list[str]:
         told: list[str] = []
-        alike = sum(len(names) for names in self._spellings.values() if len(names) > 1)
-        if alike:
+        if self._alike:
             told.append(
                 "patients whose names differ only in case, in zeros at their start or in the word "
-                f"patient, counted as different people; look whether they are: {alike}"
+                f"patient, counted as different people; look whether they are: {len(self._alike)}"
             )
         if self._rounded:
             told.append(
