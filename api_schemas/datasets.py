@@ -58,7 +58,13 @@ class DatasetView(Damageable):
         description="why a dataset whose job has succeeded may not be what was wanted: more than "
         "half of the rows, or a whole split, were left out",
     )
-    notes: list[str] = Field(default=[], description="how the rows were read, where it matters")
+    notes: list[str] = Field(
+        default=[],
+        description="what a person should know before using the dataset, counted: how its tables "
+        "and columns were read, values that were left blank (by column, with a few examples), odd "
+        "pictures (by what was odd), patients who may not be told apart rightly, images that are "
+        "synthetic by their own word, and duplicates",
+    )
 
     @property
     def phantom(self) -> bool:

@@ -20,7 +20,7 @@ from api_schemas.client import Client, wait
 from api_schemas.datasets import DatasetView
 from api_schemas.imports import FilesRequest
 
-BATCH = re.compile(r"CheXpert.*\bbatch [0-9]+\b", re.IGNORECASE)
+BATCH = re.compile(r"CheXpert.*[\W_]batch[\W_]*[0-9]", re.IGNORECASE)
 LIMIT_S = 14 * 24 * 3600.0
 _request: TypeAdapter[FilesRequest] = TypeAdapter(
     Annotated[FilesRequest, Field(discriminator="format")]

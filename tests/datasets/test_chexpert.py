@@ -74,6 +74,56 @@ def test_the_batches_of_the_full_edition_are_one_dataset(tmp_path: Path, above: 
     assert "folders in which the images were looked for: 4" in source.remarks()
 
 
+@pytest.mark.parametrize("sign", ["_", "-", "."])
+@pytest.mark.parametrize("above", [False, True])
+def test_batches_are_found_whatever_stands_between_the_words_of_their_names(
+    tmp_path: Path, sign: str, above: bool
+) -> None:
+    first = batches(tmp_path)
+    for batch in list(first.parent.iterdir()):
+        renamed = batch.rename(batch.with_name(batch.name.replace(" ", sign).lower()))
+        first = renamed if batch == first else first
+    folder = first.parent if above else first
+    source = opened(tmp_path, "chexpert", path=str(folder.relative_to(tmp_path)))
+    pictures = source.pictures([sample.place for sample in source.usable()])
+    assert [isinstance(each, np.ndarray) for each in pictures] == [True] * 4
+
+
+def test_a_train_folder_beside_the_batches_is_found(tmp_path: Path) -> None:
+    first = batches(tmp_path)
+    for batch in first.parent.glob("*(train*"):
+        for patient in list(batch.iterdir()):
+            (first.parent / "train").mkdir(exist_ok=True)
+            patient.rename(first.parent / "train" / patient.name)
+        batch.rmdir()
+    source = opened(tmp_path, "chexpert", path=str(first.relative_to(tmp_path)))
+    pictures = source.pictures([sample.place for sample in source.usable()])
+    assert [isinstance(each, np.ndarray) for each in pictures] == [True] * 4
+
+
+@pytest.mark.parametrize("change", ["missing", "empty"])
+def test_a_folder_without_validation_images_says_so(tmp_path: Path, change: str) -> None:
+    folder = trees.chexpert(tmp_path)
+    (folder / "valid.csv").unlink()
+    if change == "empty":
+        trees.write(folder / "valid.csv", trees.CHEXPERT, [])
+    source = opened(tmp_path, "chexpert", path=folder.name)
+    assert len(source.usable()) == 3
+    told = {
+        "missing": "the folder has no valid.csv: its images are missing",
+        "empty": "valid.csv: has no rows below its header",
+    }
+    assert told[change] in source.remarks()
+
+
+def test_the_columns_of_the_demographics_are_found_in_any_case(tmp_path: Path) -> None:
+    folder = trees.chexpert(tmp_path)
+    (folder / "d.csv").write_text("Patient,Primary Race,Ethnicity\npatient00001,White,Hispanic\n")
+    demographics = f"{folder.name}/d.csv"
+    first, *_ = opened(tmp_path, "chexpert", path=folder.name, demographics=demographics).usable()
+    assert (first.race, first.ethnicity) == (Race.WHITE, Ethnicity.HISPANIC)
+
+
 def test_one_batch_alone_is_not_taken_for_the_whole(tmp_path: Path) -> None:
     first = batches(tmp_path)
     with pytest.raises(PathOutsideRoots, match="one batch of several"):
@@ -204,6 +254,20 @@ def test_the_papers_lists_say_who_trains_and_who_tests(tmp_path: Path) -> None:
     assert (one.patient, one.split in {"train", "validation"}) == ("patient00001", True)
     assert (three.patient, three.split) == ("patient00003", "test")
     assert [row.code for row in source.rejected()] == ["unlisted", "view", "unlisted"]
+
+
+def test_lists_that_do_not_fit_the_tables_are_told(tmp_path: Path) -> None:
+    folder = trees.chexpert(tmp_path)
+    named = {1: "view1_frontal", 2: "view2_lateral", 9: "view1_frontal"}
+    lists = {"tr.csv": (1, 2, 9), "ts.csv": (1,)}
+    for name, patients in lists.items():
+        paths = [f"train\\patient{n:05d}\\study1\\{named[n]}.jpg" for n in patients]
+        trees.write(tmp_path / name, ("Path",), [{"Path": path} for path in paths])
+    source = opened(tmp_path, "chexpert", path=folder.name, train_list="tr.csv", test_list="ts.csv")
+    assert [sample.split for sample in source.usable()] == ["test"]
+    told = source.remarks()
+    assert "images that both lists name, counted as test images: 1" in told
+    assert any(each.endswith("or not as usable rows: 2") for each in told)
 
 
 def test_a_folder_without_train_csv_is_no_chexpert(tmp_path: Path) -> None:

@@ -254,6 +254,74 @@ def test_a_number_is_the_same_patient_with_and_without_a_point(root: Path) -> No
     assert [sample.patient for sample in samples] == ["17", "17", "17.5"]
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "Mu\u0308ller 7",
+        " M\u00fcller  7 ",
+        "M\u00fcller\u200b 7",
+        "\ufeffM\u00fcller\u00a07",
+        '"M\u00fcller\n7"',
+    ],
+)
+def test_a_name_is_the_same_patient_however_its_letters_are_written(
+    root: Path, spelling: str
+) -> None:
+    samples = read(root, f"Path,PID\na.png,M\u00fcller 7\nb.png,{spelling}\n").usable()
+    assert [sample.patient for sample in samples] == ["M\u00fcller 7", "M\u00fcller 7"]
+
+
+@pytest.mark.parametrize("other", ["0017", "PATIENT17", "patient17/b.png"])
+def test_names_that_may_be_of_one_patient_are_told(root: Path, other: str) -> None:
+    row = {"Path": other, "PID": ""} if "/" in other else {"Path": "b.png", "PID": other}
+    source = read(root, table({"Path": "a.png", "PID": "17"}, row, {"Path": "c", "PID": "18"}))
+    assert len({sample.patient for sample in source.usable()}) == 3
+    assert any(told.endswith("look whether they are: 2") for told in source.remarks())
+    assert not any("17" in told for told in source.remarks())
+
+
+def test_patients_who_are_rounded_numbers_are_told(root: Path) -> None:
+    source = read(root, "Path,PID\na.png,1.23457E+15\nb.png,12e5\n")
+    assert len(source.usable()) == 2
+    assert any(told.endswith("may have become one: 1") for told in source.remarks())
+
+
+def test_a_patient_of_both_sexes_is_told(root: Path) -> None:
+    source = read(root, "Path,PID,Sex\na.png,1,F\nb.png,1,M\nc.png,2,F\nd.png,2,\n")
+    assert len(source.usable()) == 4
+    assert any(
+        told.startswith("patients whose images are said to be of a woman and of a man")
+        and told.endswith(": 1")
+        for told in source.remarks()
+    )
+
+
+def test_folders_may_be_separated_as_windows_does(root: Path) -> None:
+    text = "Path\ntrain\\patient7\\a.png\ntrain/patient7/./b.png\n..\\patient8\\a.png\n"
+    source = read(root, text, patients="named")
+    found = [(sample.place, sample.patient) for sample in source.usable()]
+    assert found == [("train/patient7/a.png", "patient7"), ("train/patient7/b.png", "patient7")]
+    (outside,) = source.rejected()
+    assert "must stay below" in outside.reason
+
+
+@pytest.mark.parametrize("column", ["Frontal/Lateral", "AP/PA"])
+@pytest.mark.parametrize(
+    ("words", "lateral"),
+    [
+        *(("Left Lateral", True), ("lateral view", True), ("LLAT", True), ("Lat.", True)),
+        *(("Chest, right lateral", True), ("Lateral decubitus", False), ("PA LAT", False)),
+        *(("left anterior oblique", True), ("Oblique (PA)", True)),
+        *(("bilateral", False), ("left", False), ("L/R", False), ("L", True)),
+    ],
+)
+def test_words_that_describe_a_lateral_or_oblique_view_are_one(
+    root: Path, column: str, words: str, lateral: bool
+) -> None:
+    row = only(read(root, table({"Path": "a.png", "PID": "a", column: words})))
+    assert isinstance(row, Rejected) == lateral
+
+
 def test_support_devices_may_stand_beside_no_finding(root: Path) -> None:
     row = {"Path": "0.png", "No Finding": 1, "Support Devices": 1}
     assert isinstance(only(read(root, table(row))), Entry)

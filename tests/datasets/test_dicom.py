@@ -22,7 +22,7 @@ from services.datasets.importers import dicom
 from services.datasets.importers.source import Preparation, Rejected, Unreadable
 from tests.datasets.dicoms import CANARY, compressed, lossless_jpeg, save
 from tests.datasets.dicoms import dicom as made
-from tests.datasets.reading import Read, prepared
+from tests.datasets.reading import Read, opened, prepared
 from tests.datasets.trees import phantoms
 
 FIELD = Path(__file__).parents[3] / "shared" / "field" / "12_one_word_loses_image"
@@ -131,6 +131,14 @@ def test_a_table_of_values_is_applied() -> None:
     assert np.array_equal(shown(made(255 - PIXELS, VOILUTSequence=_palette_of(table))), PLAIN)
 
 
+@pytest.mark.parametrize("slope", ["1E-60", "1E60", "-1E-300", "1E300"])
+def test_a_slope_of_any_size_keeps_the_levels(slope: str) -> None:
+    expected = 255 - PLAIN if slope.startswith("-") else PLAIN
+    ours = shown(made(PIXELS, RescaleSlope=slope, RescaleIntercept="0"))
+    inside = slice(6, 42)
+    assert np.abs(ours[:, inside].astype(int) - expected[:, inside]).max() <= 1
+
+
 def test_padding_does_not_stretch_the_levels() -> None:
     padded = DEEP.copy()
     padded[:4] = 60_000
@@ -144,6 +152,8 @@ def test_padding_does_not_stretch_the_levels() -> None:
     [
         ({"Modality": "CT"}, RejectionCode.MODALITY, "'CT'"),
         ({"BurnedInAnnotation": "YES"}, RejectionCode.BURNED_IN, "burned"),
+        ({"BurnedInAnnotation": "Y"}, RejectionCode.BURNED_IN, "BurnedInAnnotation is 'Y'"),
+        ({"BurnedInAnnotation": "UNKNOWN"}, RejectionCode.BURNED_IN, "is 'UNKNOWN'"),
         ({"NumberOfFrames": 2}, RejectionCode.IMAGE, "NumberOfFrames is '2'"),
         ({"BitsAllocated": 32}, RejectionCode.IMAGE, "bits"),
         ({"Rows": 60_000, "Columns": 60_000}, RejectionCode.IMAGE, "megapixels"),
@@ -160,6 +170,17 @@ def test_what_is_no_single_grey_radiograph_is_left_out(
 
 def test_colour_is_left_out() -> None:
     assert refused(made(np.stack([PIXELS] * 3, axis=2))).code is RejectionCode.COLOUR
+
+
+@pytest.mark.parametrize("said", ["LL", "LLAT", "LEFT LATERAL", "LAO", "OBLIQUE PA"])
+def test_a_header_that_describes_another_view_than_a_frontal_one(tmp_path: Path, said: str) -> None:
+    save(made(PIXELS, ViewPosition=said), tmp_path / "pacs" / "a.dcm")
+    save(made(PIXELS, ViewPosition="LATERAL DECUB"), tmp_path / "pacs" / "b.dcm")
+    source = opened(tmp_path, "dicom", path="pacs", site="s")
+    assert [(row.line, row.code) for row in source.rejected()] == [(1, RejectionCode.VIEW)]
+    (frontal,) = source.usable()
+    assert frontal.view is None
+    assert any("values of ViewPosition" in told for told in source.remarks())
 
 
 @pytest.mark.parametrize("preamble", [b"MZ", b"\x7fELF", b"#!/bin/sh\n", b"PK\x03\x04"])

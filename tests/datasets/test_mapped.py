@@ -87,6 +87,38 @@ def test_the_shipped_mapping_reads_the_papers_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listed", "written"),
+    [("1", "1.0"), ("1.0", "1"), ("Edema", "EDEMA"), ("No finding", "no  Finding"), ("yes", "Yes")],
+)
+def test_a_word_is_found_however_it_is_written(listed: str, written: str) -> None:
+    mapping = read_mapping(
+        f"columns: {{Path: {{from: a}}, Edema: {{from: b, values: {{{listed}: 1}}, otherwise: 0}}}}"
+    )
+    read = mapping.columns["Edema"].read({"b": written}, "Edema", UnusableValues())
+    assert read == "1"
+
+
+def test_words_that_differ_only_in_case_keep_their_meanings() -> None:
+    mapping = read_mapping("columns: {Path: {from: a, values: {m: x, M: y}, otherwise: z}}")
+    read = [mapping.path.read({"a": w}, "Path", UnusableValues()) for w in ("m", "M", "mm")]
+    assert read == ["x", "y", "z"]
+
+
+def test_words_that_no_column_lists_are_told(tmp_path: Path) -> None:
+    source = rows(
+        tmp_path,
+        "id,word\na,edema\nb,Fracture\nc,Oedema\nd,Edema|Fracture\ne,\n",
+        "columns:\n  Path: {from: id}\n  Edema: {from: word, values: {Edema: 1}, otherwise: 0}\n"
+        "  Fracture: {from: word, values: {Fracture: 1}, otherwise: 0}\n",
+    )
+    edema = [sample.labels[Finding.EDEMA] for sample in source.usable()]
+    assert edema == [1, 0, 0, 0, None]
+    (told,) = [told for told in source.remarks() if "otherwise" in told]
+    assert told.startswith("values of word that the mapping does not list")
+    assert told.endswith(": 2 ('Oedema', 'Edema|Fracture')")
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("columns: [", "not YAML"),
@@ -96,6 +128,14 @@ def test_the_shipped_mapping_reads_the_papers_columns(tmp_path: Path) -> None:
         ("columns: {PID: {from: a}}", "no column is mapped to 'Path'"),
         ("columns: {Path: {of: a}}", "columns.Path"),
         ("columns: {Path: &a {from: x}, PID: *a}", "aliases"),
+        ("columns: {Path: {from: !!int x}}", "tags"),
+        ("columns: {Path: {from: !!timestamp x}}", "tags"),
+        ("columns: {Path: {from: !!binary eA==}}", "tags"),
+        ("columns: {Path: {from: a}, Sex: {from: b}, Sex: {from: c}}", "'Sex' stands twice"),
+        ("columns: {Path: {from: a, values: {y: 1, y: 0}}}", "'y' stands twice"),
+        ("columns: {Path: {from: a}}\ncolumns: {Path: {from: b}}", "'columns' stands twice"),
+        ("columns: {Path: {from: ''}}", "columns.Path.from"),
+        ('columns: {Path: {from: a, folder: "..\\\\b"}}', "below the folder of images"),
         ("columns: {Path: {from: a}, Sex: {from: b, suffix: .png}}", "only Path has"),
         ("columns: {Path: {from: a, folder: ../b}}", "below the folder of images"),
         ("columns: {Path: {from: a, folder: /b}}", "below the folder of images"),
@@ -186,15 +226,16 @@ def test_a_mapping_finds_a_picture_by_its_name_alone(tmp_path: Path) -> None:
     for place in ("x/1/1.2.png", "x/2/1.3.png", "x/3/1.4.png", "x/4/1.4.png", "y/1.5.png"):
         trees.save(tmp_path / place, trees.phantoms(1)[0])
     mapping = "columns: {Path: {from: id, folder: x, suffix: .png, search: true}}"
-    source = rows(tmp_path, "id\n1.2\n1.3\n1.4\n1.5\n1.6\n", mapping)
+    source = rows(tmp_path, "id\n1.2\n2/1.3\n1.4\n1.5\n1.6\n3/1.4\n3/1.2\n", mapping)
     samples = source.usable()
     assert [sample.place for sample in samples] == [
-        *("x/1/1.2.png", "x/2/1.3.png", "x/1.5.png", "x/1.6.png")
+        *("x/1/1.2.png", "x/2/1.3.png", "x/1.5.png", "x/1.6.png", "x/3/1.4.png", "x/3/1.2.png")
     ]
     (several,) = source.rejected()
     assert "several files" in several.reason
     pictures = source.pictures([sample.place for sample in samples])
-    assert [isinstance(each, np.ndarray) for each in pictures] == [True, True, False, False]
+    found = [isinstance(each, np.ndarray) for each in pictures]
+    assert found == [True, True, False, False, True, False]  # 3/1.2 is not 1/1.2
     with pytest.raises(FileMissing):
         rows(tmp_path, "id\n1.2\n", mapping.replace("folder: x", "folder: z"))
 
@@ -244,6 +285,31 @@ def test_several_rows_of_an_image_are_one_sample(tmp_path: Path) -> None:
     assert "t.csv: rows of 3 images, combined (any): 7" in told
     assert any(remark.startswith("values of Age that were left blank") for remark in told)
     assert any(remark.startswith("values of Edema that were left blank") for remark in told)
+
+
+def test_rows_that_write_the_same_differently_are_of_one_image(tmp_path: Path) -> None:
+    source = rows(
+        tmp_path,
+        "id,pid,sex,age,split,e,r\n"
+        "a,12,F,50,train,0,1\n"
+        "./a,12.0,female,50.0,Train,1,1.0\n"
+        "x/../a,,,,,1,\n"
+        "b,7,F,50,train,1,1\n"
+        "b,7,M,51,training,0,2\n"
+        "c,1,F,1,train,1,1\n"
+        "c,2,F,1,train,1,1\n",
+        "columns: {Path: {from: id}, PID: {from: pid}, Sex: {from: sex}, Age: {from: age}, "
+        "Split: {from: split}, Edema: {from: e}}\nrows: {combine: majority, reader: r}",
+        patients="named",
+    )
+    first, second = source.usable()
+    assert (first.place, first.patient, first.sex, first.age) == ("a", "12", Sex.FEMALE, 50)
+    assert known(first) == {Finding.EDEMA: 1}
+    assert (second.sex, second.age, second.split) == (None, None, "train")
+    outside, patients = source.rejected()
+    assert (outside.line, patients.line) == (4, 7)
+    assert "must stay below" in outside.reason
+    assert "different values of PID" in patients.reason
 
 
 def test_a_row_a_box_of_vinbigdata_counts_readers_and_not_boxes(tmp_path: Path) -> None:

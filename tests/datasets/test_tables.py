@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from api_schemas.findings import Finding
 from services.datasets.importers import tables
 from services.datasets.importers.source import ColumnsMissing, NotCsv, TableTooLarge
 from services.datasets.importers.tables import LINE_LIMIT, Table
@@ -48,6 +49,28 @@ def test_the_same_table_is_read_however_it_is_written(
     for remark, word in zip(read.remarks(), told, strict=True):
         assert word in remark
         assert remark.startswith("t.csv: ")
+
+
+@pytest.mark.parametrize("above", [b"   \n", b"\n\t\n", b"\xef\xbb\xbf\n", b"\xef\xbb\xbf  \r\n\n"])
+def test_a_blank_line_above_the_header_makes_no_row_of_it(tmp_path: Path, above: bytes) -> None:
+    read = table(tmp_path, above + PLAIN.encode())
+    lines = above.count(b"\n")
+    assert list(read.rows()) == [(line + lines, row) for line, row in ROWS]
+    assert [row["Path"] for row in read.head(10)] == ["a.png", "b.png"]
+
+
+def test_a_table_without_rows_is_told(tmp_path: Path) -> None:
+    read = table(tmp_path, b"Path,Sex\n")
+    assert list(read.rows()) == []
+    assert read.remarks() == ["t.csv: has no rows below its header"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+def test_another_encoding_is_refused_with_what_to_do(tmp_path: Path, encoding: str) -> None:
+    content = PLAIN.replace("Müller", "“Müller”").encode(encoding)
+    with pytest.raises(NotCsv, match="save it as UTF-8") as raised:
+        list(table(tmp_path, content).rows())
+    assert raised.value.field == "path"
 
 
 def test_a_packed_table_is_read_as_the_plain_one(tmp_path: Path) -> None:
@@ -104,3 +127,11 @@ def test_the_blamed_input_and_what_it_should_have_had_are_named(tmp_path: Path) 
     with pytest.raises(ColumnsMissing, match="no column 'Sex'") as raised:
         table(tmp_path, b"Path,Geschlecht\n", blame="test_list")
     assert (raised.value.field, raised.value.accepted) == ("test_list", ["Path", "Sex"])
+
+
+def test_findings_are_named_as_a_person_writes_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Path,edema,EDEMA\n")
+    with pytest.raises(ColumnsMissing, match=r"no column 'Fracture'"):
+        Table(tmp_path / "t.csv", ["Path", Finding.FRACTURE])
+    with pytest.raises(NotCsv, match=r"could be 'Edema': 'edema', 'EDEMA'"):
+        Table(tmp_path / "t.csv", ["Path", Finding.EDEMA])

@@ -114,6 +114,18 @@ def test_who_reads_an_image_twice_counts_once(tmp_path: Path) -> None:
     assert any("read the image before, counted as one: 2" in told for told in source.remarks())
 
 
+def test_a_reader_or_image_written_in_two_ways_is_one(tmp_path: Path) -> None:
+    train = [
+        *(reading("a1", "1", "Edema"), reading("a1", "1.0", "Edema"), reading("./a1", "2")),
+        *(reading("a1.dicom", "3"), reading("", "1"), reading("", "2"), reading("../b", "1")),
+    ]
+    source = vindr(tmp_path, train)
+    (a1,) = source.usable()
+    assert (a1.place, a1.labels[Finding.EDEMA]) == ("train/a1.dicom", -1)
+    assert [row.line for row in source.rejected()] == [6, 7, 8]
+    assert not any("instead of 3 readers" in told for told in source.remarks())
+
+
 def test_readings_without_a_reader_are_of_different_people(tmp_path: Path) -> None:
     nameless = [c for c in trees.VINDR if c != "rad_id"]
     source = vindr(tmp_path, readings("a1", 1, 1, 0), columns=nameless)

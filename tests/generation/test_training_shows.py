@@ -86,6 +86,15 @@ def test_settings_that_make_no_sense_are_refused(http, order, change, field) -> 
     assert http.get("/generators").json()["items"] == []
 
 
+def test_a_first_preview_after_the_last_step_is_refused(http, order) -> None:
+    answer = order(preview_every=41)
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (422, "urn:synthorax:problem:no-preview")
+    assert (problem["field"], problem["accepted"]) == ("preview_every", "at most 40")
+    assert http.get("/generators").json()["items"] == []
+    assert order(preview_every=40).status_code == 202
+
+
 def test_previews_come_while_it_runs(http, strangers_http, run, order, engine) -> None:
     made = order(preview_every=20)
     run(most=3)  # the plan, 10, 20

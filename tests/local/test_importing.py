@@ -80,8 +80,9 @@ def test_a_format_of_one_table_takes_no_further_one(folder: Path) -> None:
         order("nih", folder, None, [], None, [f"{folder / 'test.csv'}=test"])
 
 
-def test_one_batch_of_chexpert_needs_the_folder_of_all(tmp_path: Path) -> None:
-    first = tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)"
+@pytest.mark.parametrize("sign", [" ", "_", "-"])
+def test_one_batch_of_chexpert_needs_the_folder_of_all(tmp_path: Path, sign: str) -> None:
+    first = tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)".replace(" ", sign)
     first.mkdir()
     assert order("chexpert", first, None, [], None).roots == [tmp_path]
 

@@ -29,6 +29,7 @@ from services.datasets.importers.fields import (
     entry,
     numbered_patient,
     quoted,
+    slashed,
     word,
 )
 from services.datasets.importers.files import Roots
@@ -50,9 +51,11 @@ OFFICIAL = (
 )
 NEEDED = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *FINDINGS)
 TABLES: dict[str, Split | None] = {"train.csv": None, "valid.csv": "validation"}
-OFFICIAL_FOLDER = re.compile(r"CheXpert-v1\.0[^/]*")
-BATCH = re.compile(r"CheXpert.*\bbatch [0-9]+\b.*", re.IGNORECASE)
-"""Folders of the full edition: "CheXpert-v1.0 batch 2 (train 1)"."""
+OFFICIAL_FOLDER = re.compile(r"CheXpert-v1\.0[^/]*", re.IGNORECASE)
+BATCH = re.compile(r"CheXpert.*[\W_]batch[\W_]*[0-9]+(?![0-9]).*", re.IGNORECASE)
+"""Folders of the full edition: "CheXpert-v1.0 batch 2 (train 1)", also with other signs between
+the words, as some programs unpack it.
+"""
 SUFFIXES = (".csv", ".csv.gz", ".xlsx")
 PATIENT, RACE, ETHNICITY = "PATIENT", "PRIMARY_RACE", "ETHNICITY"
 
@@ -93,7 +96,9 @@ class Chexpert:
             for name in TABLES
             if (path := roots.below(home, name)) is not None
         }
-        self._demographics = _table(roots, request.demographics, "demographics", (PATIENT, RACE))
+        self._demographics = _table(
+            roots, request.demographics, "demographics", (PATIENT, RACE), (ETHNICITY,)
+        )
         self._lists: dict[Split, Table | None] = {
             "test": _table(roots, request.test_list, "test_list", (PATH,)),
             "train": _table(roots, request.train_list, "train_list", (PATH,)),
@@ -102,6 +107,7 @@ class Chexpert:
         self._others = _others(home, {*TABLES, *(Path(name).name for name in given if name)})
         self._people: Mapping[str, _Person] = {}
         self._listed: Mapping[str, Split] = {}
+        self._unseen: set[str] = set()
         self._table_splits: list[tuple[int, Split | None]] = []
         self._told: list[str] = []
         self._ages_0 = self._strangers = 0
@@ -111,6 +117,7 @@ class Chexpert:
         self._ages_0 = self._strangers = 0
         self._people = self._read_people()
         self._listed = self._read_lists()
+        self._unseen = set(self._listed)
         before = 0
         for name, table in self._tables.items():
             self._table_splits.append((before, TABLES[name]))
@@ -134,7 +141,8 @@ class Chexpert:
         if not self._batches:
             return [place]
         inner = place.removeprefix("train/")
-        return [f"{batch}/{name}" for batch in self._batches for name in (place, inner)]
+        below = [f"{batch}/{name}" for batch in self._batches for name in (place, inner)]
+        return [*below, place]
 
     def _entry(self, line: int, row: Row) -> Entry:
         sample = entry(line, row, self.unusable, laterals=self._request.laterals)
@@ -156,6 +164,16 @@ class Chexpert:
 
     def remarks(self) -> list[str]:
         told = [remark for table in self._tables.values() for remark in table.remarks()]
+        told += [
+            f"the folder has no {name}: its images are missing"
+            for name in TABLES
+            if name not in self._tables
+        ]
+        if self._unseen:
+            told.append(
+                "images of the lists of the split that the tables do not have, or not as usable "
+                f"rows: {len(self._unseen)}"
+            )
         if self._ages_0:
             told.append(f"ages of 0, which stand for unknown in CheXpert: {self._ages_0}")
         if self._demographics is not None and self._strangers:
@@ -177,6 +195,7 @@ class Chexpert:
         if not any(self._lists.values()):
             return self._table_split(line)
         listed = self._listed.get(path)
+        self._unseen.discard(path)
         if listed is None:
             raise RowUnusable("in neither list of the split", RejectionCode.UNLISTED)
         return listed if listed == "test" else train_or_validation(self._request.site, patient)
@@ -216,10 +235,15 @@ class Chexpert:
 
     def _read_lists(self) -> dict[str, Split]:
         listed: dict[str, Split] = {}
+        both = 0
         for split, table in self._lists.items():
             for row in table.fitting() if table else ():
-                listed.setdefault(inside(word(row, PATH)), split)
+                path = inside(slashed(word(row, PATH)))
+                both += listed.setdefault(path, split) != split
             self._told += table.remarks() if table else []
+        listed.pop("", None)
+        if both:
+            self._told.append(f"images that both lists name, counted as test images: {both}")
         return listed
 
 
@@ -264,8 +288,14 @@ def _others(home: Path, known: set[str]) -> list[str]:
     return sorted(set(names) - known)
 
 
-def _table(roots: Roots, name: str | None, field: str, needed: tuple[str, ...]) -> Table | None:
+def _table(
+    roots: Roots,
+    name: str | None,
+    field: str,
+    needed: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+) -> Table | None:
     if name is None:
         return None
     path: Path = roots.file(name, field=field)
-    return Table(path, needed, blame=field)
+    return Table(path, needed, optional=optional, blame=field)

@@ -1,11 +1,20 @@
 """Several rows of one image as one: a row a box, or a row a reading."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, UNCERTAIN, Finding
 from services.datasets.importers.columns import Row
-from services.datasets.importers.fields import DECISIVE, RowUnusable, UnusableValues, label, word
+from services.datasets.importers.fields import (
+    DECISIVE,
+    GIVEN_SPLITS,
+    SEXES,
+    RowUnusable,
+    UnusableValues,
+    label,
+    patient,
+    word,
+)
 
 Combination = Literal["any", "all", "majority"]
 """A finding is 1 where one reading says so, where every one does, or where more than half do."""
@@ -29,7 +38,7 @@ class CombinedRows:
         """
         for name in row.keys() - set(FINDINGS):
             said = word(row, name)
-            if said and self._row.setdefault(name, said) != said:
+            if said and _meaning(name, self._row.setdefault(name, said)) != _meaning(name, said):
                 self._differing[name] = said
         reading = self._readings.setdefault(reader, {})
         for finding in FINDINGS:
@@ -50,6 +59,15 @@ class CombinedRows:
             value = combine([reading.get(finding) for reading in self._readings.values()], how)
             row[finding] = "" if value is None else str(value)
         return row
+
+
+def _meaning(name: str, said: str) -> object:
+    """What is the same in two rows that write it differently."""
+    if name == "PID":
+        return patient({name: said}, name)
+    plain = said.casefold()
+    known: Mapping[str, object] = {"Split": GIVEN_SPLITS, "Sex": SEXES}.get(name, {})
+    return known.get(plain, plain.removesuffix(".0"))
 
 
 def combine(values: Sequence[Value], how: Combination) -> Value:

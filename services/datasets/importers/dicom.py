@@ -175,9 +175,10 @@ def _check_kind(dataset: Dataset) -> None:
     modality = word(dataset, "Modality")[:WORD_LIMIT]
     if modality not in RADIOGRAPHY:
         raise NotShowable(f"the modality is {modality!r}, not radiography", RejectionCode.MODALITY)
-    if word(dataset, "BurnedInAnnotation") == "YES":
+    if word(dataset, "BurnedInAnnotation") not in {"", "NO"}:
         raise NotShowable(
-            "the header says that text is burned into the image: somebody should look at it",
+            "the header says that text is burned into the image, or does not say NO: somebody "
+            f"should look at it ({stated(dataset, 'BurnedInAnnotation')[:WORD_LIMIT]})",
             RejectionCode.BURNED_IN,
         )
     frames = texts(dataset, "NumberOfFrames")

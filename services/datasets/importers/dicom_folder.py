@@ -14,15 +14,15 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.findings import FINDINGS, View
 from api_schemas.imports import DicomImport
 from services.datasets.importers.fields import (
-    OBLIQUE_VIEWS,
     SEXES_OF_DICOM,
-    VIEWS,
     RowUnusable,
     UnusableValues,
     age,
+    is_oblique,
     one_of,
     patient,
     quoted,
+    view_position,
     word,
 )
 from services.datasets.importers.files import Roots
@@ -98,11 +98,11 @@ class DicomFolder:
         said = word(header, "ViewPosition")
         if not said:
             self._viewless += 1
-        if said.lower() in OBLIQUE_VIEWS:
+        if is_oblique(said):
             raise RowUnusable(
                 f"ViewPosition is {quoted(said)}, neither frontal nor lateral", RejectionCode.VIEW
             )
-        position = one_of(header, "ViewPosition", VIEWS, self._unusable)
+        position = view_position(header, "ViewPosition", self._unusable)
         if position is View.LATERAL and not self._laterals:
             raise RowUnusable(
                 f"ViewPosition is {quoted(said)}; lateral images are imported if `laterals` is set",

@@ -11,6 +11,7 @@ lateral view, and `No Finding` beside a finding. What says that a value is missi
 
 import posixpath
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from typing import TypeVar
@@ -40,7 +41,18 @@ PATH_LIMIT = 1000
 FOLD_LIMIT = 127
 SEED_LIMIT = 2**63 - 1
 REPLICA_LIMIT = 2**31 - 1
-LATERAL_VIEWS = frozenset({"ll", "rl", "lateral", "lat", "l"})
+LATERAL_VIEWS = frozenset({"ll", "rl", "llat", "rlat", "lateral", "lat", "l"})
+LATERAL_PHRASES = LATERAL_VIEWS | {
+    "left",
+    "right",
+    "r",
+    "view",
+    "erect",
+    "standing",
+    "chest",
+    "cxr",
+}
+"""Words beside which a lateral view is still one: "Left lateral", but not "Lateral decubitus"."""
 FRONTAL = frozenset({"frontal", "f"})
 OBLIQUE_VIEWS = frozenset({"oblique", "lao", "rao", "lpo", "rpo", "llo", "rlo"})
 DAYS_A_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365}
@@ -86,9 +98,11 @@ GIVEN_SPLITS: dict[str, Split] = {
 }
 
 EXAMPLES = 3
+UNSEEN = frozenset({"Cc", "Cf"})
+"""Unicode's control and format characters: a zero-width blank, a byte order mark."""
 
 _PATIENT = re.compile(r"(?:^|/)(patient[0-9]+)(?=/|$)")
-_WHOLE = re.compile(r"[0-9]{1,19}(\.0+)?")
+_WHOLE = re.compile(r"[0-9]{1,19}(\.0*)?")
 _LABEL = re.compile(r"([+-]?)([01])(?:\.0+)?")
 _AGE = re.compile(r"([0-9]{1,6})(?:\.0+)?([YMWD]?)")
 
@@ -185,21 +199,32 @@ def patient(row: Row, column: str) -> str | None:
     """The name of a patient; None where nothing stands that could be one.
 
     A word such as `nan` or `unknown` would make one patient of strangers. A whole number is the
-    same patient with and without the `.0` that programs add to a column with blanks.
+    same patient with and without the `.0` that programs add to a column with blanks, and a name is
+    the same however its letters are composed (Unicode's NFKC) and whatever stands in it unseen.
     """
-    said = word(row, column)
-    if not any(map(str.isalnum, said)):
+    said = _visible(word(row, column))
+    if is_missing(said) or not any(map(str.isalnum, said)):
         return None
     return said.split(".")[0] if _WHOLE.fullmatch(said) else said
 
 
+def _visible(name: str) -> str:
+    """`name` composed, without unseen characters, and with single blanks."""
+    if name.isascii() and name.isprintable() and "  " not in name:
+        return name
+    plain = unicodedata.normalize("NFKC", name)
+    seen = (c for c in plain if c.isspace() or unicodedata.category(c) not in UNSEEN)
+    return " ".join("".join(seen).split())
+
+
 def quoted(text: str) -> str:
+    text = str(text)
     return repr(text if len(text) <= 40 else text[:40] + "…")  # noqa: PLR2004 - a line of a report
 
 
 def place(row: Row, column: str) -> str:
     """The path of a picture, normalised, below the image root."""
-    path = word(row, column)
+    path = slashed(word(row, column))
     if not path:
         raise RowUnusable(f"{column} is blank")
     if path.startswith("/") or ".." in path.split("/"):
@@ -210,19 +235,24 @@ def place(row: Row, column: str) -> str:
     return normal
 
 
+def slashed(path: str) -> str:
+    """`path` with slashes between its folders, as Windows does not write it."""
+    return path.replace("\\", "/")
+
+
 def view(row: Row, unusable: UnusableValues, *, laterals: bool) -> View | None:
     """The view position; lateral ones are refused unless they are wanted.
 
     `Frontal/Lateral` goes before `AP/PA`: a frontal image with the position of a lateral one has
     an unknown position.
     """
-    plane = word(row, "Frontal/Lateral").lower()
+    plane = _plane(word(row, "Frontal/Lateral"))
     said = word(row, "AP/PA")
-    if plane in OBLIQUE_VIEWS or said.lower() in OBLIQUE_VIEWS:
+    if is_oblique(plane) or is_oblique(said):
         raise RowUnusable("an oblique image, neither frontal nor lateral", RejectionCode.VIEW)
     if plane not in {"", *FRONTAL, *LATERAL_VIEWS}:
         unusable.add("Frontal/Lateral", plane, "Frontal or Lateral")
-    position = one_of(row, "AP/PA", VIEWS, unusable)
+    position = view_position(row, "AP/PA", unusable)
     if plane in LATERAL_VIEWS:
         position = View.LATERAL
     elif plane in FRONTAL and position is View.LATERAL:
@@ -236,9 +266,29 @@ def view(row: Row, unusable: UnusableValues, *, laterals: bool) -> View | None:
     return position
 
 
+def view_position(row: Row, column: str, unusable: UnusableValues) -> View | None:
+    """The view position that a cell states; None where it states none that is known."""
+    if _plane(word(row, column)) in LATERAL_VIEWS:
+        return View.LATERAL
+    return one_of(row, column, VIEWS, unusable)
+
+
+def is_oblique(said: str) -> bool:
+    """Whether a view is said to be oblique, by its abbreviation or in words."""
+    words = re.findall(r"[a-z]+", said.lower())
+    return said.lower() in OBLIQUE_VIEWS or "oblique" in words
+
+
+def _plane(said: str) -> str:
+    """A view in small letters; of several words that only describe a lateral one, "lateral"."""
+    words = set(re.findall(r"[a-z]+", said.lower()))
+    described = words & (LATERAL_VIEWS - {"l"}) and words <= LATERAL_PHRASES
+    return "lateral" if described else said.lower()
+
+
 def numbered_patient(path: str) -> str | None:
     """The first folder (or file) of `path` that is called patientNNN."""
-    found = _PATIENT.search(path)
+    found = _PATIENT.search(slashed(path))
     return found and found[1]
 
 

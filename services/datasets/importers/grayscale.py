@@ -35,6 +35,7 @@ ELEMENTS = (
 DESCRIPTOR = 3
 SIXTEEN = 1 << 16
 HALF = SIXTEEN // 2
+TINY, HUGE = 1e-30, 1e30
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -150,7 +151,7 @@ class Display:
                 f"pixels contradict BitsStored {self.cells.stored}, HighBit {self.cells.high} and "
                 f"PixelRepresentation {int(self.cells.signed)} by their other bits"
             )
-        shown = self._value_of_interest(self._modality(self.cells.values(film)))
+        shown = _of_usual_size(self._value_of_interest(self._modality(self.cells.values(film))))
         levels = np.zeros(occurs.shape, np.float32)
         levels[film] = shown.max() - shown if self.inverted else shown - shown.min()
         return levels[pixels]
@@ -280,6 +281,12 @@ class Display:
         other = unsigned - SIXTEEN if unsigned >= HALF else unsigned
         for start in (other, unsigned) if representation == "SS" else (unsigned, other):
             yield LookupTable(start, entries)
+
+
+def _of_usual_size(shown: Values) -> Values:
+    """`shown`, from 0 to 1 where its range is none of a 32-bit number."""
+    low, span = shown.min(), shown.max() / 2 - shown.min() / 2
+    return shown if not span or TINY < span < HUGE else (shown / 2 - low / 2) / span
 
 
 def _windowed(values: Values, center: float, width: float, function: str) -> Values:

@@ -6,10 +6,13 @@ every check, is the same. A value that the mapping does not list is kept as it i
 
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import polars as pl
 import yaml
@@ -22,12 +25,15 @@ from services.datasets.importers.columns import COLUMNS
 from services.datasets.importers.combining import Combination, CombinedRows
 from services.datasets.importers.fields import (
     DECISIVE,
+    EXAMPLES,
     PATH,
     RowUnusable,
     UnusableValues,
     entry,
+    patient,
+    place,
     quoted,
-    word,
+    slashed,
 )
 from services.datasets.importers.files import Roots, read_limited
 from services.datasets.importers.patients import LOOKED_AT, PatientNames
@@ -43,6 +49,7 @@ SHIPPED = Path(__file__).parent / "mappings"
 SIZE_LIMIT = 1 << 15
 BRACKETS_LIMIT = 1000
 """Time grows with the square of their depth."""
+WORDS_KEPT = 1024
 Words = Annotated[str, StringConstraints(max_length=200)]
 
 
@@ -51,7 +58,7 @@ class Column(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    source: Words = Field(alias="from")
+    source: Words = Field(alias="from", min_length=1)
     values: dict[Words, Words] = {}
     otherwise: Words | None = None
     """What a word that `values` does not list means; without it the word stays. A blank is no
@@ -73,7 +80,7 @@ class Column(BaseModel):
         """Raises `RowUnusable` where the row cannot do without this column."""
         said = row[self.source].strip()
         if is_missing(said):
-            return self.values.get(said, "")
+            return self._meant(said) or ""
         if self.pattern is not None:
             found = pl.Series([said[:1000]]).str.extract(self.pattern)[0]
             if found is None and name in DECISIVE:
@@ -82,7 +89,27 @@ class Column(BaseModel):
                 unusable.add(self.source, said, f"of the pattern for {name}")
                 return ""
             said = found
-        return self.values.get(said, said if self.otherwise is None else self.otherwise)
+        meant = self._meant(said)
+        if meant is not None:
+            return meant
+        return said if self.otherwise is None else self.otherwise
+
+    def lists(self, said: str) -> bool:
+        """Whether `values` has the word."""
+        return self._meant(said) is not None
+
+    def _meant(self, said: str) -> str | None:
+        """What `values` says of a word: as it is written, or else however it is written."""
+        exact = self.values.get(said)
+        return self._folded.get(folded(said)) if exact is None else exact
+
+    @cached_property
+    def _folded(self) -> dict[str, str]:
+        """`values` without case and the like; not words that then mean several things."""
+        meanings: dict[str, set[str]] = {}
+        for word, meant in self.values.items():
+            meanings.setdefault(folded(word), set()).add(meant)
+        return {word: meant.pop() for word, meant in meanings.items() if len(meant) == 1}
 
     @property
     def completes_path(self) -> bool:
@@ -127,6 +154,40 @@ class ColumnMapping(BaseModel):
         return self.columns[PATH]
 
 
+class UnlistedWords:
+    """Words that become an `otherwise`, and that no column of the mapping lists: perhaps another
+    spelling of one that it does list. Counted by the column of the table.
+    """
+
+    def __init__(self, mapping: ColumnMapping) -> None:
+        self._readers: dict[str, list[Column]] = {}
+        for column in mapping.columns.values():
+            if column.otherwise is not None and column.pattern is None:
+                self._readers.setdefault(column.source, []).append(column)
+        self.clear()
+
+    def clear(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, dict[str, None]] = {}
+
+    def add(self, row: Row) -> None:
+        for source, columns in self._readers.items():
+            said = row[source].strip()
+            if is_missing(said) or any(column.lists(said) for column in columns):
+                continue
+            self._counts[source] += 1
+            examples = self._examples.setdefault(source, {})
+            if len(examples) < EXAMPLES:
+                examples[quoted(said)] = None
+
+    def remarks(self) -> list[str]:
+        return [
+            f"values of {source} that the mapping does not list, read as its `otherwise` says: "
+            f"{count} ({', '.join(self._examples[source])})"
+            for source, count in self._counts.items()
+        ]
+
+
 class Mapped:
     """The layout of one table under one mapping."""
 
@@ -140,7 +201,8 @@ class Mapped:
         self._laterals = request.laterals
         self._mapping = read_mapping(_text(request.mapping, roots))
         self._table = Table(path, self._mapping.sources, blame=field)
-        self._files: Mapping[str, str | None] | None = None
+        self._files: Mapping[str, Sequence[str]] | None = None
+        self._unlisted = UnlistedWords(self._mapping)
         self._told: list[str] = []
         self._refused: dict[int, RowUnusable] = {}
         self._patients = PatientNames(request.patients)
@@ -155,6 +217,7 @@ class Mapped:
 
     def rows(self) -> Iterator[tuple[int, Row | list[str]]]:
         self._patients.clear()
+        self._unlisted.clear()
         self._files = None if self._searched is None else _files(self._searched)
         if self._mapping.rows is None:
             return self._table.rows()
@@ -172,7 +235,7 @@ class Mapped:
         told = [*self._table.remarks(), *self._table.column_remarks(), *self._patients.remarks()]
         if not any(finding in self._mapping.columns for finding in FINDINGS):
             told.append("the mapping has no column of a finding: every label is blank")
-        return [*told, *self._told]
+        return [*told, *self._unlisted.remarks(), *self._told]
 
     # ------------------------------------------------------------ inside
 
@@ -189,17 +252,23 @@ class Mapped:
     def _translated(self, row: Row) -> Row:
         columns = self._mapping.columns.items()
         ours = {name: column.read(row, name, self.unusable) for name, column in columns}
-        ours[PATH] = self._mapping.path.path(ours[PATH])
+        self._unlisted.add(row)
+        ours[PATH] = slashed(self._mapping.path.path(ours[PATH]))
         if self._files is not None and ours[PATH]:
             ours[PATH] = self._found(ours[PATH])
         return ours
 
     def _found(self, path: str) -> str:
-        """The path of the one file of this name below the folder that is searched."""
-        found = (self._files or {}).get(posixpath.basename(path), "")
-        if found is None:
+        """The path of the one file of this name below the folder that is searched. Folders before
+        the name must be those of the file as well.
+        """
+        folder = posixpath.normpath(self._mapping.path.folder or ".")
+        wanted = posixpath.relpath(posixpath.normpath(path), folder)
+        named = (self._files or {}).get(posixpath.basename(wanted), ())
+        found = [wanted] if wanted in named else [f for f in named if f.endswith(f"/{wanted}")]
+        if len(found) > 1:
             raise RowUnusable("several files below the folder of images have this name")
-        return posixpath.join(self._mapping.path.folder, found) if found else path
+        return posixpath.join(folder, found[0]) if found else path
 
     def _combined(self, rows: SeveralRows) -> Iterator[tuple[int, Row | list[str]]]:
         """One row an image, on the line of its first; those that cannot be read as they are."""
@@ -212,9 +281,8 @@ class Mapped:
                 continue
             try:
                 ours = self._translated(row)
-                if not ours[PATH]:
-                    raise RowUnusable(f"{PATH} is blank")  # noqa: TRY301 - one exit for all reasons
-                reader = (rows.reader and word(row, rows.reader)) or f"line {line}"
+                ours[PATH] = place(ours, PATH)
+                reader = (rows.reader and patient(row, rows.reader)) or f"line {line}"
                 image = images.setdefault(ours[PATH], CombinedRows(line))
                 image.add(ours, reader, self.unusable)
             except RowUnusable as error:
@@ -244,6 +312,13 @@ class Mapped:
             self._told = [f"{told}; {add}"]
 
 
+@lru_cache(WORDS_KEPT)
+def folded(word: str) -> str:
+    """A word without case, doubled blanks and the `.0` of a whole number."""
+    plain = " ".join(word.casefold().split())
+    return re.sub(r"^([+-]?[0-9]+)\.0*$", r"\1", plain)
+
+
 def shipped() -> list[str]:
     """The names of the mappings that come with the suite."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
@@ -254,8 +329,7 @@ def read_mapping(text: str) -> ColumnMapping:
     if text.count("[") + text.count("{") > BRACKETS_LIMIT:
         raise MappingUnusable("the file has more brackets than any mapping", field="mapping")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise MappingUnusable("the file uses aliases, which no mapping needs", field="mapping")
+        _check_plain(text)
         mapping = ColumnMapping.model_validate(yaml.load(text, _Words))  # noqa: S506 - a safe loader
     except (yaml.YAMLError, RecursionError) as error:
         raise MappingUnusable("the file is not YAML", field="mapping") from error
@@ -276,12 +350,21 @@ def read_mapping(text: str) -> ColumnMapping:
             raise MappingUnusable(
                 f"columns.{name}: only {PATH} has a folder, a suffix or a search", field="mapping"
             )
-    folder = mapping.path.folder
+    folder = slashed(mapping.path.folder)
     if folder.startswith("/") or ".." in folder.split("/"):
         raise MappingUnusable(
             f"columns.{PATH}.folder: it must stay below the folder of images", field="mapping"
         )
     return mapping
+
+
+def _check_plain(text: str) -> None:
+    """A tag would make something else of a word than what is written, or fail in its own way."""
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+            raise MappingUnusable(
+                "the file uses aliases or tags, which no mapping needs", field="mapping"
+            )
 
 
 def _check_pattern(name: str, column: Column) -> None:
@@ -312,17 +395,25 @@ def _text(name: str, roots: Roots) -> str:
         raise MappingUnusable("the file is not UTF-8 text", field="mapping") from error
 
 
-def _files(folder: Path) -> dict[str, str | None]:
-    """The files below a folder by name; None where there are several of a name."""
-    found: dict[str, str | None] = {}
+def _files(folder: Path) -> dict[str, list[str]]:
+    """The files below a folder by name."""
+    found: dict[str, list[str]] = {}
     for parent, _, names in os.walk(folder):
         for name in names:
-            found[name] = None if name in found else str(Path(parent, name).relative_to(folder))
+            found.setdefault(name, []).append(str(Path(parent, name).relative_to(folder)))
     return found
 
 
 class _Words(yaml.SafeLoader):
     """Every scalar is the word that is written: `no` and `1.0` are words of a hospital."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Raises `MappingUnusable` for a key that stands twice: YAML would take the last."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise MappingUnusable(f"{quoted(twice)} stands twice in one place", field="mapping")
+        return super().construct_mapping(node, deep)
 
 
 _Words.yaml_implicit_resolvers = {}

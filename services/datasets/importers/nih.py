@@ -22,17 +22,17 @@ from api_schemas.datasets import RejectionCode
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, Finding, View
 from api_schemas.imports import NihImport
 from services.datasets.importers.fields import (
-    OBLIQUE_VIEWS,
     PATH_LIMIT,
     SEXES,
-    VIEWS,
     RowUnusable,
     UnusableValues,
     age,
+    is_oblique,
     one_of,
     patient,
     place,
     quoted,
+    view_position,
     word,
 )
 from services.datasets.importers.files import Roots
@@ -142,9 +142,9 @@ class Nih:
     # ------------------------------------------------------------ inside
 
     def _view(self, row: Row) -> View | None:
-        if word(row, VIEW).lower() in OBLIQUE_VIEWS:
+        if is_oblique(word(row, VIEW)):
             raise RowUnusable("an oblique image, neither frontal nor lateral", RejectionCode.VIEW)
-        view = one_of(row, VIEW, VIEWS, self.unusable)
+        view = view_position(row, VIEW, self.unusable)
         if view is View.LATERAL and not self._request.laterals:
             raise RowUnusable(
                 "a lateral image; only frontal ones are imported unless `laterals` is set",

@@ -4,6 +4,7 @@ Two images of one patient in different splits are a leak, so that an import must
 of every image, or be told that each is of another.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ from services.datasets.importers.source import PatientsUnknown
 
 ONE_PER_IMAGE: Final = "one_per_image"
 COLUMN = "PID"
+ROUNDED = re.compile(r"[0-9][.,][0-9]+[eE]\+[0-9]+")
 LOOKED_AT = 200
 """Rows of a table that are read before its import begins."""
 
@@ -23,7 +25,7 @@ class PatientNames:
 
     def __init__(self, wanted: Patients) -> None:
         self._wanted = wanted
-        self._named = self._nameless = 0
+        self.clear()
 
     def require(self, columns: Sequence[str], head: Sequence[Row]) -> None:
         """Raises `PatientsUnknown` for a table that visibly names no patient."""
@@ -40,12 +42,19 @@ class PatientNames:
             )
 
     def clear(self) -> None:
-        self._named = self._nameless = 0
+        self._named = self._nameless = self._rounded = 0
+        self._names: dict[str, str] = {}
+        self._alike: set[str] = set()
 
     def check(self, row: Row) -> None:
         """Raises `RowUnusable` for a row that names no patient, where it must."""
-        if patient(row, COLUMN) is not None or numbered_patient(word(row, PATH)) is not None:
+        name = patient(row, COLUMN) or numbered_patient(word(row, PATH))
+        if name is not None:
             self._named += 1
+            self._rounded += ROUNDED.fullmatch(name) is not None
+            first = self._names.setdefault(_folded(name), name)
+            if first != name:
+                self._alike |= {first, name}
             return
         if self._wanted != ONE_PER_IMAGE:
             raise RowUnusable(
@@ -54,9 +63,33 @@ class PatientNames:
         self._nameless += 1
 
     def remarks(self) -> list[str]:
+        return [*self._odd(), *self._as_asked()]
+
+    # ------------------------------------------------------------ inside
+
+    def _odd(self) -> list[str]:
+        told: list[str] = []
+        if self._alike:
+            told.append(
+                "patients whose names differ only in case, in zeros at their start or in the word "
+                f"patient, counted as different people; look whether they are: {len(self._alike)}"
+            )
+        if self._rounded:
+            told.append(
+                "images whose patient is a rounded number, as spreadsheets write a long one "
+                f"(1.2E+15); different people may have become one: {self._rounded}"
+            )
+        return told
+
+    def _as_asked(self) -> list[str]:
         if self._nameless:
             told = "images that name no patient, each counted as a patient of its own, as asked"
             return [f"{told} (patients: {ONE_PER_IMAGE}): {self._nameless}"]
         if self._named and self._wanted == ONE_PER_IMAGE:
             return [f"every image names its patient: patients: {ONE_PER_IMAGE} changed nothing"]
         return []
+
+
+def _folded(name: str) -> str:
+    """What names have in common that may be spellings of one."""
+    return name.casefold().removeprefix("patient").lstrip("0")

@@ -16,6 +16,7 @@ from api_schemas.imports import (
     VindrImport,
 )
 from services.datasets.importers.chexpert import inside
+from services.datasets.importers.fields import slashed
 from services.datasets.importers.files import Roots
 from services.datasets.importers.several_tables import prefixes
 
@@ -27,7 +28,7 @@ def places(request: DatasetRequest, roots: Roots, path: str) -> list[str]:
     return list(
         dict.fromkeys(
             place
-            for start in _starts(request, roots, posixpath.normpath(path.strip()))
+            for start in _starts(request, roots, posixpath.normpath(slashed(path.strip())))
             for place in (start, *_of_format(request, start))
         )
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from api_schemas.base import Split
+from api_schemas.findings import Sex
 from services.datasets.importers.fields import RowUnusable, UnusableValues
 from services.datasets.importers.files import Roots
 from services.datasets.importers.source import (
@@ -66,6 +67,9 @@ class _Seen:
 
     places: dict[str, int] = field(default_factory=dict[str, int])
     splits: dict[str, Split] = field(default_factory=dict[str, Split])
+    sexes: dict[str, Sex] = field(default_factory=dict[str, Sex])
+    both: set[str] = field(default_factory=set[str])
+    """Patients of whom rows state both sexes."""
     labelled: bool = False
     leaking: int = 0
 
@@ -82,16 +86,24 @@ class _Seen:
                 error = RowUnusable(f"split {sample.split}, but the patient is in {stated} above")
                 error.split = sample.split
                 raise error
+        sex = sample.sex
+        if sex is not None and self.sexes.setdefault(sample.patient, sex) != sex:
+            self.both.add(sample.patient)
         self.labelled = self.labelled or any(v is not None for v in sample.labels.values())
 
     def remarks(self) -> list[str]:
-        if not self.splits:
-            return []
-        told = [f"the source states the split of {len(self.splits)} patients"]
+        told: list[str] = []
+        if self.splits:
+            told.append(f"the source states the split of {len(self.splits)} patients")
         if self.leaking:
             told.append(
                 "rows that were left out, as they put a patient of an earlier row into another "
                 f"split: {self.leaking}"
+            )
+        if self.both:
+            told.append(
+                "patients whose images are said to be of a woman and of a man; look whether the "
+                f"patients are told apart rightly: {len(self.both)}"
             )
         return told
 

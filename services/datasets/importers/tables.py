@@ -33,6 +33,7 @@ UNREAD_TOLD = 50
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+NOT_TEXT = "the file is not UTF-8 or Latin-1 text; save it as UTF-8"
 NOT_LATIN_1 = bytes({*range(0x20), *range(0x7F, 0xA0)} - set(b"\t\n\f\r"))
 """Control characters: a file that is not UTF-8 and holds one is of no guessable encoding."""
 
@@ -83,8 +84,11 @@ class Table:
         names, width = self.columns, len(self.columns)
         records = self._records(self._encoding())
         next(records, None)
+        line = None
         for line, cells in records:
             yield line, dict(zip(names, cells, strict=True)) if len(cells) == width else cells
+        if line is None:
+            self._remark("has no rows below its header")
 
     def fitting(self) -> Iterator[Row]:
         """The records that fit the header; how many do not is said in the remarks."""
@@ -137,9 +141,9 @@ class Table:
     def _first_line(self) -> bytes:
         with closing(self._lines()) as lines:
             upper = islice(lines, BLANK_LIMIT)
-            first = next((line for line in upper if line.removeprefix(BOM).strip()), b"")
-        if first.startswith(UTF_16):
-            raise self._not_csv("the file is not UTF-8 or Latin-1 text")
+            first = next((line for line in upper if not _is_blank(line)), b"")
+        if first.startswith(UTF_16) or b"\0" in first:
+            raise self._not_csv(NOT_TEXT)
         return first
 
     def _header(self, line: bytes, needed: Sequence[str]) -> tuple[str, Matched]:
@@ -163,9 +167,9 @@ class Table:
         missing = [name for name in needed if name not in columns]
         if missing:
             raise ColumnsMissing(
-                f"{self._path.name} has no column {', '.join(map(repr, missing))}",
+                f"{self._path.name} has no column {', '.join(map(quoted, missing))}",
                 field=self._blame,
-                accepted=list(needed),
+                accepted=[*map(str, needed)],
             )
         twice = sorted({name for name in columns if name and columns.count(name) > 1})
         if twice:
@@ -173,7 +177,7 @@ class Table:
         for name, candidates in matched.unclear.items():
             several = ", ".join(map(quoted, candidates))
             raise self._not_csv(
-                f"{self._path.name} has several columns that could be {name!r}: {several}; "
+                f"{self._path.name} has several columns that could be {quoted(name)}: {several}; "
                 "rename all but one, or drop them"
             )
         return delimiter, matched
@@ -190,7 +194,7 @@ class Table:
             except UnicodeDecodeError:
                 utf_8 = False
             if not (utf_8 or latin_1):
-                raise self._not_csv("the file is not UTF-8 or Latin-1 text")
+                raise self._not_csv(NOT_TEXT)
         if utf_8:
             return "utf-8"
         self._remark("is not UTF-8 and was read as Latin-1")
@@ -206,13 +210,15 @@ class Table:
 
         def text() -> Iterator[str]:
             nonlocal read
+            begun = False
             for number, line in enumerate(self._lines()):
+                begun = begun or not _is_blank(line)
                 read += len(line)
                 if read > limit_bytes:
                     return
                 if number - before > RECORD_LIMIT:
                     raise self._not_csv(f"a row of it has more than {RECORD_LIMIT} lines")
-                yield line.decode(encoding)
+                yield line.decode(encoding) if begun else "\n"
 
         reader = csv.reader(text(), delimiter=self._delimiter, strict=True)
         try:
@@ -223,7 +229,7 @@ class Table:
         except csv.Error as error:
             raise self._not_csv(f"the file is not a well-formed CSV: {error}") from error
         except UnicodeDecodeError as error:  # cut off within a character
-            raise self._not_csv("the file is not UTF-8 or Latin-1 text") from error
+            raise self._not_csv(NOT_TEXT) from error
 
     def _lines(self) -> Generator[bytes]:
         for line in self._chunks(lambda file: file.readline(LINE_LIMIT + 1)):
@@ -262,6 +268,11 @@ class Table:
 
     def _too_large(self, what: str, limit: int) -> TableTooLarge:
         return TableTooLarge(f"{what} has more than {limit >> 20} MiB", field=self._blame)
+
+
+def _is_blank(line: bytes) -> bool:
+    """Whether a line above the header says nothing."""
+    return not line.removeprefix(BOM).strip()
 
 
 def _cells(header: str, delimiter: str) -> list[str] | None:

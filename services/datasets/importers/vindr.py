@@ -19,7 +19,15 @@ from pathlib import Path
 from api_schemas.base import Split
 from api_schemas.findings import ABSENT, FINDINGS, PRESENT, UNCERTAIN, Finding
 from api_schemas.imports import VindrImport
-from services.datasets.importers.fields import UnusableValues, consistent, label, place, word
+from services.datasets.importers.fields import (
+    RowUnusable,
+    UnusableValues,
+    consistent,
+    label,
+    patient,
+    place,
+    word,
+)
 from services.datasets.importers.files import Roots
 from services.datasets.importers.source import Entry, FileMissing
 from services.datasets.importers.splits import train_or_validation
@@ -92,10 +100,11 @@ class Vindr:
             last = before
             for line, row in table.rows():
                 last = before + line
-                if isinstance(row, list):
+                image = "" if isinstance(row, list) else self._image(row)
+                if isinstance(row, list) or not image:
                     yield last, row
                     continue
-                reading = readings.setdefault(word(row, IMAGE), _Readings(last))
+                reading = readings.setdefault(image, _Readings(last))
                 self._read(reading, row, f"line {last}" if part == "train" else "")
             for image, read in readings.items():
                 if len(read.by_reader) != READERS[part]:
@@ -124,9 +133,16 @@ class Vindr:
         remarks += [f"{what}: {count}" for what, count in self._counts.items()]
         return [*remarks, "the source names no patients: each image is counted as one"]
 
+    def _image(self, row: Row) -> str:
+        """The one name of an image; nothing where it is not usable, which `entry` tells."""
+        try:
+            return place(row, IMAGE).removesuffix(".dicom")
+        except RowUnusable:
+            return ""
+
     def _read(self, read: _Readings, row: Row, nameless: str) -> None:
         """Adds one reading; `nameless` is its reader where the row names none."""
-        reader = word(row, READER)
+        reader = patient(row, READER)
         if nameless and not reader:
             self._counts["readings without rad_id, each counted as another person's"] += 1
         reader = reader or nameless
