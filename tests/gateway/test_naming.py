@@ -110,6 +110,7 @@ def predictions(mine: Ids) -> Request:
 
 REQUESTS: dict[str, Callable[[Ids], Request]] = {
     "/answers": of_experiment,
+    "/baselines": of_experiment,
     "/comparisons": of_experiment,
     "/datasets": archive,
     "/evaluations": lambda mine: form(mine, "classifier"),

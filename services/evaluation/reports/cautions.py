@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
-from services.evaluation.reports.facts import Contact, Report
-from services.evaluation.reports.words import counted, listed
+from services.evaluation.reports.facts import Contact, Report, TestFacts
+from services.evaluation.reports.words import auroc, counted, interval, listed
+from services.evaluation.statistics.baseline import tells
+from services.evaluation.statistics.cases import is_dominant
 from services.evaluation.statistics.inference import FEWEST_FOR_P
 from services.evaluation.statistics.lines import FEW_SEEDS
 
@@ -43,6 +45,8 @@ def grave(report: Report) -> list[Caution]:
         *_waived(report.plan),
         *_unscreened(report),
         *_same_predictions(report),
+        *_below_chance(report.rows),
+        *_trivial(report),
         *_gone(report),
         *_few_seeds(report.plan),
     ]
@@ -58,6 +62,7 @@ def minor(report: Report) -> list[str]:
         *_wide(report.comparisons),
         *_rare(report.rows),
         *_few_degrees(report.comparisons),
+        *_dominant(report.tests),
     ]
 
 
@@ -118,6 +123,54 @@ def _same_predictions(report: Report) -> Iterator[Caution]:
                 f"{listed(arms)} made the same predictions on every test set and with every seed:"
                 " they are the same classifiers, and comparing them says nothing.",
             )
+
+
+def _below_chance(rows: Sequence[ResultRow]) -> Iterator[Caution]:
+    """Arms that rank the wrong way round, by test set and label."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if "below_chance" in row.flags:
+            found.setdefault((row.test, row.label), []).append(row.arm)
+    if found:
+        where = "; ".join(
+            f"{'mean over the labels' if label == MACRO else label} on {test} ({listed(arms)})"
+            for (test, label), arms in found.items()
+        )
+        yield Caution(
+            "An AUROC below chance",
+            f"The whole 95 % interval lies below .5: {where}. Images without the finding score"
+            " higher than images with it. Check whether the labels are inverted and whether the"
+            " scores are of another column; if neither is so, the classifier has learnt a"
+            " difference between sites that runs the other way on this test set.",
+        )
+
+
+def _trivial(report: Report) -> Iterator[Caution]:
+    """Labels that trivial features find, and that arms do not find clearly better."""
+    said: list[str] = []
+    for each in report.baselines:
+        equalled = [
+            row
+            for row in report.rows
+            if (row.test, row.label) == (each.test, each.label)
+            and tells(each)
+            and row.auroc is not None
+            and each.auroc >= (row.auroc if row.low is None else row.low)
+        ]
+        if equalled:
+            best = max(row.auroc or 0.0 for row in equalled)
+            said.append(
+                f"{each.label} on {each.test}: {auroc(each.auroc)}"
+                f" [{interval(each.low, each.high)}] by trivial features alone, of the classifiers"
+                f" {listed([row.arm for row in equalled])} at most {auroc(best)}"
+            )
+    if said:
+        yield Caution(
+            "Trivial features do as well as the classifiers",
+            f"{'; '.join(said)}. Border, black margins, exposure and sharpness say nothing of a"
+            " lung: whoever took the images of patients with the finding took them in another way."
+            " There a classifier cannot be said to have recognised the disease.",
+        )
 
 
 def _gone(report: Report) -> Iterator[Caution]:
@@ -216,6 +269,16 @@ def _wide(comparisons: Sequence[Comparison]) -> list[str]:
             " that the arms are equivalent."
         )
     ]
+
+
+def _dominant(tests: Sequence[TestFacts]) -> Iterator[str]:
+    for t in tests:
+        if is_dominant(t.largest, t.images, t.patients):
+            yield (
+                f"{t.name}: {t.largest:,} of the {t.images:,} images are of one patient, and the"
+                " intervals hang on that patient. The cure: make a view of the dataset with one"
+                " image a patient (one_image_a_patient), and take it as the test set."
+            )
 
 
 def _few_degrees(comparisons: Sequence[Comparison]) -> list[str]:

@@ -13,6 +13,7 @@ from services.evaluation.reports import cautions, figures, words
 from services.evaluation.reports.facts import Contact, Kind, Pixels, Report
 from services.evaluation.reports.lines import (
     arm_lines,
+    baseline_lines,
     gap_lines,
     label_lines,
     metric_lines,
@@ -21,6 +22,7 @@ from services.evaluation.reports.lines import (
 )
 from services.evaluation.reports.methods import methods
 from services.evaluation.reports.policy import STYLE, TEMPLATES
+from services.evaluation.statistics.baseline import FEATURES
 from services.evaluation.statistics.curves import BINS
 
 TESTS_A_TABLE = 3
@@ -87,6 +89,8 @@ def render(report: Report) -> str:
             arms=arm_lines(plan, report.rows),
             training=training_lines(plan, report.predictions),
             labels=label_lines(plan, report.rows),
+            baselines=baseline_lines(plan, report.baselines, report.rows),
+            features=FEATURES,
             metrics=metric_lines(plan, report.metrics),
             gaps=gap_lines(plan, report.metrics),
             left_out=left_out,
