@@ -9,6 +9,21 @@ branch_labels = None
 depends_on = None
 
 SCHEMA = "evaluation"
+WORDS = """
+    UPDATE evaluation.qualities SET result = jsonb_set(
+        result, '{agreement,leakage}',
+        CASE WHEN (result #> '{agreement,leakage}')::boolean
+        THEN '["the classifier, or a generator behind it, had seen patients of these images"]'
+        ELSE '[]' END::jsonb
+    ) WHERE jsonb_typeof(result #> '{agreement,leakage}') = 'boolean'
+"""
+"""What an agreement says of leakage is a list of words, and was yes or no."""
+YES_OR_NO = """
+    UPDATE evaluation.qualities SET result = jsonb_set(
+        result, '{agreement,leakage}',
+        to_jsonb(jsonb_array_length(result #> '{agreement,leakage}') > 0)
+    ) WHERE jsonb_typeof(result #> '{agreement,leakage}') = 'array'
+"""
 TRIGGERS = {
     "never_changed": ("UPDATE", "refuse_change"),
     "never_removed": ("DELETE", "refuse_removal"),
@@ -45,6 +60,9 @@ def upgrade() -> None:
             f" FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.{function}()"
         )
 
+    op.execute(WORDS)
+
 
 def downgrade() -> None:
+    op.execute(YES_OR_NO)
     op.drop_table("baselines", schema=SCHEMA)

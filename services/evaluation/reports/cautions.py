@@ -6,7 +6,7 @@ Knows a report's facts; not how a caution is set on the page.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
+from api_schemas.evaluation import MACRO, BaselineRow, Comparison, Flag, PlanPost, ResultRow
 from services.evaluation.reports.facts import Contact, Report, TestFacts
 from services.evaluation.reports.words import auroc, counted, interval, listed
 from services.evaluation.statistics.baseline import tells
@@ -28,12 +28,13 @@ WAIVED = {
     "screening": "Not searched for copies",
     "origin": "Synthetic images of unknown origin",
     "synthetic": "Synthetic images in the place of real ones",
+    "generator": "Judged on images of a generator that shares their patients",
     "extended": "Extended after results were seen",
     "runs": "Runs failed",
 }
 """Titles of guards, by the word that the plan's line begins with."""
 
-FOLLOWS = ("origin", "synthetic", "extended", "runs")
+FOLLOWS = ("origin", "synthetic", "generator", "extended", "runs")
 """Of these nobody asked to be spared: they follow from what happened."""
 
 
@@ -146,31 +147,34 @@ def _below_chance(rows: Sequence[ResultRow]) -> Iterator[Caution]:
 
 
 def _trivial(report: Report) -> Iterator[Caution]:
-    """Labels that trivial features find, and that arms do not find clearly better."""
+    """Labels that trivial features find, and that the arms which are compared do not find clearly
+    better. Other arms may be controls, at chance by design.
+    """
+    compared = {report.plan.primary, report.plan.reference}
     said: list[str] = []
-    for each in report.baselines:
-        equalled = [
-            row
-            for row in report.rows
-            if (row.test, row.label) == (each.test, each.label)
-            and tells(each)
-            and row.auroc is not None
-            and each.auroc >= (row.auroc if row.low is None else row.low)
-        ]
+    for each in filter(tells, report.baselines):
+        rows = [r for r in report.rows if (r.test, r.label) == (each.test, each.label)]
+        equalled = [row for row in rows if row.arm in compared and _reaches(each, row)]
         if equalled:
             best = max(row.auroc or 0.0 for row in equalled)
             said.append(
                 f"{each.label} on {each.test}: {auroc(each.auroc)}"
-                f" [{interval(each.low, each.high)}] by trivial features alone, of the classifiers"
+                f" [{interval(each.low, each.high)}] by trivial features alone,"
                 f" {listed([row.arm for row in equalled])} at most {auroc(best)}"
             )
     if said:
         yield Caution(
             "Trivial features do as well as the classifiers",
             f"{'; '.join(said)}. Border, black margins, exposure and sharpness say nothing of a"
-            " lung: whoever took the images of patients with the finding took them in another way."
-            " There a classifier cannot be said to have recognised the disease.",
+            " lung: images of patients with the finding were taken in another way than the others."
+            " It cannot be said that a classifier recognises the disease there.",
         )
+
+
+def _reaches(baseline: BaselineRow, row: ResultRow) -> bool:
+    """Whether the baseline lies above a classifier's AUROC or within its interval."""
+    low = row.auroc if row.low is None else row.low
+    return low is not None and baseline.auroc >= low
 
 
 def _gone(report: Report) -> Iterator[Caution]:

@@ -58,10 +58,11 @@ def _apart(shift: Shift) -> list[str]:
     told = shift.apart
     if told is None:
         return []
-    return [
-        f"Trivial features of the images alone tell the sets apart with AUROC {auroc(told.auroc)}"
-        f" ({interval(told.low, told.high)}), most of all {told.features[0].feature}"
-    ]
+    words = (
+        f"trivial features of the images alone tell the sets apart: AUROC {auroc(told.auroc)},"
+        f" {interval(told.low, told.high)}; most of all {told.features[0].feature}"
+    )
+    return [words]
 
 
 def _panel(sheet: Sheet, title: str, rows: Sequence[ShiftRow], reach: float) -> alt.HConcatChart:

@@ -57,7 +57,10 @@ FLAGS: dict[Flag, str] = {
     "exploratory": "not a registered question",
     "primary": "the registered question",
     "registered": "a further registered question",
-    "leakage_waived": "a guard against leakage was waived",
+    "leakage_waived": (
+        "a guard against leakage was waived, or the classifier and the generator of the images were"
+        " trained on the same patients"
+    ),
     "phantom": "drawn phantoms, not patients",
     "synthetic": "the test set holds synthetic images, not patients only",
 }

@@ -93,10 +93,10 @@ class Baselines:
             return "The data has none of the images that were scored"
         rows = rows.filter(some_patients(*_patients(rows)))
         cases = scored.take(rows["place"].to_numpy().astype(np.int64)).cases()
-        X = trivial_features(self.stock, lease, rows)
+        features = trivial_features(self.stock, lease, rows)
         found: list[BaselineRow] = []
         for label, of_label in zip(cases.labels, cases.by_label, strict=True):
-            told = baseline(of_label, X) if of_label.fewest >= plan.fewest_patients else None
+            told = baseline(of_label, features) if of_label.fewest >= plan.fewest_patients else None
             if told is not None:
                 found.append(
                     BaselineRow(
