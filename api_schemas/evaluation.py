@@ -429,9 +429,10 @@ class BaselineRow(Wire):
     tell of one label of a test set: no disease, but how the images were taken.
 
     `auroc`, with its 95 % interval, is that of a logistic regression which scored each patient
-    after it had been fitted to other patients of the same test set. `images` were read, at most
-    10,000. `feature` is the single one that tells most; `feature_auroc` is below .5 where it is
-    smaller in images with the finding.
+    after it had been fitted to other patients of the same test set; `trained_auroc` that of one
+    which was fitted to the training images that the report shows, null without any, or where they
+    lack the label. `images` were read, at most 10,000. `feature` is the single one that tells
+    most; `feature_auroc` is below .5 where it is smaller in images with the finding.
     """
 
     experiment: UUID
@@ -443,6 +444,9 @@ class BaselineRow(Wire):
     auroc: float
     low: float | None
     high: float | None
+    trained_auroc: float | None = None
+    trained_low: float | None = None
+    trained_high: float | None = None
     feature: str
     feature_auroc: float
 

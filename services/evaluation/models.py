@@ -260,6 +260,7 @@ class Baseline(Base):
     __table_args__ = (
         Index("baselines_of_evaluation", "evaluation", "id"),
         *(_within(c, 0, 1) for c in ("auroc", "low", "high", "feature_auroc")),
+        *(_within(c, 0, 1) for c in ("trained_auroc", "trained_low", "trained_high")),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -273,6 +274,9 @@ class Baseline(Base):
     auroc: Mapped[float]
     low: Mapped[float | None]
     high: Mapped[float | None]
+    trained_auroc: Mapped[float | None]
+    trained_low: Mapped[float | None]
+    trained_high: Mapped[float | None]
     feature: Mapped[str]
     feature_auroc: Mapped[float]
 

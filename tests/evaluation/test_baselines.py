@@ -36,9 +36,11 @@ def films(adapters, shelf, ada):
     images `bordered` of the edema patients have a white rim, nothing else tells.
     """
 
-    def make(*, bordered: bool, one_has: int = 0) -> tuple[UUID, list[dict[str, Any]]]:
+    def make(
+        *, bordered: bool, one_has: int = 0, split: str = "test"
+    ) -> tuple[UUID, list[dict[str, Any]]]:
         made = shelf.add_dataset(ada.caller, phantom=False)
-        rng = np.random.default_rng(5)
+        rng = np.random.default_rng(5 if split == "test" else 6)
         owners = [*range(PATIENTS), *[0] * one_has]
         rows = []
         for n, patient in enumerate(owners):
@@ -50,7 +52,7 @@ def films(adapters, shelf, ada):
             key = f"test/{made}/{n}.png"
             adapters.store.put(key, content)
             told = {"sample_id": f"film-{n}", "patient_id": f"p{patient}", "site": "a"}
-            told |= {"split": "test", "image_key": key, "image_sha256": sha256(content)}
+            told |= {"split": split, "image_key": key, "image_sha256": sha256(content)}
             told |= {"pixel_sha256": sha256(px.tobytes())}
             labels = {"Edema": edema, "Fracture": int(patient % 8 == 0)}
             rows.append(dict.fromkeys(MANIFEST.names) | told | labels)
@@ -66,8 +68,12 @@ def films(adapters, shelf, ada):
 def studied(http, evaluate):
     """The experiment of a study on some films, by classifiers that find a little: its id."""
 
-    def run(made: UUID, rows: list[dict[str, Any]], effect: float = 0.5) -> str:
+    def run(
+        made: UUID, rows: list[dict[str, Any]], effect: float = 0.5, real: UUID | None = None
+    ) -> str:
         body = plan(uuid4(), made)
+        if real is not None:
+            body["contact_sheet"] = {"real": {"dataset": str(real)}}
         body["tests"] = [{"name": "films", "data": {"dataset": str(made)}, "split": "test"}]
         registered = http.post("/plans", json=body).json()
         for arm in ARMS:
@@ -112,6 +118,20 @@ def test_a_rim_of_one_class_is_found_and_held_against_the_classifiers(http, film
     assert "What trivial features alone tell" in page
     assert f"Edema on films: {edema['auroc']:.3f}" in page
     assert f"{edema['low']:.3f} to {edema['high']:.3f}" in page
+
+
+def test_training_images_that_differ_as_the_test_set_does_are_held_against_it_too(
+    http, films, studied
+) -> None:
+    made, rows = films(bordered=True)
+    alike, _ = films(bordered=True, split="train")
+    other, _ = films(bordered=False, split="train")
+    found = [baselines(http, studied(made, rows, real=real)) for real in (alike, other, made)]
+    same, different, untrained = (each["Edema"] for each in found)
+    assert same["trained_low"] > 0.9
+    assert different["trained_auroc"] < same["trained_auroc"]
+    assert untrained["trained_auroc"] is None  # nothing of it is for training
+    assert {each["auroc"] for each in (same, different, untrained)} == {same["auroc"]}
 
 
 def test_films_that_differ_in_nothing_else_raise_no_warning(http, films, studied) -> None:

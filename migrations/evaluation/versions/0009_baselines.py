@@ -24,6 +24,7 @@ YES_OR_NO = """
         to_jsonb(jsonb_array_length(result #> '{agreement,leakage}') > 0)
     ) WHERE jsonb_typeof(result #> '{agreement,leakage}') = 'array'
 """
+TRAINED = ("trained_auroc", "trained_low", "trained_high")
 TRIGGERS = {
     "never_changed": ("UPDATE", "refuse_change"),
     "never_removed": ("DELETE", "refuse_removal"),
@@ -44,12 +45,12 @@ def upgrade() -> None:
             for name in ("images", "positives", "patients")
         ),
         sa.Column("auroc", sa.Float(), nullable=False),
-        *(sa.Column(name, sa.Float()) for name in ("low", "high")),
+        *(sa.Column(name, sa.Float()) for name in ("low", "high", *TRAINED)),
         sa.Column("feature", sa.String(), nullable=False),
         sa.Column("feature_auroc", sa.Float(), nullable=False),
         *(
             sa.CheckConstraint(f"{column} BETWEEN 0 AND 1", name=f"{column}_range")
-            for column in ("auroc", "low", "high", "feature_auroc")
+            for column in ("auroc", "low", "high", "feature_auroc", *TRAINED)
         ),
         schema=SCHEMA,
     )

@@ -6,10 +6,10 @@ Knows a report's facts; not how a caution is set on the page.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from api_schemas.evaluation import MACRO, BaselineRow, Comparison, Flag, PlanPost, ResultRow
+from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
 from services.evaluation.reports.facts import Contact, Report, TestFacts
 from services.evaluation.reports.words import auroc, counted, interval, listed
-from services.evaluation.statistics.baseline import tells
+from services.evaluation.statistics.baseline import CHANCE
 from services.evaluation.statistics.cases import is_dominant
 from services.evaluation.statistics.inference import FEWEST_FOR_P
 from services.evaluation.statistics.lines import FEW_SEEDS
@@ -152,16 +152,22 @@ def _trivial(report: Report) -> Iterator[Caution]:
     """
     compared = {report.plan.primary, report.plan.reference}
     said: list[str] = []
-    for each in filter(tells, report.baselines):
+    for each in report.baselines:
         rows = [r for r in report.rows if (r.test, r.label) == (each.test, each.label)]
-        equalled = [row for row in rows if row.arm in compared and _reaches(each, row)]
-        if equalled:
-            best = max(row.auroc or 0.0 for row in equalled)
-            said.append(
-                f"{each.label} on {each.test}: {auroc(each.auroc)}"
-                f" [{interval(each.low, each.high)}] by trivial features alone,"
-                f" {listed([row.arm for row in equalled])} at most {auroc(best)}"
-            )
+        for value, low, high, how in (
+            (each.auroc, each.low, each.high, "other patients of the test set"),
+            (each.trained_auroc, each.trained_low, each.trained_high, "the training images"),
+        ):
+            if value is None or low is None or low <= CHANCE:
+                continue  # they may tell nothing
+            equalled = [r for r in rows if r.arm in compared and _reaches(value, r)]
+            if equalled:
+                best = max(row.auroc or 0.0 for row in equalled)
+                said.append(
+                    f"{each.label} on {each.test}: {auroc(value)} [{interval(low, high)}] by"
+                    f" trivial features alone, fitted to {how}, and at most {auroc(best)} by"
+                    f" {listed([row.arm for row in equalled])}"
+                )
     if said:
         yield Caution(
             "Trivial features do as well as the classifiers",
@@ -171,10 +177,10 @@ def _trivial(report: Report) -> Iterator[Caution]:
         )
 
 
-def _reaches(baseline: BaselineRow, row: ResultRow) -> bool:
+def _reaches(baseline: float, row: ResultRow) -> bool:
     """Whether the baseline lies above a classifier's AUROC or within its interval."""
     low = row.auroc if row.low is None else row.low
-    return low is not None and baseline.auroc >= low
+    return low is not None and baseline >= low
 
 
 def _gone(report: Report) -> Iterator[Caution]:

@@ -121,11 +121,12 @@ class Evaluate:
         self, lease: Lease, report: Report, firsts: Mapping[str, Predictions]
     ) -> Report:
         """The report with what trivial features tell of every test set."""
-        made = Baselines(Stock(self.store, self.sources.datasets, self.sources.generations))
+        stock = Stock(self.store, self.sources.datasets, self.sources.generations)
+        made = Baselines(stock, lease, report.plan)
         rows: list[BaselineRow] = []
         unmeasured: dict[str, str] = {}
         for test in report.plan.tests:
-            found = made.of_test(lease, report.plan, test, firsts[test.name])
+            found = made.of_test(test, firsts[test.name])
             if isinstance(found, str):
                 unmeasured[test.name] = found
             else:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.evaluation import BaselineRow
 from services.evaluation.statistics.cases import Bools, Cases, Floats, Ints, LabelCases, numbered
 from services.evaluation.statistics.inference import Inference, auroc_inference
 from services.evaluation.statistics.influence import auroc, placements
@@ -116,7 +115,7 @@ def baseline(label: LabelCases, X: Floats) -> Baseline | None:
     """
     if label.fewest < 2:  # noqa: PLR2004 - one to fit to, one to score
         return None
-    Z = _standardised(X[label.rows])
+    Z = _standardised(X[label.rows], X[label.rows])
     scores = np.zeros(len(X))
     scores[label.rows] = cross_validated(Z, label)
     A = auroc(label, scores)
@@ -125,9 +124,26 @@ def baseline(label: LabelCases, X: Floats) -> Baseline | None:
     return Baseline(auroc_inference(A), alone)
 
 
-def tells(row: BaselineRow) -> bool:
-    """Whether trivial features find the label at all: the whole interval lies above .5."""
-    return row.low is not None and row.low > CHANCE
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """Trivial features of the images that classifiers were trained on, with who has what."""
+
+    cases: Cases
+    features: Floats  # (N, d)
+
+    def infer(self, name: str, label: LabelCases, X: Floats) -> Inference | None:
+        """Like `baseline`, by weights that were fitted to the training images. None where they
+        have fewer than two patients with or without the finding.
+        """
+        if name not in self.cases.labels:
+            return None
+        own = self.cases.by_label[self.cases.labels.index(name)]
+        if own.fewest < 2:  # noqa: PLR2004 - as for the test set
+            return None
+        seen = self.features[own.rows]
+        w = weights(_standardised(seen, seen), own.y)
+        A = auroc(label, np.round(_standardised(X, seen) @ w, DECIMALS))
+        return None if A is None else auroc_inference(A)
 
 
 def cross_validated(Z: Floats, label: LabelCases) -> Floats:
@@ -197,8 +213,9 @@ def _folds(label: LabelCases) -> Ints:
     return dealt
 
 
-def _standardised(X: Floats) -> Floats:
-    """Mean 0 and standard deviation 1; what never varies is 0."""
-    spread = X.std(axis=0)
+def _standardised(X: Floats, among: Floats) -> Floats:
+    """With mean 0 and standard deviation 1 in `among`; what never varies there is 0."""
+    spread = among.std(axis=0)
     varies = spread > 1e-9  # noqa: PLR2004 - rounding
-    return np.clip((X - X.mean(axis=0)) / np.where(varies, spread, 1.0) * varies, -CLIP, CLIP)
+    Z = (X - among.mean(axis=0)) / np.where(varies, spread, 1.0) * varies
+    return np.clip(Z, -CLIP, CLIP)

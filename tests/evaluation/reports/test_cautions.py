@@ -212,7 +212,17 @@ def test_trivial_features_that_do_as_well_are_a_box() -> None:
     (caution,) = cautions.grave(beside(0.879, 0.81, 0.93))
     assert caution.title == "Trivial features do as well as the classifiers"
     assert "Edema on internal: 0.879 [0.810 to 0.930] by trivial features alone" in caution.text
+    assert "the training images" not in caution.text
     assert "real_equal_steps" in caution.text
+
+
+def test_trivial_features_that_were_fitted_to_the_training_images_are_a_box_too() -> None:
+    report = beside(0.53, 0.45, 0.6)
+    trained = {"trained_auroc": 0.9, "trained_low": 0.85, "trained_high": 0.94}
+    rows = [row.model_copy(update=trained) for row in report.baselines]
+    (caution,) = cautions.grave(replace(report, baselines=rows))
+    assert "Edema on internal: 0.900 [0.850 to 0.940]" in caution.text
+    assert "fitted to the training images" in caution.text
 
 
 @pytest.mark.parametrize(
