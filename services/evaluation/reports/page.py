@@ -25,7 +25,7 @@ from services.evaluation.reports.policy import STYLE, TEMPLATES
 from services.evaluation.statistics.baseline import FEATURES
 from services.evaluation.statistics.curves import BINS
 
-TESTS_A_TABLE = 3
+TESTS_A_TABLE, TESTS_A_WIDE_TABLE = 3, 2
 """Test sets side by side; more go into a further table, so that it fits on paper."""
 
 BEGIN, END = "<!-- images -->", "<!-- /images -->"
@@ -83,9 +83,8 @@ def render(report: Report) -> str:
             figures=_figures(report),
             by_label=_by_label(report),
             bins=BINS,
-            columns=[
-                slice(i, i + TESTS_A_TABLE) for i in range(0, len(report.tests), TESTS_A_TABLE)
-            ],
+            columns=_columns(report, TESTS_A_TABLE),
+            wide_columns=_columns(report, TESTS_A_WIDE_TABLE),
             arms=arm_lines(plan, report.rows),
             training=training_lines(plan, report.predictions),
             labels=label_lines(plan, report.rows),
@@ -101,6 +100,10 @@ def render(report: Report) -> str:
             shown_flags=_shown_flags(report),
         )
     )
+
+
+def _columns(report: Report, tests: int) -> list[slice]:
+    return [slice(i, i + tests) for i in range(0, len(report.tests), tests)]
 
 
 def without_images(page: str) -> str:
