@@ -14,7 +14,7 @@ from services.evaluation.service.sources import Sources
 from services.evaluation.statistics.analysis import METHOD
 from tests.evaluation.study import TESTS, plan, predictions
 
-PATHS = ("/results", "/metrics", "/answers", "/comparisons", "/baselines")
+PATHS = ("/results", "/metrics", "/answers", "/comparisons")
 QUESTION = {"arm": "real+100%", "reference": "real", "kind": "superiority"}
 FORMER = "influence-logit-t/0"
 
