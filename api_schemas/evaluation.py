@@ -253,6 +253,8 @@ class AbsenceView(AbsencePost):
 
 
 Flag = Literal[
+    "below_chance",
+    "dominant_patient",
     "few_degrees_of_freedom",
     "fewer_labels",
     "few_patients",
@@ -420,6 +422,33 @@ class Answer(Wire):
     verdict: Answered
     seeds: int
     flags: list[Flag] = []
+
+
+class BaselineRow(Wire):
+    """What trivial features of the images alone (border, black margins, exposure, sharpness, size)
+    tell of one label of a test set: no disease, but how the images were taken.
+
+    `auroc`, with its 95 % interval, is that of a logistic regression which scored each patient
+    after it had been fitted to other patients of the same test set; `trained_auroc` that of one
+    which was fitted to the training images that the report shows, null without any, or where they
+    lack the label. `images` were read, at most 10,000. `feature` is the single one that tells
+    most; `feature_auroc` is below .5 where it is smaller in images with the finding.
+    """
+
+    experiment: UUID
+    test: str
+    label: str
+    images: int
+    positives: int
+    patients: int
+    auroc: float
+    low: float | None
+    high: float | None
+    trained_auroc: float | None = None
+    trained_low: float | None = None
+    trained_high: float | None = None
+    feature: str
+    feature_auroc: float
 
 
 Limit = Annotated[int, Field(ge=1, le=1000)]

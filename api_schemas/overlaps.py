@@ -7,13 +7,15 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from api_schemas.base import DataSplit, Digest, JobView, Wire
+from api_schemas.shifts import Apart
 
 
 class OverlapRequest(Wire):
     """Which patients and pictures two sets share.
 
     `near` also looks for near-identical pictures (re-encoded, resized, of other contrast, shifted
-    a little, mirrored), which reads every image.
+    a little, mirrored), which reads every image. `trivial` finds how well trivial features of the
+    images tell the sets apart, which `GET /shifts` shows too.
     """
 
     model_config = ConfigDict(
@@ -37,6 +39,7 @@ class OverlapRequest(Wire):
     first: DataSplit
     second: DataSplit
     near: bool = False
+    trivial: bool = False
 
     @model_validator(mode="after")
     def _two(self) -> Self:
@@ -70,7 +73,9 @@ class NearCopies(Wire):
 
 
 class Overlap(Wire):
-    """`shared_*` count what is in both sets. `pairs` are examples, at most 1,000."""
+    """`shared_*` count what is in both sets. `pairs` are examples, at most 1,000. `apart` is null
+    unless it was asked for, or where a set has fewer than two patients.
+    """
 
     manifests: tuple[Digest, Digest]
     images: tuple[int, int]
@@ -78,6 +83,7 @@ class Overlap(Wire):
     shared_patients: int
     shared_pictures: int = Field(description="distinct pictures, pixel for pixel")
     near: NearCopies | None = None
+    apart: Apart | None = None
     pairs: list[SharedPair] = []
 
 

@@ -150,12 +150,13 @@ class Agreement(Wire):
     """How well a classifier recognises in the cohort what it was ordered to show.
 
     `request` names the evaluations; `classifier` is null where their sender did not say which it
-    is. `leakage`: it, or a generator behind it, saw patients of the images that it was judged on.
+    is. `leakage` says in the evaluations' words what it had seen: patients of the images that it
+    was judged on, or those whom the cohort's generator was trained on too.
     """
 
     request: AgreementRequest
     classifier: UUID | None
-    leakage: bool
+    leakage: list[str]
     rows: list[AgreedRow]
 
 

@@ -67,10 +67,42 @@ class ShiftRow(Wire):
     high: float | None
 
 
+class FeatureShift(Wire):
+    """A trivial feature of the images: its mean in both sets, and the AUROC with which it alone
+    tells them apart, below .5 where it is smaller in the second.
+    """
+
+    feature: str
+    first: float
+    second: float
+    auroc: float
+
+
+class Apart(Wire):
+    """How well trivial features of the images (border, black margins, exposure, sharpness, size)
+    tell the two sets apart, without looking at a lung: .5 not at all, 1 always.
+
+    `auroc` with its 95 % interval is that of a logistic regression which scored each patient after
+    it had been fitted to other patients; `images` were read of either set, at most 10,000.
+    `features` begin with the one that tells most.
+    """
+
+    images: tuple[int, int]
+    auroc: float
+    low: float | None
+    high: float | None
+    features: list[FeatureShift]
+
+
 class Shift(Wire):
-    """How the second set differs from the first. A null side: nothing known there."""
+    """How the second set differs from the first. A null side: nothing known there.
+
+    `apart` is of the newest overlap (`POST /overlaps`) of these two sets, in this order and these
+    versions, that was ordered with `trivial`; null where there is none.
+    """
 
     first: ComparedSet
     second: ComparedSet
     shared_patients: int = Field(description="patients of both sets; the intervals know of them")
+    apart: Apart | None = None
     rows: list[ShiftRow]

@@ -11,6 +11,7 @@ from api_schemas.evaluation import (
     AbsencePost,
     AbsenceView,
     Answer,
+    BaselineRow,
     Comparison,
     MetricRow,
     ParticularsPost,
@@ -91,6 +92,10 @@ class Evaluation(Connection):
 
     def comparisons(self, experiment: UUID) -> Iterator[Comparison]:
         return self._all(Comparison, "/comparisons", experiment=experiment)
+
+    def baselines(self, experiment: UUID) -> Iterator[BaselineRow]:
+        """What trivial features of the images alone tell of every label."""
+        return self._all(BaselineRow, "/baselines", experiment=experiment)
 
     def report(self, experiment: UUID) -> str:
         """The experiment's report as one HTML page."""

@@ -98,7 +98,7 @@ def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations)
     stock = Stock(adapters.store, datasets, generations)
     given = GivenTables(adapters.db, adapters.store)
     data = DataDesk(
-        Shifts(stock),
+        Shifts(adapters.db, stock),
         Overlaps(adapters.db, adapters.jobs, stock),
         Qualities(adapters.db, adapters.jobs, stock, generations, given),
         Exports(adapters.db, adapters.jobs, stock),

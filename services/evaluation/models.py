@@ -253,6 +253,34 @@ class Answer(Registered, Base):
     level: Mapped[float]
 
 
+class Baseline(Base):
+    """A line about what trivial features of a test set's images tell of a label."""
+
+    __tablename__ = "baselines"
+    __table_args__ = (
+        Index("baselines_of_evaluation", "evaluation", "id"),
+        *(_within(c, 0, 1) for c in ("auroc", "low", "high", "feature_auroc")),
+        *(_within(c, 0, 1) for c in ("trained_auroc", "trained_low", "trained_high")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    evaluation: Mapped[UUID] = mapped_column(ForeignKey(Evaluation.id))
+    experiment: Mapped[UUID]
+    test: Mapped[str]
+    label: Mapped[str]
+    images: Mapped[int]
+    positives: Mapped[int]
+    patients: Mapped[int]
+    auroc: Mapped[float]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    trained_auroc: Mapped[float | None]
+    trained_low: Mapped[float | None]
+    trained_high: Mapped[float | None]
+    feature: Mapped[str]
+    feature_auroc: Mapped[float]
+
+
 class Ordered:
     """What a person asked of data: a row whose job a worker does."""
 

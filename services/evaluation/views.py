@@ -4,6 +4,7 @@ from api_schemas.base import JobState, JobView
 from api_schemas.evaluation import (
     AbsenceView,
     Answer,
+    BaselineRow,
     Comparison,
     MetricRow,
     PlanPost,
@@ -53,6 +54,10 @@ def result_row(row: models.Result) -> ResultRow:
 
 def metric_row(row: models.Metric) -> MetricRow:
     return MetricRow.model_validate(row, from_attributes=True)
+
+
+def baseline_row(row: models.Baseline) -> BaselineRow:
+    return BaselineRow.model_validate(row, from_attributes=True)
 
 
 def answer(row: models.Answer) -> Answer:

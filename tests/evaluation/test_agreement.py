@@ -51,7 +51,7 @@ def test_the_cohort_is_recognised_beside_real_images(desk, look, scored, studied
     asked = ask(desk, cohort, agreement={"cohort": ours, "real": theirs})
     assert asked["job"]["state"] == "blocked"
     told = done(desk, look, asked)["agreement"]
-    assert (told["classifier"], told["leakage"]) == (classifier, True)
+    assert (told["classifier"], told["leakage"]) == (classifier, ["one of them"])
     results = [desk.get(f"/evaluations/{each}").json()["result"] for each in (ours, theirs)]
     assert [row["label"] for row in told["rows"]] == ["macro", "Edema", "Cardiomegaly"]
     for row in told["rows"]:
@@ -61,7 +61,7 @@ def test_the_cohort_is_recognised_beside_real_images(desk, look, scored, studied
             assert bounds == (line["auroc"], line["low"], line["high"])
     page = desk.get(f"/qualities/{asked['id']}/page").text
     assert "Agreement of a classifier" in page
-    assert "had seen patients" in page
+    assert "is no independent judge</strong>: one of them." in page
     deletion = desk.get(f"/evaluations/{ours}/deletion").json()
     assert [each["kind"] for each in deletion["derived"]] == ["quality"]
 
@@ -72,7 +72,19 @@ def test_without_real_images_there_is_nothing_beside_it(desk, look, scored, stud
     asked = ask(desk, cohort, agreement={"cohort": ours})
     told = done(desk, look, asked)["agreement"]
     assert all(row["real"] is None and row["cohort"] for row in told["rows"])
-    assert "did not say of which" in desk.get(f"/qualities/{asked['id']}/page").text
+    page = desk.get(f"/qualities/{asked['id']}/page").text
+    assert "did not say of which" in page
+    assert "no independent judge" not in page
+    assert "lies below .5" not in page
+
+
+def test_an_agreement_below_chance_is_warned_about(desk, look, scored, studied) -> None:
+    _, rows, cohort = studied
+    ours = scored(f"generation/{cohort}", synthetic(rows), -3.0)
+    asked = ask(desk, cohort, agreement={"cohort": ours})
+    done(desk, look, asked)
+    page = desk.get(f"/qualities/{asked['id']}/page").text
+    assert "lies below .5 (macro, cohort, Edema, cohort" in page
 
 
 def test_evaluations_that_say_nothing_of_it_are_refused(

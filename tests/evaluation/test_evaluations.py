@@ -429,3 +429,26 @@ def test_evaluations_belong_to_their_project(http, part, browse, stranger) -> No
     assert elsewhere.post(f"{place}/cancel").status_code == 404
     assert elsewhere.delete(place).status_code == 404
     assert elsewhere.get("/evaluations").json()["items"] == []
+
+
+def test_scores_of_the_wrong_way_round_and_a_patient_of_many_images_are_flagged(
+    http, judged
+) -> None:
+    rng = np.random.default_rng(8)
+    patients = [f"p{n}" for n in range(120)]
+
+    def flags(effect: float, more: int) -> list[str]:
+        owners = [*patients, *["p0"] * more]
+        truth = np.array([int(owner[1:]) % 2 for owner in owners])
+        frame = pl.DataFrame(
+            {
+                "sample_id": [f"s{n}" for n in range(len(owners))],
+                "patient_id": owners,
+                "truth_Edema": truth,
+                "score_Edema": effect * truth + rng.normal(size=len(owners)),
+            }
+        )
+        return line_of(judged(http, post(http, csv(frame))), "Edema")["flags"]
+
+    assert not {"below_chance", "dominant_patient"} & set(flags(1.0, 0))
+    assert {"below_chance", "dominant_patient"} <= set(flags(-1.0, 30))

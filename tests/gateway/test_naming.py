@@ -109,6 +109,7 @@ def predictions(mine: Ids) -> Request:
 
 REQUESTS: dict[str, Callable[[Ids], Request]] = {
     "/answers": of_experiment,
+    "/baselines": of_experiment,
     "/comparisons": of_experiment,
     "/datasets": archive,
     "/datasets/{dataset}/views": lambda mine: {"name": "all", "join": [real(mine)]},

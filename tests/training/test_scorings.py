@@ -159,6 +159,24 @@ def test_what_training_saw_is_refused_unless_allowed(
     assert "generator" in verdict.posts[1].leakage
 
 
+def test_a_cohort_of_a_generator_that_shares_the_patients_is_scored_and_warned_of(
+    http, classifier, adapters, shelf, score, verdict
+) -> None:
+    names = [f"drawn-{i}" for i in range(8)]
+    said: list[list[str]] = []
+    for word, saw in (("shares", ["real-0", "real-1", "new"]), ("strange", ["new"])):
+        table = image_table(adapters, word, names, ["test"] * 8)
+        made = shelf.add_cohort(table, saw=saw, size_px=SIZE_PX)
+        answer = ask(http, classifier, made)
+        assert answer.status_code == 202, answer.text
+        said.append(answer.json()["leakage"])
+    (shared,), strange = said
+    assert shared.endswith("and the classifier were trained on the same 2 patients")
+    assert strange == []
+    score()
+    assert [post.leakage for post in verdict.posts] == [shared, None]
+
+
 def test_patients_of_a_generator_are_a_leak(http, classifier, adapters, shelf) -> None:
     """Nobody of these was in a training source; the cohort's generator saw one of them."""
     table = image_table(adapters, "seen", ["real-3", "new"] * 2, ["test"] * 4)

@@ -73,6 +73,21 @@ def test_a_cohort_as_a_test_set_says_so_too(http, body, shelf, cohort_table) -> 
     assert waived(http, body) == []
 
 
+def test_a_test_set_whose_generator_shares_the_trained_patients_is_told(
+    http, body, shelf, adapters
+) -> None:
+    said: dict[str, list[str]] = {}
+    for name, saw in (("shares", ["real-0", "new"]), ("strange", ["new"])):
+        table = image_table(adapters, name, [f"{name}-{i}" for i in range(HELD)], ["test"] * HELD)
+        made = shelf.add_cohort(table, saw=saw, size_px=SIZE_PX)
+        tests = [{"name": name, "data": ref(made)}]
+        said[name] = waived(http, body | {"tests": tests})
+    (shared,) = [each for each in said["shares"] if each.startswith("generator: ")]
+    assert shared.startswith("generator: tests.0 was made by generator")
+    assert "trained on 1 of the patients whom the classifiers are trained on" in shared
+    assert not [each for each in said["strange"] if each.startswith("generator: ")]
+
+
 def test_synthetic_images_in_the_place_of_real_ones_are_told(http, body, theirs) -> None:
     body["preset"]["real"] = ref(theirs("train"))
     said = waived(http, body)

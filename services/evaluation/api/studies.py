@@ -13,6 +13,7 @@ from api_schemas.evaluation import (
     AbsencePost,
     AbsenceView,
     Answer,
+    BaselineRow,
     Comparison,
     Metric,
     MetricRow,
@@ -71,6 +72,7 @@ def study_routes(study: StudyDesk) -> APIRouter:
     _details(router, study.details)
     _versions(router, study.intake, study.recomputations)
     _results(router, study.answers)
+    _baselines(router, study.answers)
     _reports(router, study.answers)
     return router
 
@@ -197,6 +199,20 @@ def _results(router: APIRouter, answers: Answers) -> None:
     ) -> Page[Comparison]:
         """The registered question on every test set, and its answer."""
         return answers.comparisons(caller, wanted, cursor, limit)
+
+
+def _baselines(router: APIRouter, answers: Answers) -> None:
+    @router.get("/baselines")
+    def list_baselines(
+        wanted: Annotated[Wanted, Depends(_asked)],
+        caller: Reader,
+        cursor: CursorQuery = None,
+        limit: LimitQuery = 100,
+    ) -> Page[BaselineRow]:
+        """What border, exposure, sharpness and other trivial features of the images alone tell of
+        every label on every test set. A classifier that does no better may have learnt them.
+        """
+        return answers.baselines(caller, wanted, cursor, limit)
 
 
 def _reports(router: APIRouter, answers: Answers) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from api_schemas.evaluation import MACRO, Comparison, Flag, PlanPost, ResultRow
-from services.evaluation.reports.facts import Contact, Report
-from services.evaluation.reports.words import counted, listed
+from services.evaluation.reports.facts import Contact, Report, TestFacts
+from services.evaluation.reports.words import auroc, counted, interval, listed
+from services.evaluation.statistics.baseline import CHANCE
+from services.evaluation.statistics.cases import is_dominant
 from services.evaluation.statistics.inference import FEWEST_FOR_P
 from services.evaluation.statistics.lines import FEW_SEEDS
 
@@ -26,12 +28,13 @@ WAIVED = {
     "screening": "Not searched for copies",
     "origin": "Synthetic images of unknown origin",
     "synthetic": "Synthetic images in the place of real ones",
+    "generator": "Judged on images of a generator that shares their patients",
     "extended": "Extended after results were seen",
     "runs": "Runs failed",
 }
 """Titles of guards, by the word that the plan's line begins with."""
 
-FOLLOWS = ("origin", "synthetic", "extended", "runs")
+FOLLOWS = ("origin", "synthetic", "generator", "extended", "runs")
 """Of these nobody asked to be spared: they follow from what happened."""
 
 
@@ -43,6 +46,8 @@ def grave(report: Report) -> list[Caution]:
         *_waived(report.plan),
         *_unscreened(report),
         *_same_predictions(report),
+        *_below_chance(report.rows),
+        *_trivial(report),
         *_gone(report),
         *_few_seeds(report.plan),
     ]
@@ -58,6 +63,7 @@ def minor(report: Report) -> list[str]:
         *_wide(report.comparisons),
         *_rare(report.rows),
         *_few_degrees(report.comparisons),
+        *_dominant(report.tests),
     ]
 
 
@@ -118,6 +124,63 @@ def _same_predictions(report: Report) -> Iterator[Caution]:
                 f"{listed(arms)} made the same predictions on every test set and with every seed:"
                 " they are the same classifiers, and comparing them says nothing.",
             )
+
+
+def _below_chance(rows: Sequence[ResultRow]) -> Iterator[Caution]:
+    """Arms that rank the wrong way round, by test set and label."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if "below_chance" in row.flags:
+            found.setdefault((row.test, row.label), []).append(row.arm)
+    if found:
+        where = "; ".join(
+            f"{'mean over the labels' if label == MACRO else label} on {test} ({listed(arms)})"
+            for (test, label), arms in found.items()
+        )
+        yield Caution(
+            "An AUROC below chance",
+            f"The whole 95 % interval lies below .5: {where}. Images without the finding score"
+            " higher than images with it. Check whether the labels are inverted and whether the"
+            " scores are of another column; if neither is so, the classifier has learnt a"
+            " difference between sites that runs the other way on this test set.",
+        )
+
+
+def _trivial(report: Report) -> Iterator[Caution]:
+    """Labels that trivial features find, and that the arms which are compared do not find clearly
+    better. Other arms may be controls, at chance by design.
+    """
+    compared = {report.plan.primary, report.plan.reference}
+    said: list[str] = []
+    for each in report.baselines:
+        rows = [r for r in report.rows if (r.test, r.label) == (each.test, each.label)]
+        for value, low, high, how in (
+            (each.auroc, each.low, each.high, "other patients of the test set"),
+            (each.trained_auroc, each.trained_low, each.trained_high, "the training images"),
+        ):
+            if value is None or low is None or low <= CHANCE:
+                continue  # they may tell nothing
+            equalled = [r for r in rows if r.arm in compared and _reaches(value, r)]
+            if equalled:
+                best = max(row.auroc or 0.0 for row in equalled)
+                said.append(
+                    f"{each.label} on {each.test}: {auroc(value)} [{interval(low, high)}] by"
+                    f" trivial features alone, fitted to {how}, and at most {auroc(best)} by"
+                    f" {listed([row.arm for row in equalled])}"
+                )
+    if said:
+        yield Caution(
+            "Trivial features do as well as the classifiers",
+            f"{'; '.join(said)}. Border, black margins, exposure and sharpness say nothing of a"
+            " lung: images of patients with the finding were taken in another way than the others."
+            " It cannot be said that a classifier recognises the disease there.",
+        )
+
+
+def _reaches(baseline: float, row: ResultRow) -> bool:
+    """Whether the baseline lies above a classifier's AUROC or within its interval."""
+    low = row.auroc if row.low is None else row.low
+    return low is not None and baseline >= low
 
 
 def _gone(report: Report) -> Iterator[Caution]:
@@ -216,6 +279,16 @@ def _wide(comparisons: Sequence[Comparison]) -> list[str]:
             " that the arms are equivalent."
         )
     ]
+
+
+def _dominant(tests: Sequence[TestFacts]) -> Iterator[str]:
+    for t in tests:
+        if is_dominant(t.largest, t.images, t.patients):
+            yield (
+                f"{t.name}: {t.largest:,} of the {t.images:,} images are of one patient, and the"
+                " intervals hang on that patient. The cure: make a view of the dataset with one"
+                " image a patient (one_image_a_patient), and take it as the test set."
+            )
 
 
 def _few_degrees(comparisons: Sequence[Comparison]) -> list[str]:

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.evaluation import Answer, Comparison, MetricRow, PlanPost, ResultRow
+from api_schemas.evaluation import Answer, BaselineRow, Comparison, MetricRow, PlanPost, ResultRow
 from api_schemas.screening import Screening
 from api_schemas.terms import UNSTATED, Licence
 from services.evaluation.statistics.analysis import Trend
@@ -25,7 +25,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class TestFacts:
-    """A test set as it was scored. `title` and `manifest` are None once the data is gone."""
+    """A test set as it was scored. `title` and `manifest` are None once the data is gone;
+    `largest` are the images of the patient who has most.
+    """
 
     __test__ = False  # not a test of pytest
 
@@ -37,6 +39,7 @@ class TestFacts:
     title: str | None = None
     manifest: str | None = None
     terms: str = ""
+    largest: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +90,7 @@ class Report:
     """Everything the page says. `contact` is a sentence where there are no images to show,
     `licence` the strictest of all data. `rows` are over all images, `groups` inside groups.
     `complements` are pairs of averaged labels, by test set, of which each says what the other does.
+    `baselines` are of trivial features; `unmeasured` says by test set why it has none.
     """
 
     plan: PlanPost
@@ -111,3 +115,5 @@ class Report:
     complements: Mapping[str, Sequence[tuple[str, str]]] = field(
         default_factory=dict[str, Sequence[tuple[str, str]]]
     )
+    baselines: Sequence[BaselineRow] = ()
+    unmeasured: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from api_schemas.evaluation import (
     MACRO,
+    BaselineRow,
     MetricRow,
     PlannedArm,
     PlanPost,
@@ -49,6 +50,18 @@ class LabelLine:
 
     label: str
     pairs: Sequence[tuple[ResultRow, ResultRow] | None]
+
+
+Beside = tuple[BaselineRow, tuple[float, float] | None]
+"""What trivial features tell of a label, and the lowest and highest AUROC of the arms."""
+
+
+@dataclass(frozen=True)
+class BaselineLine:
+    """A label with what trivial features alone tell of it on each test set that was measured."""
+
+    label: str
+    tests: Sequence[Beside | None]
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,26 @@ def label_lines(plan: PlanPost, rows: Sequence[ResultRow]) -> list[LabelLine]:
 
     labels = dict.fromkeys(label for label, _, _ in by_key)
     return [LabelLine(label, [pair(label, t.name) for t in plan.tests]) for label in labels]
+
+
+def baseline_lines(
+    plan: PlanPost, baselines: Sequence[BaselineRow], rows: Sequence[ResultRow]
+) -> list[BaselineLine]:
+    """A line for every label of which any test set has a baseline."""
+    by_key = {(each.test, each.label): each for each in baselines}
+
+    def classifiers(test: str, label: str) -> tuple[float, float] | None:
+        known = [
+            r.auroc for r in rows if (r.test, r.label) == (test, label) and r.auroc is not None
+        ]
+        return (min(known), max(known)) if known else None
+
+    def beside(test: str, label: str) -> Beside | None:
+        found = by_key.get((test, label))
+        return None if found is None else (found, classifiers(test, label))
+
+    labels = dict.fromkeys(each.label for each in baselines)
+    return [BaselineLine(label, [beside(t.name, label) for t in plan.tests]) for label in labels]
 
 
 def metric_lines(plan: PlanPost, rows: Sequence[MetricRow]) -> list[MetricLine]:

@@ -13,6 +13,7 @@ from services.evaluation.reports import cautions, figures, words
 from services.evaluation.reports.facts import Contact, Kind, Pixels, Report
 from services.evaluation.reports.lines import (
     arm_lines,
+    baseline_lines,
     gap_lines,
     label_lines,
     metric_lines,
@@ -21,9 +22,10 @@ from services.evaluation.reports.lines import (
 )
 from services.evaluation.reports.methods import methods
 from services.evaluation.reports.policy import STYLE, TEMPLATES
+from services.evaluation.statistics.baseline import FEATURES
 from services.evaluation.statistics.curves import BINS
 
-TESTS_A_TABLE = 3
+TESTS_A_TABLE, TESTS_A_WIDE_TABLE = 3, 2
 """Test sets side by side; more go into a further table, so that it fits on paper."""
 
 BEGIN, END = "<!-- images -->", "<!-- /images -->"
@@ -81,12 +83,13 @@ def render(report: Report) -> str:
             figures=_figures(report),
             by_label=_by_label(report),
             bins=BINS,
-            columns=[
-                slice(i, i + TESTS_A_TABLE) for i in range(0, len(report.tests), TESTS_A_TABLE)
-            ],
+            columns=_columns(report, TESTS_A_TABLE),
+            wide_columns=_columns(report, TESTS_A_WIDE_TABLE),
             arms=arm_lines(plan, report.rows),
             training=training_lines(plan, report.predictions),
             labels=label_lines(plan, report.rows),
+            baselines=baseline_lines(plan, report.baselines, report.rows),
+            features=FEATURES,
             metrics=metric_lines(plan, report.metrics),
             gaps=gap_lines(plan, report.metrics),
             left_out=left_out,
@@ -97,6 +100,10 @@ def render(report: Report) -> str:
             shown_flags=_shown_flags(report),
         )
     )
+
+
+def _columns(report: Report, tests: int) -> list[slice]:
+    return [slice(i, i + tests) for i in range(0, len(report.tests), tests)]
 
 
 def without_images(page: str) -> str:

@@ -9,6 +9,7 @@ from api_schemas.qualities import Quality
 from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Pixels
 from services.evaluation.reports.page import environment
+from services.evaluation.statistics.baseline import CHANCE
 
 FEW = 10
 """Images for each feature, below which the bias of a Fréchet distance is most of it."""
@@ -59,4 +60,13 @@ def render(page: QualityPage) -> str:
     q = page.quality
     few = any(each.images < FEW * each.features.dimension for each in q.distances)
     template = environment().get_template("quality.html")
-    return template.render(page=page, q=q, likest=page.likest, few=FEW if few else 0)
+    rows = [] if q.agreement is None else q.agreement.rows
+    wrong_way = [
+        f"{row.label}, {name}"
+        for row in rows
+        for name, side in (("cohort", row.cohort), ("real images", row.real))
+        if side is not None and side.high is not None and side.high < CHANCE
+    ]
+    return template.render(
+        page=page, q=q, likest=page.likest, few=FEW if few else 0, wrong_way=wrong_way
+    )

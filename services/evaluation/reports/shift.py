@@ -6,6 +6,7 @@ import altair as alt
 
 from api_schemas.shifts import Shift, ShiftRow
 from services.evaluation.reports.figures.sheet import INK, MUTED, SIGNED, Sheet, svg
+from services.evaluation.reports.words import auroc, interval
 
 TITLES = {
     "finding": "Findings: share of images in which it is present, of those that say",
@@ -43,7 +44,7 @@ def _title(shift: Shift) -> alt.TitleParams:
     )
     return alt.TitleParams(
         "How the second set differs from the first",
-        subtitle=[first, second, "lines: 95 % intervals, clustered by patient"],
+        subtitle=[first, second, *_apart(shift), "lines: 95 % intervals, clustered by patient"],
         color=INK,
         subtitleColor=MUTED,
         subtitleFontSize=11,
@@ -51,6 +52,17 @@ def _title(shift: Shift) -> alt.TitleParams:
         anchor="start",
         offset=12,
     )
+
+
+def _apart(shift: Shift) -> list[str]:
+    told = shift.apart
+    if told is None:
+        return []
+    words = (
+        f"trivial features of the images alone tell the sets apart: AUROC {auroc(told.auroc)},"
+        f" {interval(told.low, told.high)}; most of all {told.features[0].feature}"
+    )
+    return [words]
 
 
 def _panel(sheet: Sheet, title: str, rows: Sequence[ShiftRow], reach: float) -> alt.HConcatChart:

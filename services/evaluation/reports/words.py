@@ -7,6 +7,7 @@ from api_schemas.screening import Screening
 from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Report
 from services.evaluation.statistics.analysis import ALPHA
+from services.evaluation.statistics.cases import DOMINANT_SHARE, DOMINANT_TIMES
 from services.evaluation.statistics.inference import FEWEST_FOR_P
 from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
 
@@ -33,6 +34,13 @@ ANSWERS: dict[Answered, str] = {
 }
 
 FLAGS: dict[Flag, str] = {
+    "below_chance": (
+        "the whole interval of the AUROC lies below .5: images without the finding score higher"
+    ),
+    "dominant_patient": (
+        f"one patient has at least {DOMINANT_SHARE:.0%} of the images, or of those with or without"
+        f" the finding, and {DOMINANT_TIMES} times the mean: the interval hangs on that patient"
+    ),
     "few_degrees_of_freedom": (
         f"fewer than {FEW_DEGREES_OF_FREEDOM} degrees of freedom, or patients who carry most of"
         " the uncertainty"
@@ -49,7 +57,10 @@ FLAGS: dict[Flag, str] = {
     "exploratory": "not a registered question",
     "primary": "the registered question",
     "registered": "a further registered question",
-    "leakage_waived": "a guard against leakage was waived",
+    "leakage_waived": (
+        "a guard against leakage was waived, or the classifier and the generator of the images were"
+        " trained on the same patients"
+    ),
     "phantom": "drawn phantoms, not patients",
     "synthetic": "the test set holds synthetic images, not patients only",
 }
@@ -157,6 +168,7 @@ def reservations(c: Comparison) -> str:
         "few_seeds": counted(c.seeds, "training seed"),
         "few_degrees_of_freedom": "few degrees of freedom",
         "few_patients": "few patients with a rare label",
+        "dominant_patient": "one patient with a large share of the images",
         "leakage_waived": "a waived guard",
         "synthetic": "synthetic images in the test set",
     }

@@ -108,13 +108,16 @@ def _empty_line(plan: PlanPost, arm: str, test: str, label: str, of: TestEstimat
     nothing = dict.fromkeys(
         ("auroc", "low", "high", "difference", "difference_low", "difference_high")
     )
+    counts = counts_of(of.cases, label)
     return ResultRow.model_validate(
         {
             "experiment": plan.experiment,
             "arm": arm,
             "test": test,
             "label": label,
-            **vars(counts_of(of.cases, label)),
+            "images": counts.images,
+            "positives": counts.positives,
+            "patients": counts.patients,
             "seeds": 0,
             "reference": plan.reference,
             **nothing,

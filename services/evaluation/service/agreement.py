@@ -52,7 +52,7 @@ def agreement(session: Session, caller: Caller, asked: AgreementRequest) -> Agre
     return Agreement(
         request=asked,
         classifier=requests[0].classifier,
-        leakage=any(each.leakage is not None for each in requests),
+        leakage=[each.leakage for each in requests if each.leakage is not None],
         rows=[
             _agreed(row, reals.get(label))
             for label, row in _by_label(mine).items()

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from api_schemas.base import Page
-from api_schemas.evaluation import MACRO, Answer, Comparison, MetricRow, ResultRow
+from api_schemas.evaluation import MACRO, Answer, BaselineRow, Comparison, MetricRow, ResultRow
 from services.evaluation import models
 from services.evaluation.reports.page import without_images
 from services.evaluation.reports.tables import Study, cell
@@ -28,7 +28,7 @@ from services.evaluation.service.problems import (
     VersionUnknown,
 )
 from services.evaluation.service.sources import Sources
-from services.evaluation.views import answer, comparison, metric_row, result_row
+from services.evaluation.views import answer, baseline_row, comparison, metric_row, result_row
 from services.kit.auth import Caller
 from services.kit.db import Database
 from services.kit.http import decode_cursor, page
@@ -36,7 +36,9 @@ from services.kit.jobs import lineage
 from services.kit.objects import ObjectMissing, ObjectStore, sha256
 
 Line = TypeVar("Line", models.Result, models.Metric)
-Row = TypeVar("Row", models.Result, models.Metric, models.Answer, models.Comparison)
+Row = TypeVar(
+    "Row", models.Result, models.Metric, models.Answer, models.Comparison, models.Baseline
+)
 
 ANY = "any"
 """Of groups: the lines of every one."""
@@ -103,6 +105,13 @@ class Answers:
         with self._db.transaction() as tx:
             query = _of_version(tx.session, caller, models.Comparison, wanted, cursor)
             return page(tx.session, query, models.Comparison.id, cursor, limit, _comparisons)
+
+    def baselines(
+        self, caller: Caller, wanted: Wanted, cursor: str | None, limit: int
+    ) -> Page[BaselineRow]:
+        with self._db.transaction() as tx:
+            query = _of_version(tx.session, caller, models.Baseline, wanted, cursor)
+            return page(tx.session, query, models.Baseline.id, cursor, limit, _baselines)
 
     def report(self, caller: Caller, wanted: Wanted) -> bytes:
         """The report of an experiment, HTML; raises `ReportUnknown` (404).
@@ -265,6 +274,10 @@ def _answers(rows: Sequence[models.Answer]) -> list[Answer]:
 
 def _comparisons(rows: Sequence[models.Comparison]) -> list[Comparison]:
     return [comparison(row) for row in rows]
+
+
+def _baselines(rows: Sequence[models.Baseline]) -> list[BaselineRow]:
+    return [baseline_row(row) for row in rows]
 
 
 def _csv(wire: type[BaseModel], rows: Sequence[BaseModel]) -> str:

@@ -8,18 +8,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
+import numpy as np
 from sqlalchemy import select
 
-from api_schemas.evaluation import Flag, PlanPost
+from api_schemas.evaluation import BaselineRow, Flag, PlanPost
 from services.evaluation import models, statistics
 from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans, record
 from services.evaluation.service.absences import lines_of_left_out, what_is_left
+from services.evaluation.service.baselines import Baselines
 from services.evaluation.service.completion import UNIT, absent
 from services.evaluation.service.particulars import detailed
 from services.evaluation.service.problems import PredictionsDamaged
 from services.evaluation.service.record import Page
 from services.evaluation.service.sources import Sources
+from services.evaluation.service.stock import Stock
 from services.evaluation.service.tables import restore
 from services.evaluation.statistics.analysis import (
     METHOD,
@@ -101,7 +104,7 @@ class Evaluate:
         ]
         # looked at before the images are read: what changes in between shows as changed
         shown = self.sources.shown(lease.caller, stored.plan)
-        report = self._report(lease, stored, scored, averaged)
+        report = self._with_baselines(lease, self._report(lease, stored, scored, averaged), firsts)
         with self.db.transaction() as tx:
             known = record.is_known(tx.session, report)
         if known:
@@ -113,6 +116,22 @@ class Evaluate:
         self.store.put(key, html, HTML)
         with lease.finishing() as tx:
             record.write(tx.session, lease, report, Page(key, digest, shown))
+
+    def _with_baselines(
+        self, lease: Lease, report: Report, firsts: Mapping[str, Predictions]
+    ) -> Report:
+        """The report with what trivial features tell of every test set."""
+        stock = Stock(self.store, self.sources.datasets, self.sources.generations)
+        made = Baselines(stock, lease, report.plan)
+        rows: list[BaselineRow] = []
+        unmeasured: dict[str, str] = {}
+        for test in report.plan.tests:
+            found = made.of_test(test, firsts[test.name])
+            if isinstance(found, str):
+                unmeasured[test.name] = found
+            else:
+                rows += found
+        return replace(report, baselines=rows, unmeasured=unmeasured)
 
     def _stored(self, lease: Lease) -> Stored:
         with self.db.transaction() as tx:
@@ -189,7 +208,8 @@ class Evaluate:
         for test, of in zip(plan.tests, estimates, strict=True):
             images, patients = len(of.cases.patient), of.cases.G
             facts, shown[test.name] = self.sources.facts(lease.caller, test, images, patients)
-            tests.append(facts)
+            largest = int(np.bincount(of.cases.patient).max())
+            tests.append(replace(facts, largest=largest))
         return Report(
             plan=plan,
             plan_id=stored.row.id,

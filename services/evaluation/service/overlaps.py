@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from api_schemas.base import DataSplit, Page
 from api_schemas.overlaps import Overlap, OverlapRequest, OverlapView, SharedPair
 from services.evaluation import models
+from services.evaluation.service.baselines import tell_apart
 from services.evaluation.service.intake import QUEUE
 from services.evaluation.service.keeping import OVERLAP
 from services.evaluation.service.near import NearSearch
@@ -77,7 +78,7 @@ class Overlaps:
             if isinstance(found, Awaited):
                 waits.append(found.job.id)
             else:
-                compared_rows(self._stock, caller, each, field, near=request.near)
+                compared_rows(self._stock, caller, each, field, request)
         return waits
 
     def _submit(self, tx: Tx, caller: Caller, request: OverlapRequest, waits: list[UUID]) -> UUID:
@@ -131,7 +132,7 @@ class FindOverlap:
             self._stock.look(lease.caller, request.second.data, "second"),
         )
         first, second = (
-            compared_rows(self._stock, lease.caller, each, field, near=request.near)
+            compared_rows(self._stock, lease.caller, each, field, request)
             for field, each in (("first", request.first), ("second", request.second))
         )
         result = exact(items, first, second)
@@ -140,21 +141,24 @@ class FindOverlap:
             room = PAIRS - len(result.pairs)
             told = {"near": near, "pairs": [*result.pairs, *pairs[:room]]}
             result = result.model_copy(update=told)
+        if request.trivial:
+            told = {"apart": tell_apart(self._stock, lease, first, second)}
+            result = result.model_copy(update=told)
         with lease.finishing() as tx:
             row = tx.session.get_one(models.Overlap, lease.resource)
             row.result = result.model_dump(mode="json")
 
 
 def compared_rows(
-    stock: Stock, caller: Caller, wanted: DataSplit, field: str, *, near: bool
+    stock: Stock, caller: Caller, wanted: DataSplit, field: str, request: OverlapRequest
 ) -> pl.DataFrame:
     """The rows of a set; raises `TooManyToCompare` (422) where too many are to be compared by how
     they look.
     """
-    if not near:
+    if not request.near and not request.trivial:
         return stock.rows(caller, wanted, field)
     rows = stock.rows_with_images(caller, wanted, field)
-    if rows.height > NEAR_LIMIT:
+    if request.near and rows.height > NEAR_LIMIT:
         raise TooManyToCompare(
             f"It has {rows.height} images; compare a view of it, or leave out near",
             field=field,

@@ -9,7 +9,15 @@ from pydantic import BaseModel
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from services.evaluation.models import Answer, Comparison, Evaluation, Metric, Plan, Result
+from services.evaluation.models import (
+    Answer,
+    Baseline,
+    Comparison,
+    Evaluation,
+    Metric,
+    Plan,
+    Result,
+)
 from services.evaluation.reports.facts import Report
 from services.evaluation.service.problems import ResultsDiffer
 from services.kit.db import new_id
@@ -18,7 +26,7 @@ from services.kit.jobs import Lease
 ROUNDING = 1e-6
 """The same code may round otherwise on another processor; more than this apart are two numbers."""
 
-Table = type[Result] | type[Comparison] | type[Answer] | type[Metric]
+Table = type[Result] | type[Comparison] | type[Answer] | type[Metric] | type[Baseline]
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ def _tables(report: Report) -> list[tuple[Table, Sequence[BaseModel]]]:
         (Comparison, report.comparisons),
         (Answer, report.answers),
         (Metric, report.metrics),
+        (Baseline, report.baselines),
     ]
 
 

@@ -82,7 +82,8 @@ NOTHING_SAID: Shown = {}
 def circumstances(plan: PlanPost, of: TestEstimates, shown: Shown) -> Circumstances:
     wanted = of.cases.labels if plan.averaged is None else plan.averaged
     fewer = not set(wanted) <= set(of.cases.averaged)
-    return Circumstances(plan, of.test, tuple(shown.get(of.test, ())), fewer)
+    dominated = of.cases.counts.dominated
+    return Circumstances(plan, of.test, tuple(shown.get(of.test, ())), fewer, dominated)
 
 
 def estimate(

@@ -16,17 +16,23 @@ FEWEST_IN_MEAN = 2
 """Patients of either class of a label that a mean over labels needs: of one patient alone nothing
 says how much another one would differ, and the whole mean would have no interval."""
 
+DOMINANT_SHARE, DOMINANT_TIMES = 0.05, 5
+"""One patient dominates who has at least this share of the images, and so many times the mean."""
+
 UNKNOWN = -1
 """The truth of an image whose label is missing or uncertain."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a number rests on; a mean over labels has no positives of its own."""
+    """What a number rests on; a mean over labels has no positives of its own. `dominated`: one
+    patient has a large share of the images, of a label also of those with or without it.
+    """
 
     images: int
     positives: int | None
     patients: int
+    dominated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +93,11 @@ class LabelCases:
     def fewest(self) -> int:
         """Patients of the rarer class."""
         return min(self.I1, self.I0)
+
+    @property
+    def dominated(self) -> bool:
+        """Whether one patient has a large share of the images of either class."""
+        return dominates(self.patient[self.y]) or dominates(self.patient[~self.y])
 
     @property
     def bearers(self) -> Bools:  # (G,)
@@ -152,16 +163,34 @@ class Cases:
     def counts(self) -> Counts:
         """Of the images with any label known."""
         rows = (self.truth != UNKNOWN).any(axis=1)
-        return Counts(int(np.count_nonzero(rows)), None, _distinct(self.patient[rows], self.G))
+        taking_part = self.patient[rows]
+        return Counts(
+            len(taking_part), None, _distinct(taking_part, self.G), dominates(taking_part)
+        )
 
     def counts_of(self, label: str) -> Counts:
         cases = self.by_label[self.labels.index(label)]
-        return Counts(len(cases.rows), cases.n1, cases.patients)
+        return Counts(len(cases.rows), cases.n1, cases.patients, cases.dominated)
 
     def _label(self, column: int) -> LabelCases:
         truth = self.truth[:, column]
         rows = np.flatnonzero(truth != UNKNOWN)
         return LabelCases(rows, truth[rows] == 1, self.patient[rows], self.G)
+
+
+def dominates(patient: Ints) -> bool:
+    """Whether one patient has a large share of these images: `DOMINANT_SHARE` of them or more, and
+    `DOMINANT_TIMES` as many as a patient has on average.
+    """
+    if not len(patient):
+        return False
+    images = np.bincount(patient)
+    return is_dominant(int(images.max()), len(patient), int(np.count_nonzero(images)))
+
+
+def is_dominant(most: int, images: int, patients: int) -> bool:
+    """The same of so many `images` of so many `patients`, one of whom has `most` of them."""
+    return most >= max(1, DOMINANT_SHARE * images) and most * patients >= DOMINANT_TIMES * images
 
 
 def numbered(patient_ids: Sequence[str] | NDArray[np.str_]) -> tuple[Ints, int]:

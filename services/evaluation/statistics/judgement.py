@@ -10,12 +10,12 @@ import numpy as np
 
 from api_schemas.evaluation import MACRO, Flag
 from api_schemas.evaluations import EvaluatedRow
-from services.evaluation.statistics.cases import UNKNOWN, Bools, Cases, Floats
+from services.evaluation.statistics.cases import Bools, Cases, Counts, Floats, dominates
 from services.evaluation.statistics.estimate import Estimate
 from services.evaluation.statistics.groups import named
 from services.evaluation.statistics.inference import auroc_inference, difference_inference
 from services.evaluation.statistics.influence import label_aurocs, macro
-from services.evaluation.statistics.lines import flags_of
+from services.evaluation.statistics.lines import flags_of, is_below_chance
 from services.evaluation.statistics.predictions import Names, Predictions
 
 
@@ -84,13 +84,17 @@ def _row(
     A, B = models[0], models[1] if len(models) > 1 else None
     a, b = A and auroc_inference(A), B and auroc_inference(B)
     d = difference_inference(A - B) if A and B else None
-    images, positives, patients = _counts(cases, label, inside)
+    counts = _counts(cases, label, inside)
+    said: list[tuple[Flag, bool]] = [
+        ("below_chance", is_below_chance(a)),
+        ("dominant_patient", counts.dominated),
+    ]
     return EvaluatedRow(
         label=label,
         group=group,
-        images=images,
-        positives=positives,
-        patients=patients,
+        images=counts.images,
+        positives=counts.positives,
+        patients=counts.patients,
         auroc=a and a.value,
         low=a and a.low,
         high=a and a.high,
@@ -104,14 +108,14 @@ def _row(
         dof=d.nu if d else a and a.nu,
         flags=[
             *flags_of(A and A.fewest, d or a, exact=any(each and each.exact for each in (a, d))),
+            *(flag for flag, holds in said if holds),
             *flags,
         ],
     )
 
 
-def _counts(cases: Cases, label: str, inside: Bools) -> tuple[int, int | None, int]:
-    if label == MACRO:
-        return int(inside.sum()), None, len(np.unique(cases.patient[inside]))
-    truth = cases.truth[:, cases.labels.index(label)]
-    rows = truth != UNKNOWN
-    return int(rows.sum()), int((truth == 1).sum()), len(np.unique(cases.patient[rows]))
+def _counts(cases: Cases, label: str, inside: Bools) -> Counts:
+    if label != MACRO:
+        return cases.counts_of(label)
+    patient = cases.patient[inside]
+    return Counts(len(patient), None, len(np.unique(patient)), dominates(patient))

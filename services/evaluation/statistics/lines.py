@@ -25,6 +25,7 @@ from services.evaluation.statistics.measures import OF_PROBABILITIES, Measured, 
 
 FEW_SEEDS = 5
 FEW_DEGREES_OF_FREEDOM = 10
+CHANCE = 0.5
 COEFFICIENTS = ("calibration_intercept", "calibration_slope")
 """Any number may be one; everything else lies between 0 and 1, a gap between -1 and 1."""
 STEPPED = ("average_precision", "brier")
@@ -160,13 +161,15 @@ def family_of(line: Line) -> Hashable | None:
 @dataclass(frozen=True)
 class Circumstances:
     """What every line of a test set shares; `fewer`: its mean leaves out labels that were to be
-    averaged; `shown` are flags of images that are no patients'.
+    averaged; `shown` are flags of images that are no patients'; `dominated`: one patient has a
+    large share of its images.
     """
 
     plan: PlanPost
     test: str
     shown: tuple[Flag, ...]
     fewer: bool
+    dominated: bool = False
 
     def result(self, line: Line, p_holm: float | None, kind: Flag | None) -> ResultRow:
         a, d, said = line.level, line.difference, line.said
@@ -176,7 +179,9 @@ class Circumstances:
             test=self.test,
             label=line.quantity.label,
             group=line.quantity.group,
-            **vars(line.counts),
+            images=line.counts.images,
+            positives=line.counts.positives,
+            patients=line.counts.patients,
             seeds=len(self.plan.seeds),
             auroc=a and a.value,
             low=a and a.low,
@@ -203,7 +208,9 @@ class Circumstances:
             group=group,
             against=line.against,
             metric=metric,
-            **vars(line.counts),
+            images=line.counts.images,
+            positives=line.counts.positives,
+            patients=line.counts.patients,
             seeds=len(self.plan.seeds),
             value=a and a.value,
             low=a and a.low,
@@ -218,9 +225,17 @@ class Circumstances:
     def _flags(self, line: Line, kind: Flag | None) -> list[Flag]:
         exact = any(each is not None and each.exact for each in (line.level, line.difference))
         of_labels = line.quantity.label == MACRO
-        return self.flags(
-            line.fewest, line.said, kind, arms=[line.arm], exact=exact, of_labels=of_labels
+        flags = self.flags(
+            line.fewest,
+            line.said,
+            kind,
+            arms=[line.arm],
+            exact=exact,
+            of_labels=of_labels,
+            dominated=line.counts.dominated,
         )
+        worse = line.quantity.metric == "auroc" and is_below_chance(line.level)
+        return ["below_chance", *flags] if worse else flags
 
     def _reference(self, line: Line) -> str | None:
         return None if line.arm == self.plan.reference else self.plan.reference
@@ -230,7 +245,9 @@ class Circumstances:
     ) -> list[Flag]:
         """The flags of a registered question about `arms`."""
         exact = D is not None and D.exact
-        return self.flags(D and D.fewest, said, kind, arms=arms, exact=exact)
+        return self.flags(
+            D and D.fewest, said, kind, arms=arms, exact=exact, dominated=self.dominated
+        )
 
     def flags(
         self,
@@ -241,6 +258,7 @@ class Circumstances:
         arms: Sequence[str],
         exact: bool = False,
         of_labels: bool = True,
+        dominated: bool = False,
     ) -> list[Flag]:
         """All that a reader must know of what is said of `arms`; `of_labels`: of a mean over
         labels.
@@ -251,6 +269,7 @@ class Circumstances:
             kind = kind and "exploratory"
         facts: list[tuple[Flag, bool]] = [
             ("fewer_labels", self.fewer and of_labels),
+            ("dominant_patient", dominated),
             ("few_seeds", len(self.plan.seeds) < FEW_SEEDS),
             ("primary", kind == "primary"),
             ("registered", kind == "registered"),
@@ -260,6 +279,11 @@ class Circumstances:
         ]
         of_numbers = flags_of(fewest, said, exact=exact)
         return [*of_numbers, *(flag for flag, holds in facts if holds), *self.shown]
+
+
+def is_below_chance(level: Inference | None) -> bool:
+    """Whether the whole interval of an AUROC lies below .5."""
+    return level is not None and level.high is not None and level.high < CHANCE
 
 
 def _withheld(plan: PlanPost, arm: str) -> int:

@@ -362,6 +362,30 @@ def synthetic_in_place_of_real(
         )
 
 
+def shared_with_generators(
+    samples: Mapping[DataRef, Samples],
+    training: Sets,
+    makers: Mapping[str, Collection[UUID]],
+    seen: Mapping[UUID, Seen | None],
+) -> Iterator[str]:
+    """Words for a report on evaluation sets that a generator made (`makers`, by field) which was
+    trained on patients whom the classifiers are trained on: there such a classifier does better
+    than on strangers.
+    """
+    trained = frozenset[str]().union(
+        *(_patients(samples, ref, rows) for ref, rows in training.values())
+    )
+    for field, generators in makers.items():
+        for generator in sorted(generators):
+            saw = seen[generator]
+            if saw is not None and (shared := len(trained & set(saw.patients))):
+                yield (
+                    f"generator: {field} was made by generator {generator}, which was trained on"
+                    f" {shared} of the patients whom the classifiers are trained on. On its images"
+                    " they do better than on those of a generator trained on other patients"
+                )
+
+
 def _patients(samples: Mapping[DataRef, Samples], ref: DataRef, rows: Rows) -> frozenset[str]:
     return frozenset(samples[ref].patients[rows].tolist())
 

@@ -10,7 +10,7 @@ from services.kit.errors import Conflict, NotFound
 from services.training.models import Classifier, Experiment
 from services.training.service import checks
 from services.training.service.arms import sources
-from services.training.service.catalogue import Catalogue
+from services.training.service.catalogue import Catalogue, Listed
 from services.training.service.samples import Rows, Samples, read_samples
 
 
@@ -42,6 +42,36 @@ class Leaks:
             yield from _shared(samples, rows, theirs, theirs.split(split), what)
             generators |= self._catalogue.generators(caller, [listed])
         yield from self._through_generators(caller, generators, samples, rows)
+
+    def shared_with_generator(
+        self, caller: Caller, classifier: Classifier, experiment: Experiment, listed: Listed
+    ) -> Iterator[str]:
+        """In words, what the classifier and a generator that made the images have both been
+        trained on. It leaks nothing of a patient in the data, for there is none, and is not
+        refused; but such images look familiar to such a classifier.
+        """
+        generators = self._catalogue.generators(caller, [listed])
+        saw = {each: self._catalogue.seen(caller, each) for each in sorted(generators)}
+        trained: set[str] = set()
+        behind: set[UUID] = set()
+        for ref, split, _ in _seen_by(classifier, experiment):
+            try:
+                source = self._catalogue.look(caller, ref, "classifier")
+                theirs = read_samples(self._catalogue.manifest(caller, ref))
+            except (NotFound, Conflict):
+                continue  # told as data that is gone
+            trained |= set(theirs.patients[theirs.split(split)].tolist())
+            behind |= self._catalogue.generators(caller, [source])
+        for generator, seen in saw.items():
+            if seen is None:
+                yield f"nobody knows whom generator {generator}, which made it, was trained on"
+            elif shared := len(trained & set(seen.patients)):
+                yield (
+                    f"generator {generator}, which made it, and the classifier were trained on the"
+                    f" same {shared} patients"
+                )
+            elif generator in behind:
+                yield f"the classifier was trained on other images of generator {generator}"
 
     def _through_generators(
         self, caller: Caller, generators: set[UUID], samples: Samples, rows: Rows

@@ -64,18 +64,18 @@ class Planner:
         images = Lists(samples, listed).by_arm(arms, reference_of(request))
         checks.no_shared_patients(samples, training, held)
         known = self._catalogue.generators(caller, listed.values())
+        seen = {each: self._catalogue.seen(caller, each) for each in sorted(known)}
+        makers = {
+            field: self._catalogue.generators(caller, [listed[ref]])
+            for field, (ref, _) in held.items()
+        }
         waived = [
             *checks.extension(request),
-            *_leakage(
-                request,
-                samples,
-                training,
-                held,
-                {each: self._catalogue.seen(caller, each) for each in sorted(known)},
-            ),
+            *_leakage(request, samples, training, held, seen),
             *checks.unscreened(listed.values()),
             *checks.made_elsewhere(request, training, listed, known),
             *checks.synthetic_in_place_of_real(request, held, listed),
+            *checks.shared_with_generators(samples, training, makers, seen),
         ]
         size_px = _known_size(listed)
         checks.large_enough(request.classifier, size_px)

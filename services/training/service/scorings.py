@@ -83,6 +83,7 @@ class Checks:
         found = list(self._leaks.of(caller, classifier, experiment, samples, rows))
         if not request.allow_leakage:
             refuse(found)
+        found += self._leaks.shared_with_generator(caller, classifier, experiment, listed)
         return Checked(listed.digest or "", len(rows), found)
 
 

@@ -6,12 +6,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from api_schemas.evaluation import TrainedArm, TrainingNote
+from api_schemas.evaluation import BaselineRow, TrainedArm, TrainingNote
 from api_schemas.screening import Screening
 from services.evaluation.reports import cautions
 from services.evaluation.reports.facts import Contact, Report
 from services.evaluation.reports.methods import methods
 from services.evaluation.statistics.analysis import METHOD
+from services.evaluation.statistics.inference import Inference
+from services.evaluation.statistics.lines import is_below_chance
 from tests.evaluation.reports.made import report_of
 
 NOTE = TrainingNote(
@@ -54,6 +56,10 @@ def test_a_clean_study_has_no_box() -> None:
         ("leakage: of tests.0.data, 3 patients were seen", "The evaluation may have leaked"),
         ("screening: preset.synthetic was not searched", "Not searched for copies"),
         ("origin: preset.synthetic was made elsewhere.", "Synthetic images of unknown origin"),
+        (
+            "generator: tests.0 was made by a generator of the same patients",
+            "Judged on images of a generator that shares their patients",
+        ),
         ("extended: seeds were added after results were seen", "Extended after results were seen"),
         ("runs: real, seed 3 failed for good (the loss became infinite)", "Runs failed"),
         ("something new: nobody thought of", "A guard was waived"),
@@ -64,7 +70,9 @@ def test_every_waived_guard_has_a_box_with_its_words(reason: str, title: str) ->
     (box,) = cautions.grave(replace(clean(), plan=waived))
     assert box.title == title
     assert reason.partition(": ")[2] in box.text
-    assert ("by request" in box.text) == (not reason.startswith(("origin", "extended", "runs")))
+    assert ("by request" in box.text) == (
+        not reason.startswith(("origin", "generator", "extended", "runs"))
+    )
 
 
 def test_each_of_several_has_its_own() -> None:
@@ -180,3 +188,93 @@ def test_arms_with_equal_predictions_are_pointed_out() -> None:
     assert caution.text.startswith("real and real_equal_steps made the same predictions")
     other = [replace(alike[0], digest="another"), *alike[1:]]
     assert cautions.grave(replace(clean(), predictions=other)) == []
+
+
+def beside(auroc: float, low: float | None, high: float | None) -> Report:
+    """A clean study of which trivial features find edema so well."""
+    row = BaselineRow(
+        experiment=clean().plan.experiment,
+        test="internal",
+        label="Edema",
+        images=200,
+        positives=60,
+        patients=120,
+        auroc=auroc,
+        low=low,
+        high=high,
+        feature="border",
+        feature_auroc=0.2,
+    )
+    return replace(clean(), baselines=[row])
+
+
+def test_trivial_features_that_do_as_well_are_a_box() -> None:
+    (caution,) = cautions.grave(beside(0.879, 0.81, 0.93))
+    assert caution.title == "Trivial features do as well as the classifiers"
+    assert "Edema on internal: 0.879 [0.810 to 0.930] by trivial features alone" in caution.text
+    assert "the training images" not in caution.text
+    assert "real_equal_steps" in caution.text
+
+
+def test_trivial_features_that_were_fitted_to_the_training_images_are_a_box_too() -> None:
+    report = beside(0.53, 0.45, 0.6)
+    trained = {"trained_auroc": 0.9, "trained_low": 0.85, "trained_high": 0.94}
+    rows = [row.model_copy(update=trained) for row in report.baselines]
+    (caution,) = cautions.grave(replace(report, baselines=rows))
+    assert "Edema on internal: 0.900 [0.850 to 0.940]" in caution.text
+    assert "fitted to the training images" in caution.text
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        (0.53, 0.51, 0.55),  # below what every classifier reaches
+        (0.879, 0.45, 0.99),  # they may tell nothing
+        (0.879, None, None),
+    ],
+)
+def test_trivial_features_that_tell_less_are_no_box(
+    bounds: tuple[float, float | None, float | None],
+) -> None:
+    assert cautions.grave(beside(*bounds)) == []
+
+
+def test_another_label_is_not_held_against_the_baseline() -> None:
+    report = beside(0.879, 0.81, 0.93)
+    moved = [row.model_copy(update={"label": "Fracture"}) for row in report.baselines]
+    assert cautions.grave(replace(report, baselines=moved)) == []
+
+
+def test_an_interval_below_chance_is_a_box() -> None:
+    report = clean()
+    rows = [
+        row.model_copy(update={"flags": [*row.flags, "below_chance"]})
+        if (row.arm, row.label) == ("shuffled", "Edema")
+        else row
+        for row in report.rows
+    ]
+    (caution,) = cautions.grave(replace(report, rows=rows))
+    assert caution.title == "An AUROC below chance"
+    assert "Edema on internal (shuffled)" in caution.text
+
+
+def test_scores_of_the_wrong_way_round_are_flagged_and_others_are_not() -> None:
+    def flags(high: float | None) -> bool:
+        return is_below_chance(Inference(0.4, 0.3, high))
+
+    assert (flags(0.49), flags(0.5), flags(None), is_below_chance(None)) == (True, *[False] * 3)
+    assert not any("below_chance" in row.flags for row in clean().rows)
+
+
+def test_one_patient_with_many_images_is_named_with_the_cure() -> None:
+    def told(largest: int) -> list[str]:
+        report = clean()
+        tests = [replace(t, images=701, patients=182, largest=largest) for t in report.tests]
+        return [
+            each for each in cautions.minor(replace(report, tests=tests)) if "one patient" in each
+        ]
+
+    (sentence,) = told(66)
+    assert sentence.startswith("internal: 66 of the 701 images are of one patient")
+    assert "one_image_a_patient" in sentence
+    assert told(20) == []

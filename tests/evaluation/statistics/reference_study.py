@@ -203,6 +203,8 @@ class Study:
         test: str,
         exact: bool = False,
         sane: bool = True,
+        group: str | None = None,
+        below: bool = False,
     ) -> set[str]:
         waived = self.plan.get("waived", [])
         if kind and any(word.startswith("extended") for word in waived):
@@ -223,8 +225,25 @@ class Study:
             "leakage_waived": any(word.startswith("leakage") for word in waived),
             "phantom": self.phantom,
             "not_probabilities": not sane,
+            "dominant_patient": self.dominated(test, label, group),
+            "below_chance": below,
         }
         return {flag for flag, true in holds.items() if true} | ({kind} if kind else set())
+
+    def dominated(self, test: str, label: str, group: str | None) -> bool:
+        rows = self.sets[test, self.arms[0], self.plan["seeds"][0]]
+        members = self.samples(test) if group is None else self.groups[test][group][1]
+        rows = [r for r in rows if r["truth"] is not None and r["sample_id"] in members]
+        if label == MACRO:
+            parts = [list({r["sample_id"]: r["patient_id"] for r in rows}.values())]
+        else:
+            mine = [r for r in rows if r["label"] == label]
+            parts = [[r["patient_id"] for r in mine if r["truth"] == y] for y in (0, 1)]
+        for part in filter(None, parts):
+            counted = [part.count(each) for each in set(part)]
+            if max(counted) >= max(0.05 * len(part), 5 * len(part) / len(counted)):
+                return True
+        return False
 
     def counts(self, test: str, label: str, group: str | None) -> Row:
         rows = self.sets[test, self.arms[0], self.plan["seeds"][0]]
@@ -273,7 +292,17 @@ class Study:
             "p": d and d.p,
             "p_holm": None,
             "dof": said and said.nu,
-            "flags": self.flags(A, said, kind=kind, label=label, test=test, exact=exact, sane=sane),
+            "flags": self.flags(
+                A,
+                said,
+                kind=kind,
+                label=label,
+                test=test,
+                exact=exact,
+                sane=sane,
+                group=group,
+                below=metric == "auroc" and bool(level and level.high and level.high < 0.5),
+            ),
         }
         if metric == "auroc":
             row["auroc"] = row.pop("value")
