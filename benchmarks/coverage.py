@@ -228,10 +228,14 @@ def study(rng: np.random.Generator, patients: int, seeds: int, spread: float) ->
     """Macro AUROC of two arms of the same method, trained with so many seeds, on a new test set."""
     patient = images_of(rng, patients, 6)
     truth = (rng.random((patients, 2)) < COMMON)[patient].astype(np.int8)
-    cases = Cases(("a", "b"), truth, patient, patients)
+    return _difference(rng, Cases(("a", "b"), truth, patient, patients), seeds, spread)
+
+
+def _difference(rng: np.random.Generator, cases: Cases, seeds: int, spread: float) -> Estimate:
+    labels = len(cases.labels)
     x = clustered(rng, cases, FEATURES)
-    x[:, :2] += 1.2 * truth
-    right = np.eye(FEATURES)[:, :2]
+    x[:, :labels] += 1.2 * cases.truth
+    right = np.eye(FEATURES)[:, :labels]
     arms = [
         over_seeds(
             [_run(cases, x, right + spread * rng.normal(size=right.shape)) for _ in range(seeds)]
@@ -243,8 +247,39 @@ def study(rng: np.random.Generator, patients: int, seeds: int, spread: float) ->
 
 def _run(cases: Cases, x: Floats, weights: Floats) -> Estimate:
     found = macro(cases, label_aurocs(cases, x @ weights))
-    assert found is not None  # noqa: S101 - a fifth of hundreds of patients has each label
+    assert found is not None  # noqa: S101 - patients have each label of the mean
     return found
+
+
+# ---------------------------------------------------------------- rare labels
+
+SPARSE_LABELS = 4
+SPARSE_PATIENTS = 150
+MOST_POSITIVE = 5
+
+
+class Sparse(NamedTuple):
+    """A study of four labels that 1 to 5 patients of 150 have, without an effect."""
+
+    seeds: int
+    spread: float
+
+
+def sparse_coverage(cell: Sparse, runs: int) -> Count:
+    """Of the registered difference, in studies with two labels of two patients of each class."""
+    rng = np.random.default_rng([*map(ord, repr(cell))])
+    count = Count()
+    while count.runs < runs:
+        patient = images_of(rng, SPARSE_PATIENTS, 3)
+        truth = np.zeros((SPARSE_PATIENTS, SPARSE_LABELS), np.int8)
+        for label in range(SPARSE_LABELS):
+            some = rng.integers(1, MOST_POSITIVE + 1)
+            truth[rng.choice(SPARSE_PATIENTS, some, replace=False), label] = 1
+        cases = Cases(tuple(map(str, range(SPARSE_LABELS))), truth[patient], patient, len(truth))
+        if len(cases.averaged) > 1:
+            D = _difference(rng, cases, cell.seeds, cell.spread)
+            count.add(D, difference_inference(D), 0.0)
+    return count
 
 
 # ---------------------------------------------------------------- the tables
@@ -338,6 +373,21 @@ def tests(cells: Sequence[Null], found: Sequence[Rejected], runs: int) -> Iterat
         )
 
 
+def sparse_cells() -> list[Sparse]:
+    return [Sparse(*each) for each in itertools.product(SEEDS, (0.05, 0.15))]
+
+
+def sparse(cells: Sequence[Sparse], found: Sequence[Count]) -> Iterator[str]:
+    yield "\nFour labels of 1 to 5 patients, no effect: intervals of the difference, in percent\n"
+    yield "| seeds | spread of a seed | given | covered | flagged |"
+    yield "|---|---|---|---|---|"
+    for cell, of in zip(cells, found, strict=True):
+        yield (
+            f"| {cell.seeds} | {cell.spread} | {_share(of.given, of.runs)} |"
+            f" {_share(of.covered, of.given)} | {_share(of.flagged, of.runs)} |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=400)
@@ -357,6 +407,9 @@ def main() -> None:
         for line in metrics(metric_cells(), list(of_metrics)):
             print(line)
         for line in tests(nulls, list(of_nulls), runs):
+            print(line)
+        of_sparse = pool.map(sparse_coverage, sparse_cells(), itertools.repeat(runs))
+        for line in sparse(sparse_cells(), list(of_sparse)):
             print(line)
     error = 100 * math.sqrt(0.05 * 0.95 / runs)
     print(f"\n{runs} runs a line; the Monte-Carlo error of 95 % is {error:.1f} (one sd).")
