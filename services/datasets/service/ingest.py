@@ -43,7 +43,7 @@ from services.datasets.service.standing import Banned, known_patients, lock_mani
 from services.datasets.service.uploads import Uploads
 from services.kit.db import Database, new_id
 from services.kit.errors import ProblemError
-from services.kit.jobs import Jobs, Lease, LeaseLost, Released, step_of
+from services.kit.jobs import WITH_WARNINGS, Jobs, Lease, LeaseLost, Released, step_of
 from services.kit.objects import ObjectStore, sha256
 from services.kit.pseudonyms import Pseudonyms
 
@@ -59,8 +59,6 @@ BURST = 64
 DUPLICATES_TOLD = 10_000
 WITHDRAWN = "withdrawn from this project"
 MANIFEST = "manifest"
-WARNED = "succeeded with warnings"
-"""Message of the job; the dataset tells which."""
 
 PSEUDONYM = re.compile(PATIENT_ID)
 
@@ -307,7 +305,7 @@ class Ingest:
                 planned=lease.payload["planned"],
                 kept=Counter(table["split"].to_pylist()),
             )
-            lease.progress(table.num_rows, table.num_rows, UNIT, WARNED if warned else "")
+            lease.progress(table.num_rows, table.num_rows, UNIT, WITH_WARNINGS if warned else "")
             tx.session.get_one(Dataset, lease.resource).warnings = warned
             odd = samples.picture_notes(tx.session, lease.resource)
             samples.write_splits(tx.session, lease.resource, splits)

@@ -27,6 +27,9 @@ _RECORD = text(
 )
 
 
+WITH_WARNINGS = "succeeded with warnings"
+"""What a job says last whose result must be looked at: the resource tells why."""
+_CLOSING = case((Job.message == WITH_WARNINGS, Job.message), else_="")
 _TOTAL = case((Job.total > 0, Job.total), else_=Job.done)
 
 
@@ -64,7 +67,7 @@ def end(tx: Tx, bell: Bell, job: UUID, state: str, problem: Problem | None = Non
         slices.drop_queued(session, job)
     told = None if problem is None else problem.model_dump(mode="json")
     # words on how far it was say nothing of what is done; what had no total has one now
-    rest = {"message": "", "total": _TOTAL} if state == "succeeded" else {}
+    rest = {"message": _CLOSING, "total": _TOTAL} if state == "succeeded" else {}
     move(session, job, state, finished_at=NOW, problem=told, **rest)
     session.execute(delete(Cancellation).where(Cancellation.job == job))
     waiting = session.scalars(select(Wait.job).where(Wait.awaited == job).order_by(Wait.job)).all()
