@@ -43,7 +43,8 @@ def population(rows: list[dict[str, Any]], encoder: str) -> Population:
 
 
 def drawn(from_: Population, request: ConditionRequest, seed: int, **more: bool) -> list[Condition]:
-    return list(from_.draw([request], seed, **{"nearest": False, **more}))
+    found = from_.draw([request], seed, **{"nearest": False, **more})
+    return [each.condition for each in found]
 
 
 def fits(condition: Condition, request: ConditionRequest) -> bool:

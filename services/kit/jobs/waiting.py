@@ -63,7 +63,8 @@ def reasons(tx: Tx, rows: Sequence[Job], running_cap: int) -> dict[UUID, str]:
             row.job: f"{row.reason or 'put off'}; tried again at {_about(row.wait_s)}"
             for row in tx.session.execute(_AGAIN, {"jobs": [row.id for row in others]})
         }
-        queues = {row.queue: _Queue(tx, row.queue, running_cap) for row in others}
+        named = {row.queue for row in others}
+        queues = {queue: _Queue(tx, queue, running_cap) for queue in named}
         told |= {row.id: again.get(row.id) or queues[row.queue].reason(row) for row in others}
     return told
 
