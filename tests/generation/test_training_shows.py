@@ -99,7 +99,7 @@ def test_previews_come_while_it_runs(http, strangers_http, run, order, engine) -
     made = order(preview_every=20)
     run(most=3)  # the plan, 10, 20
     shown = view(http, made)
-    assert shown["job"]["state"] == "running"
+    assert shown["job"]["state"] == "queued"  # between two slices
     assert shown["training"]["previews"] == [20]
     assert [20, 0.5] in shown["training"]["losses"]
     path = f"/generators/{made.json()['id']}/previews/20.png"
