@@ -25,6 +25,18 @@ class PlannedTraining(Wire):
     dose: float | None
 
 
+class Contrast(Wire):
+    """A comparison that is planned: macro AUROC of `arm` minus that of `reference`, on every test
+    set. Holm's p is over a `family`: that of the primary question, over all test sets; of further
+    registered questions, over all of them and all test sets; of exploratory contrasts, over all
+    arms with one reference, on each test set.
+    """
+
+    arm: str
+    reference: str
+    family: str
+
+
 class LabelCounts(Wire):
     """What a test set knows of a label. `estimable`: it has images with and without it."""
 
@@ -83,17 +95,20 @@ class Estimate(Wire):
 class ExperimentPlan(Wire):
     """What `POST /experiments` with `dry_run` answers; nothing has been made.
 
-    `waits_for` are the jobs that still make the data: until they are done only the arms are
-    known. `reused_runs` of `runs` have been trained before and are not trained again. `estimate`
-    is of the others; it is null until speed is known for such a classifier, and `calibration` is
-    then the job that measures it: ask again once it has ended. `left_out` says why a label is not
-    among `labels`; `not_estimable` names labels that lack a class by test set. `averaged` are the
-    labels that the macro AUROC is the mean over, `not_averaged` says why others are not.
+    `contrasts` are all comparisons that will be made of means: of each arm with the control of its
+    own regime and share of the patients, and of the registered questions. `waits_for` are the jobs
+    that still make the data: until they are done only the arms are known. `reused_runs` of `runs`
+    have been trained before and are not trained again. `estimate` is of the others; it is null
+    until speed is known for such a classifier, and `calibration` is then the job that measures it:
+    ask again once it has ended. `left_out` says why a label is not among `labels`; `not_estimable`
+    names labels that lack a class by test set. `averaged` are the labels that the macro AUROC is
+    the mean over, `not_averaged` says why others are not.
     """
 
     arms: list[PlannedTraining]
     reference: str
     primary: str
+    contrasts: list[Contrast]
     seeds: list[int]
     runs: int
     reused_runs: int = 0

@@ -63,6 +63,32 @@ def test_a_dry_run_shows_what_would_be_made_and_makes_nothing(http, body, verdic
     assert test["smallest_difference"] is None  # eight patients show nothing
 
 
+def test_a_dry_run_names_every_contrast_and_the_plan_registers_it(http, body, verdicts) -> None:
+    body["preset"] |= {"ratios": [1], "real_fractions": [0.5, 1]}
+    asked = {"arm": "synthetic_only", "reference": "real", "kind": "noninferiority", "margin": 0.01}
+    body["plan"] = {"questions": [asked]}
+    shown = plan(http, body)
+    control, own = "exploratory, real_equal_steps", "exploratory, 50%-real_equal_steps"
+    assert [(c["arm"], c["reference"], c["family"]) for c in shown["contrasts"]] == [
+        ("real", "real_equal_steps", control),
+        ("real+100%", "real_equal_steps", "primary"),
+        ("synthetic_only", "real_equal_steps", control),
+        ("shuffled", "real_equal_steps", control),
+        ("50%-real", "50%-real_equal_steps", own),
+        ("50%-real+100%", "50%-real_equal_steps", own),
+        ("synthetic_only", "real", "registered"),
+    ]
+    assert http.post("/experiments", json=body).status_code == 202
+    (registered,) = verdicts.plans
+    named = {arm.name: arm.reference for arm in registered.arms}
+    assert named["50%-real+100%"] == named["50%-real_equal_steps"] == "50%-real_equal_steps"
+    assert [q.model_dump() for q in registered.questions] == [asked]
+    body["plan"]["questions"][0]["arm"] = "nobody"
+    for dry in (True, False):
+        answer = http.post("/experiments", json={**body, "dry_run": dry})
+        assert (answer.status_code, answer.json()["field"]) == (422, "plan.questions.0.arm")
+
+
 def test_labels_that_are_left_out_have_their_reason(http, body) -> None:
     left_out = plan(http, body)["left_out"]
     assert len(left_out) == 12

@@ -8,6 +8,7 @@ from api_schemas.arms import Arm
 from api_schemas.base import JobView
 from api_schemas.findings import Finding
 from api_schemas.planning import (
+    Contrast,
     Estimate,
     ExperimentPlan,
     PlannedTraining,
@@ -20,7 +21,14 @@ from services.kit.db import Database, Tx, new_id
 from services.kit.jobs import Jobs, NewJob
 from services.training.models import Calibration
 from services.training.service import checks, speeds
-from services.training.service.arms import expand, planned_arms, primary_of, reference_of
+from services.training.service.arms import (
+    contrasts_of,
+    expand,
+    planned_arms,
+    primary_of,
+    questions_of,
+    reference_of,
+)
 from services.training.service.calibrating import CALIBRATE, STEPS
 from services.training.service.catalogue import Catalogue
 from services.training.service.counting import TestCounts, averaged
@@ -58,6 +66,7 @@ class DryRuns:
             arms=_arms(request, arms, primary, planned),
             reference=reference_of(request),
             primary=primary,
+            contrasts=list(_contrasts(request, arms, primary)),
             seeds=request.seeds,
             runs=len(arms) * len(request.seeds),
             waits_for=waits_for,
@@ -146,7 +155,7 @@ def _arms(
     request: ExperimentRequest, arms: Sequence[Arm], primary: str, planned: Planned | None
 ) -> list[PlannedTraining]:
     blueprint = None if planned is None else planned.blueprint
-    dosed = planned_arms(arms, reference_of(request), primary, blueprint)
+    dosed = planned_arms(arms, contrasts_of(request, arms), primary, blueprint)
     doses = {arm.name: arm.dose for arm in dosed}
     known = {} if blueprint is None else blueprint.arms
     return [
@@ -159,6 +168,16 @@ def _arms(
         )
         for arm in arms
     ]
+
+
+def _contrasts(request: ExperimentRequest, arms: Sequence[Arm], primary: str) -> Iterator[Contrast]:
+    """In the order of the arms, then of the further questions."""
+    for arm, reference in contrasts_of(request, arms).items():
+        if reference is not None:
+            family = "primary" if arm == primary else f"exploratory, {reference}"
+            yield Contrast(arm=arm, reference=reference, family=family)
+    for asked in questions_of(request, arms):
+        yield Contrast(arm=asked.arm, reference=asked.reference, family="registered")
 
 
 def _test(

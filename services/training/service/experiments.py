@@ -35,9 +35,11 @@ from services.training.ports.providers import Desk
 from services.training.reports import Curve, Curves
 from services.training.service import checks
 from services.training.service.arms import (
+    contrasts_of,
     expand,
     planned_arms,
     primary_of,
+    questions_of,
     reference_of,
     sources,
 )
@@ -246,12 +248,13 @@ def plan_of(
     return PlanPost(
         experiment=experiment,
         name=request.name,
-        arms=planned_arms(arms, reference_of(request), primary, known),
+        arms=planned_arms(arms, contrasts_of(request, arms), primary, known),
         seeds=request.seeds,
         tests=[PlannedTest(name=t.name, data=t.data, split=t.split) for t in request.tests],
         reference=reference_of(request),
         primary=primary,
         margin=request.plan.margin,
+        questions=questions_of(request, arms),
         averaged=request.plan.averaged,
         fewest_patients=request.plan.fewest_patients,
         labels=request.labels if known is None else known.labels,
@@ -275,9 +278,9 @@ def particulars_of(
     request: ExperimentRequest, arms: Sequence[Arm], known: Blueprint
 ) -> ParticularsPost:
     """What the plan could not say while the data was still in the making."""
-    reference, primary = reference_of(request), primary_of(request, arms)
+    contrasts, primary = contrasts_of(request, arms), primary_of(request, arms)
     return ParticularsPost(
-        arms=planned_arms(arms, reference, primary, known),
+        arms=planned_arms(arms, contrasts, primary, known),
         trained=_trained(known),
         waived=known.waived,
     )

@@ -40,22 +40,24 @@ class Lists:
         self._samples = samples
         self._listed = listed
 
-    def by_arm(self, arms: Sequence[Arm], reference: str) -> dict[str, list[list[Count]]]:
-        """By arm, stage and source."""
+    def by_arm(
+        self, arms: Sequence[Arm], references: Mapping[str, str | None]
+    ) -> dict[str, list[list[Count]]]:
+        """By arm, stage and source. `references`: of every arm."""
         counts: dict[str, list[list[Count]]] = {}
         for arm in arms:
-            yard = yardstick(arm, arms, reference)
+            yard = yardstick(arm, arms, references[arm.name])
             counts[arm.name] = [
                 [self._count(arm, source, yard, self._held(source)) for source in stage.sources]
                 for stage in arm.stages
             ]
         return counts
 
-    def check(self, arms: Sequence[Arm], reference: str) -> bool:
+    def check(self, arms: Sequence[Arm], references: Mapping[str, str | None]) -> bool:
         """Whether all can be counted by now; raises what counting would, of what can."""
         complete = True
         for arm in arms:
-            yard = yardstick(arm, arms, reference)
+            yard = yardstick(arm, arms, references[arm.name])
             for source in sources([arm]):
                 there = self._most(source)
                 if yard in self._samples and there is not None:

@@ -13,9 +13,9 @@ from api_schemas.training import ExperimentRequest
 from services.kit.auth import Caller
 from services.training.service import checks
 from services.training.service.arms import (
+    contrasts_of,
     expand,
     primary_of,
-    reference_of,
     sources,
     steps_by_arm,
 )
@@ -56,12 +56,13 @@ class Planner:
     ) -> Planned:
         """Raises the problems of `checks`. All data must be ready."""
         arms = expand(request)
+        contrasts = contrasts_of(request, arms)
         samples = {ref: self._read(caller, ref) for ref in listed}
         checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
         choice = checks.choose_labels(request, samples, training, held)
-        images = Lists(samples, listed).by_arm(arms, reference_of(request))
+        images = Lists(samples, listed).by_arm(arms, contrasts)
         checks.no_shared_patients(samples, training, held)
         known = self._catalogue.generators(caller, listed.values())
         seen = {each: self._catalogue.seen(caller, each) for each in sorted(known)}
@@ -105,6 +106,7 @@ class Planner:
         were ordered to be; `plan` then judges by what they are.
         """
         arms = expand(request)
+        contrasts = contrasts_of(request, arms)
         samples = self._samples_by_now(caller, listed)
         checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
@@ -112,7 +114,7 @@ class Planner:
         complete = all(source.data in samples for source in sources(arms))
         checks.choose_labels(request, samples, training, held, complete=complete)
         lists = Lists(samples, listed)
-        countable = lists.check(arms, reference_of(request))
+        countable = lists.check(arms, contrasts)
         checks.no_shared_patients(samples, training, held)
         generators = self._catalogue.generators(caller, listed.values())
         seen = self._catalogue.expected_seen(caller, generators)
@@ -121,7 +123,7 @@ class Planner:
         if size_px is not None:
             checks.large_enough(request.classifier, size_px)
         if countable:
-            by_stage = _listed_images(lists.by_arm(arms, reference_of(request)))
+            by_stage = _listed_images(lists.by_arm(arms, contrasts))
             steps_by_arm(arms, primary_of(request, arms), by_stage, request.classifier)
 
     def _read(self, caller: Caller, ref: DataRef) -> Samples:
