@@ -89,6 +89,46 @@ def test_a_dry_run_names_every_contrast_and_the_plan_registers_it(http, body, ve
         assert (answer.status_code, answer.json()["field"]) == (422, "plan.questions.0.arm")
 
 
+def one_by_one(body, where: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A study of an arm that takes some of the real images, against one that takes all."""
+    preset = body.pop("preset")
+    whole, some = {"data": preset["real"]}, {"data": preset["real"], **where}
+    arms = [
+        {"name": "all", "stages": [{"sources": [whole]}]},
+        {"name": "some", "stages": [{"sources": [some]}]},
+    ]
+    return {**body, "arms": arms, "plan": {"reference": "all", "primary": "some"}, **more}
+
+
+def test_a_label_is_judged_on_what_an_arm_leaves_of_its_sources(http, body) -> None:
+    shown = plan(http, one_by_one(body, {"where": {"present": ["Fracture"]}}))
+    assert shown["labels"] == ["Edema"]
+    reason = "arm 'some' has no image without it, under the label policy"
+    assert shown["left_out"]["Fracture"] == reason
+
+
+def test_a_named_label_of_one_class_in_an_arm_is_told_by_the_plan(http, body, verdicts) -> None:
+    asked = one_by_one(body, {"where": {"present": ["Fracture"]}}, labels=["Edema", "Fracture"])
+    told = "training: the images of 'some' have only one class of Fracture: what it says of that"
+    assert any(word.startswith(told) for word in plan(http, asked)["waived"])
+    assert http.post("/experiments", json=asked).status_code == 202
+    assert any(word.startswith(told) for word in verdicts.plans[0].waived)
+
+
+def test_an_arm_that_can_learn_nothing_is_refused(http, body) -> None:
+    asked = one_by_one(body, {"where": {"present": ["Fracture"]}}, labels=["Fracture"])
+    for dry in (True, False):
+        answer = http.post("/experiments", json={**asked, "dry_run": dry})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["field"] == "arms.1"
+        assert answer.json()["accepted"] == ["Edema"]
+
+
+def test_an_arm_of_a_handful_of_patients_is_told_by_the_plan(http, body) -> None:
+    shown = plan(http, one_by_one(body, {"fraction": 0.3}))
+    assert "training: 'some' has 4 real images of 4 patients" in shown["waived"]
+
+
 def test_labels_that_are_left_out_have_their_reason(http, body) -> None:
     left_out = plan(http, body)["left_out"]
     assert len(left_out) == 12

@@ -31,10 +31,11 @@ WAIVED = {
     "generator": "Judged on images of a generator that shares their patients",
     "extended": "Extended after results were seen",
     "runs": "Runs failed",
+    "training": "Arms with too little to learn from",
 }
 """Titles of guards, by the word that the plan's line begins with."""
 
-FOLLOWS = ("origin", "synthetic", "generator", "extended", "runs")
+FOLLOWS = ("origin", "synthetic", "generator", "extended", "runs", "training")
 """Of these nobody asked to be spared: they follow from what happened."""
 
 

@@ -61,7 +61,8 @@ class Planner:
         checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
-        choice = checks.choose_labels(request, samples, training, held)
+        taught = checks.taught(arms, samples, request.label_policy)
+        choice = checks.choose_labels(request, samples, training, held, taught)
         images = Lists(samples, listed).by_arm(arms, contrasts)
         checks.no_shared_patients(samples, training, held)
         known = self._catalogue.generators(caller, listed.values())
@@ -73,6 +74,7 @@ class Planner:
         waived = [
             *checks.extension(request),
             *_leakage(request, samples, training, held, seen),
+            *checks.thin_arms(taught, choice.labels),
             *checks.unscreened(listed.values()),
             *checks.made_elsewhere(request, training, listed, known),
             *checks.synthetic_in_place_of_real(request, held, listed),
@@ -112,7 +114,8 @@ class Planner:
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
         complete = all(source.data in samples for source in sources(arms))
-        checks.choose_labels(request, samples, training, held, complete=complete)
+        taught = checks.taught(arms, samples, request.label_policy)
+        checks.choose_labels(request, samples, training, held, taught, complete=complete)
         lists = Lists(samples, listed)
         countable = lists.check(arms, contrasts)
         checks.no_shared_patients(samples, training, held)
