@@ -4,11 +4,12 @@ Knows requests and numbers of images; no data, no rows.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from api_schemas.arms import Arm, Source
 from api_schemas.base import DataRef, DatasetRef, GenerationRef
+from api_schemas.datasets import DatasetKind
 from api_schemas.evaluation import PlannedArm, Question
 from api_schemas.training import ClassifierSettings, ExperimentRequest
 from services.kit.errors import Unprocessable
@@ -141,14 +142,19 @@ def sources(arms: Sequence[Arm]) -> Iterator[Source]:
             yield from stage.sources
 
 
-def yardstick(arm: Arm, arms: Sequence[Arm], reference: str | None) -> DataRef:
+def yardstick(
+    arm: Arm,
+    arms: Sequence[Arm],
+    reference: str | None,
+    synthetic: Collection[DataRef] = (),
+) -> DataRef:
     """The data whose training images `multiple` counts in: see `Source`. Its `reference`
     is that of the arm.
     """
     of_reference = [each for each in arms if each.name == reference]
     first_of_all = list(sources([arm, *of_reference, *arms]))
     for source in first_of_all:
-        if isinstance(source.data, DatasetRef):
+        if not _is_synthetic(source, synthetic):
             return source.data
     return first_of_all[0].data
 
@@ -157,10 +163,12 @@ def planned_arms(
     arms: Sequence[Arm],
     contrasts: Mapping[str, str | None],
     primary: str,
+    synthetic: Collection[DataRef] = (),
     known: Blueprint | None = None,
 ) -> list[PlannedArm]:
     """The arms as evaluation knows them, with whom they are compared and with their doses:
-    synthetic images per real one, as far as is known those that are really there.
+    synthetic images per real one, as far as is known those that are really there. `synthetic` names
+    the datasets of such images.
 
     A dose means something along one axis: the same synthetic images added, in one stage and in any
     number, to the very real images of the arm's reference. They are those of the primary arm; among
@@ -171,19 +179,19 @@ def planned_arms(
     added: dict[str, set[str]] = {}
     for arm in sorted(arms, key=lambda arm: arm.name != primary):
         reference = contrasts[arm.name]
-        if reference is not None and (adds := _added(arm, by_name[reference])):
+        if reference is not None and (adds := _added(arm, by_name[reference], synthetic)):
             added.setdefault(reference, adds)
     trained = {} if known is None else known.arms
 
     def dose(arm: Arm) -> float | None:
         reference = contrasts[arm.name] or arm.name
-        adds = _added(arm, by_name[reference])
+        adds = _added(arm, by_name[reference], synthetic)
         if adds is None or not adds <= added.get(reference, set()):
             return None
-        mine, synthetic = _real(arm), _synthetic(arm)
-        asked = sum(s.multiple for s in synthetic) / sum(s.multiple for s in mine)
+        mine, made = _parted(arm, synthetic)
+        asked = sum(s.multiple for s in made) / sum(s.multiple for s in mine)
         there = trained.get(arm.name)
-        return asked if there is None else asked * _there(arm, there)
+        return asked if there is None else asked * _there(arm, there, synthetic)
 
     return [
         PlannedArm(name=arm.name, dose=dose(arm), reference=contrasts[arm.name] or arm.name)
@@ -191,35 +199,50 @@ def planned_arms(
     ]
 
 
-def _added(arm: Arm, reference: Arm) -> set[str] | None:
+def _added(arm: Arm, reference: Arm, synthetic: Collection[DataRef]) -> set[str] | None:
     """The synthetic images that the arm adds, in one stage and with their own labels, to the very
     real ones of the reference; None where it does anything else.
     """
-    mine, synthetic = _real(arm), _synthetic(arm)
-    if len(arm.stages) > 1 or not mine or _words(mine) != _words(_real(reference)):
+    mine, made = _parted(arm, synthetic)
+    theirs, _ = _parted(reference, synthetic)
+    if len(arm.stages) > 1 or not mine or _words(mine) != _words(theirs):
         return None
-    if any(source.shuffled for source in synthetic):
-        return None
-    return {_once(source) for source in synthetic}
+    return None if any(each.shuffled for each in made) else {_once(each) for each in made}
 
 
-def _there(arm: Arm, trained: ArmBlueprint) -> float:
+def _there(arm: Arm, trained: ArmBlueprint, synthetic: Collection[DataRef]) -> float:
     """The share of the synthetic images asked for that was not withheld."""
     (listed,) = trained.listed
     there = sum(
         count
         for source, count in zip(arm.stages[0].sources, listed, strict=True)
-        if isinstance(source.data, GenerationRef)
+        if _is_synthetic(source, synthetic)
     )
     return there / (there + trained.withheld) if there else 1.0
 
 
-def _real(arm: Arm) -> list[Source]:
-    return [s for s in sources([arm]) if isinstance(s.data, DatasetRef)]
+def synthetic_datasets(
+    request: ExperimentRequest, kinds: Mapping[DataRef, DatasetKind]
+) -> list[DataRef]:
+    """The datasets that are trained on as synthetic images: those that a preset calls so, and those
+    that hold nothing else, unless a preset calls them real.
+    """
+    asked = [preset.synthetic for preset in request.preset or ()]
+    made = [ref for ref, kind in kinds.items() if kind is DatasetKind.SYNTHETIC]
+    real = [preset.real for preset in request.preset or ()]
+    datasets = [ref for ref in [*asked, *made] if isinstance(ref, DatasetRef)]
+    return [ref for ref in dict.fromkeys(datasets) if ref not in real]
 
 
-def _synthetic(arm: Arm) -> list[Source]:
-    return [s for s in sources([arm]) if isinstance(s.data, GenerationRef)]
+def _parted(arm: Arm, synthetic: Collection[DataRef]) -> tuple[list[Source], list[Source]]:
+    """The arm's sources of real images, and those of synthetic ones."""
+    of_arm = list(sources([arm]))
+    real = [source for source in of_arm if not _is_synthetic(source, synthetic)]
+    return real, [source for source in of_arm if _is_synthetic(source, synthetic)]
+
+
+def _is_synthetic(source: Source, synthetic: Collection[DataRef]) -> bool:
+    return isinstance(source.data, GenerationRef) or source.data in synthetic
 
 
 def _words(used: list[Source]) -> list[str]:

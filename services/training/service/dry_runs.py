@@ -32,7 +32,7 @@ from services.training.service.arms import (
 from services.training.service.calibrating import CALIBRATE, STEPS
 from services.training.service.catalogue import Catalogue
 from services.training.service.counting import TestCounts, averaged
-from services.training.service.experiments import check_extended
+from services.training.service.experiments import check_extended, synthetic_of
 from services.training.service.inputs import digests, finished_twins
 from services.training.service.materials import cadence
 from services.training.service.planning import Planned, Planner
@@ -155,7 +155,9 @@ def _arms(
     request: ExperimentRequest, arms: Sequence[Arm], primary: str, planned: Planned | None
 ) -> list[PlannedTraining]:
     blueprint = None if planned is None else planned.blueprint
-    dosed = planned_arms(arms, contrasts_of(request, arms), primary, blueprint)
+    dosed = planned_arms(
+        arms, contrasts_of(request, arms), primary, synthetic_of(request, blueprint), blueprint
+    )
     doses = {arm.name: arm.dose for arm in dosed}
     known = {} if blueprint is None else blueprint.arms
     return [

@@ -18,6 +18,7 @@ from services.training.service.arms import (
     primary_of,
     sources,
     steps_by_arm,
+    synthetic_datasets,
 )
 from services.training.service.blueprint import ArmBlueprint, Blueprint
 from services.training.service.catalogue import Catalogue, Listed, ref_key
@@ -57,13 +58,15 @@ class Planner:
         """Raises the problems of `checks`. All data must be ready."""
         arms = expand(request)
         contrasts = contrasts_of(request, arms)
+        kinds = {ref: each.kind for ref, each in listed.items()}
+        synthetic = synthetic_datasets(request, kinds)
         samples = {ref: self._read(caller, ref) for ref in listed}
         checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
         taught = checks.taught(arms, samples, request.label_policy)
         choice = checks.choose_labels(request, samples, training, held, taught)
-        images = Lists(samples, listed).by_arm(arms, contrasts)
+        images = Lists(samples, listed, synthetic).by_arm(arms, contrasts)
         checks.no_shared_patients(samples, training, held)
         known = self._catalogue.generators(caller, listed.values())
         seen = {each: self._catalogue.seen(caller, each) for each in sorted(known)}
@@ -90,6 +93,7 @@ class Planner:
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
             arms={arm.name: _arm_blueprint(images[arm.name], steps[arm.name]) for arm in arms},
             waived=waived,
+            synthetic=sorted(ref_key(ref) for ref in synthetic),
             left_out=choice.left_out,
             not_estimable=choice.not_estimable,
         )
@@ -109,6 +113,8 @@ class Planner:
         """
         arms = expand(request)
         contrasts = contrasts_of(request, arms)
+        kinds = {ref: each.kind for ref, each in listed.items()}
+        synthetic = synthetic_datasets(request, kinds)
         samples = self._samples_by_now(caller, listed)
         checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
@@ -116,7 +122,7 @@ class Planner:
         complete = all(source.data in samples for source in sources(arms))
         taught = checks.taught(arms, samples, request.label_policy)
         checks.choose_labels(request, samples, training, held, taught, complete=complete)
-        lists = Lists(samples, listed)
+        lists = Lists(samples, listed, synthetic)
         countable = lists.check(arms, contrasts)
         checks.no_shared_patients(samples, training, held)
         generators = self._catalogue.generators(caller, listed.values())
