@@ -250,9 +250,7 @@ def plan_of(
     return PlanPost(
         experiment=experiment,
         name=request.name,
-        arms=planned_arms(
-            arms, contrasts_of(request, arms), primary, synthetic_of(request, known), known
-        ),
+        arms=planned_arms(arms, contrasts, primary, synthetic, known),
         seeds=request.seeds,
         tests=[PlannedTest(name=t.name, data=t.data, split=t.split) for t in request.tests],
         reference=reference_of(request),

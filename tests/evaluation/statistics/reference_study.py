@@ -157,7 +157,7 @@ class Study:
             found["auroc", label, None] = over_seeds([auroc(x) for x in of])
             for name, metric in METRICS.items():
                 wanted = sane or name not in PROBABILISTIC
-                usable = wanted and (label in known or (name == "brier" and len(of[0].y)))
+                usable = wanted and label in known
                 found[name, label, None] = over_seeds([metric(x) for x in of]) if usable else None
             kind = "underdiagnosis" if label == NO_FINDING else "missed"
             ids = [r["sample_id"] for r in self.rows_of(test, arm, self.plan["seeds"][0], label)]
