@@ -1,6 +1,7 @@
 """An experiment's plan before it runs: what it would train, what it could show, what it costs."""
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
@@ -48,20 +49,34 @@ class LabelCounts(Wire):
     estimable: bool
 
 
-class PowerAssumptions(Wire):
-    """What the smallest difference that can be shown was computed from."""
+Correlation = Annotated[float, Field(ge=0, lt=1)]
 
-    power: float = 0.8
-    alpha: float = Field(default=0.05, description="two-sided")
-    auroc: float = Field(default=0.8, description="of every label")
-    arms_correlation: tuple[float, float] = Field(
+
+class PowerAssumptions(Wire):
+    """What the smallest difference that can be shown is computed from: none of it is measured. Put
+    in what you know, most of all `seed_sd`: the answer hangs on it, and it is often many times the
+    default, as every result's `seed_sd` shows.
+    """
+
+    power: float = Field(default=0.8, ge=0.5, lt=1)
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        le=0.2,
+        description="two-sided, over all test sets: each has its share, as in Holm's first step",
+    )
+    auroc: float = Field(default=0.8, gt=0.5, lt=1, description="of every label")
+    arms_correlation: tuple[Correlation, Correlation] = Field(
         default=(0.5, 0.8), description="between two arms' AUROCs on the same patients"
     )
-    labels_correlation: float = Field(
+    labels_correlation: Correlation = Field(
         default=0.2, description="between two labels' differences on the same patients"
     )
     seed_sd: float = Field(
-        default=0.004, description="of the difference between two arms over training seeds"
+        default=0.004,
+        ge=0,
+        le=1,
+        description="of the difference between two arms over training seeds",
     )
 
 
@@ -69,7 +84,9 @@ class TestPlan(Wire):
     """A test set, and the smallest difference in macro AUROC that it can show.
 
     `smallest_difference` has two ends, for the two ends of the correlation assumed between arms,
-    the stronger one first; null where there will be no verdict, and `no_verdict` says why.
+    the stronger one first: so large must a true difference be for the primary question to be
+    answered "better" or "worse" here in the share `power` of such studies, after Holm's adjustment
+    over the test sets. Null where there will be no verdict, and `no_verdict` says why.
     `complements` are pairs of averaged labels of which each is present just where the other is
     absent: the mean counts one fact twice.
     """

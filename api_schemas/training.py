@@ -21,6 +21,7 @@ from api_schemas.base import (
 )
 from api_schemas.evaluation import Question
 from api_schemas.findings import Finding
+from api_schemas.planning import PowerAssumptions
 from api_schemas.terms import Licence
 
 TestName = ArmName
@@ -278,6 +279,10 @@ class ExperimentRequest(Wire):
     )
     label_policy: LabelPolicy = LabelPolicy()
     plan: PlanRequest = PlanRequest()
+    power: PowerAssumptions = Field(
+        default=PowerAssumptions(),
+        description="for the dry run's smallest difference alone; no part of the registered plan",
+    )
     extends: UUID | None = Field(
         default=None,
         description="an experiment whose results were seen before this one was designed: what it "

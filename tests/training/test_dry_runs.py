@@ -246,6 +246,24 @@ def test_more_patients_seeds_and_labels_show_smaller_differences() -> None:
     assert smallest_difference(counts((0, 100)), 5, assumed) is None
 
 
+def test_what_is_assumed_is_asked_and_the_test_sets_share_alpha(http, body) -> None:
+    assumed = PowerAssumptions()
+    label = counts((200, 800))
+    one, three = (smallest_difference(label, 5, assumed, tests) for tests in (1, 3))
+    shared = assumed.model_copy(update={"alpha": assumed.alpha / 3})
+    assert three == smallest_difference(label, 5, shared)
+    assert three[0] > one[0]
+    noisy = PowerAssumptions(seed_sd=0.2)
+    few, many = (smallest_difference(label, seeds, noisy)[0] for seeds in (2, 20))
+    assert few > 10 * one[0]
+    assert many < few / 4
+    body["power"] = {"seed_sd": 0.2}
+    assert plan(http, body)["power"] == assumed.model_dump(mode="json") | {"seed_sd": 0.2}
+    for wrong in ({"seed_sd": -1}, {"alpha": 0}, {"power": 1}, {"auroc": 0.5}):
+        answer = http.post("/experiments", json={**body, "dry_run": True, "power": wrong})
+        assert (answer.status_code, answer.json()["field"]) == (422, f"power.{next(iter(wrong))}")
+
+
 def test_nothing_is_promised_where_there_will_be_no_verdict() -> None:
     """The same bounds as evaluation's: see there for why."""
     assumed = PowerAssumptions()

@@ -12,7 +12,6 @@ from api_schemas.planning import (
     Estimate,
     ExperimentPlan,
     PlannedTraining,
-    PowerAssumptions,
     TestPlan,
 )
 from api_schemas.training import ExperimentRequest
@@ -70,6 +69,7 @@ class DryRuns:
             seeds=request.seeds,
             runs=len(arms) * len(request.seeds),
             waits_for=waits_for,
+            power=request.power,
         )
         if planned is None:
             return plan
@@ -92,7 +92,7 @@ class DryRuns:
                 "averaged": labels,
                 "not_averaged": not_averaged,
                 "tests": [
-                    _test(each, labels, len(request.seeds), plan.power) for each in planned.tests
+                    _test(each, labels, request, len(planned.tests)) for each in planned.tests
                 ],
                 "waived": known.waived,
                 "estimate": estimate,
@@ -183,7 +183,7 @@ def _contrasts(request: ExperimentRequest, arms: Sequence[Arm], primary: str) ->
 
 
 def _test(
-    counts: TestCounts, averaged: Sequence[Finding], seeds: int, assumed: PowerAssumptions
+    counts: TestCounts, averaged: Sequence[Finding], request: ExperimentRequest, tests: int
 ) -> TestPlan:
     in_mean = [each for each in counts.labels if each.label in averaged]
     return TestPlan(
@@ -191,8 +191,8 @@ def _test(
         images=counts.images,
         patients=counts.patients,
         labels=counts.labels,
-        smallest_difference=smallest_difference(in_mean, seeds, assumed),
-        no_verdict=no_verdict(in_mean, seeds),
+        smallest_difference=smallest_difference(in_mean, len(request.seeds), request.power, tests),
+        no_verdict=no_verdict(in_mean, len(request.seeds)),
         complements=[pair for pair in counts.complements if set(pair) <= set(averaged)],
     )
 

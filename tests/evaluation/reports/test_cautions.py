@@ -61,12 +61,8 @@ def test_a_reference_that_trained_for_other_steps_has_its_box() -> None:
 
 def test_other_arms_whose_reference_trained_for_other_steps_are_named() -> None:
     said = [words for words in cautions.minor(clean()) if "its reference" in words]
-    assert said == [
-        (
-            "real was to train 300 steps and its reference real_equal_steps 1,200: their difference is"
-            " of the length of training too."
-        )
-    ]
+    (one,) = said
+    assert one.startswith("real was to train 300 steps and its reference real_equal_steps 1,200:")
 
 
 @pytest.mark.parametrize(
