@@ -15,9 +15,9 @@ class Source(Wire):
     """Images an arm trains on: split `train` of a dataset, or of a cohort.
 
     `multiple` counts in real training sets: 1 is as many images as split `train` of the arm's
-    first dataset holds (of the reference arm's first one, or of the first of any arm, where the
-    arm itself has none). A dataset repeats its images beyond what it holds; a cohort gives whole
-    replicas first and is never repeated.
+    first dataset of real images holds (of its reference's first one, or of the first of any arm,
+    where the arm itself has none). Real images are repeated beyond what a dataset holds; synthetic
+    ones, of a cohort or of a dataset, never are. A cohort gives whole replicas first.
 
     `where` leaves only the images that meet it, and a multiple of 1 is then as many as the real
     training set has of such. `fraction` leaves that share of a dataset's patients, a smaller

@@ -1,5 +1,6 @@
 """Analysis plans, predictions and results on the wire."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -20,10 +21,15 @@ class PlannedTest(Wire):
 
 
 class PlannedArm(Wire):
-    """`dose` is synthetic images per real one (1 = 100 %), null where that means nothing."""
+    """`reference` is the arm it is compared with (null: the plan's), such as the control with equal
+    steps of its own regime and share of the patients. An arm that names itself is compared with
+    none. `dose` is synthetic images per real image of the reference (1 = 100 %), null where that
+    means nothing.
+    """
 
     name: Name
     dose: float | None = None
+    reference: Name | None = None
 
 
 class ContactSheet(Wire):
@@ -73,13 +79,30 @@ class Question(Wire):
     kind: QuestionKind
     margin: float | None = None
 
+    def contradiction(self, arms: Sequence[str]) -> tuple[str, str] | None:
+        """The field and the reason for which it cannot be asked of these arms; None if it can."""
+        for name in ("arm", "reference"):
+            if getattr(self, name) not in arms:
+                return name, "It must be one of the arms"
+        if self.arm == self.reference:
+            return "arm", "It must differ from the reference"
+        if self.kind == "superiority":
+            return (
+                None if self.margin is None else ("margin", "Superiority is over zero, without one")
+            )
+        if self.margin is None or not 0 < self.margin < 1:
+            return "margin", "A difference in AUROC above 0 and below 1"
+        return None
+
 
 class PlanPost(Wire):
     """The analysis of one experiment, frozen before anything trains.
 
     `primary` minus `reference`, in macro AUROC, is the registered question; `margin` bounds the
-    differences that do not matter. `questions` are further ones, a family of their own. `waived`
-    repeats, in words, every guard that was waived.
+    differences that do not matter. `questions` are further ones, a family of their own. Every other
+    arm is compared with the reference that it names; the arms that one reference has, without the
+    primary one, are a family on each test set. `waived` repeats, in words, every guard that was
+    waived.
 
     The macro AUROC of every arm is the mean over the same labels on every test set: of `averaged`
     (null: all) those that have at least `fewest_patients` patients with and as many without the
@@ -279,9 +302,10 @@ class ResultRow(Wire):
     on all images.
 
     `low` and `high` bound the 95 % interval of `auroc`; `difference` is arm minus `reference`
-    with its interval and two-sided `p`. `p_holm` is Holm's p within the line's family: the
-    primary question over the test sets; or of one arm on one test set all labels, all groups'
-    macros, or all labels of groups. `dof` belongs to the difference, on the reference's own lines
+    with its interval and two-sided `p`; `reference` is the arm's own. `p_holm` is Holm's p within
+    the line's family: the primary question over the test sets; the macros of all other arms with
+    one reference, on one test set; or of one arm on one test set all labels, all groups' macros,
+    or all labels of groups. `dof` belongs to the difference, on the reference's own lines
     to the interval, and so do `test_sd` and `seed_sd`: the standard deviations that another test
     set and another training seed would bring. A number that cannot honestly be given is null and
     `flags` says why.
@@ -333,8 +357,9 @@ class MetricRow(Wire):
 
     A metric that ends in `_gap` is `group` minus `against`, the largest group of its kind over
     the plan's test sets; the `difference` of a gap to the reference arm says whom the arm helped
-    more. `low` and `high` bound the 95 % interval of `value`, `p` and `p_holm` (over the labels,
-    or over the groups, of one arm, test set and metric) are of the `difference`.
+    more. `low` and `high` bound the 95 % interval of `value`, `p` and `p_holm` (on one test set and
+    for one metric over the macros of all arms with one reference, or over the labels or the groups
+    of one arm) are of the `difference`.
     """
 
     experiment: UUID

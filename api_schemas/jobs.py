@@ -46,9 +46,7 @@ class QueuePlace(Wire):
     )
     running: int = Field(description="parts that are being worked on")
     waiting: int = Field(description="parts that are queued")
-    starts_in_s: float | None = Field(
-        description="until its next part begins; null: nobody knows"
-    )
+    starts_in_s: float | None = Field(description="until its next part begins; null: nobody knows")
     ends_in_s: float | None = Field(description="until its last part ends; null: nobody knows")
 
 

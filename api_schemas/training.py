@@ -19,7 +19,9 @@ from api_schemas.base import (
     Seed,
     Wire,
 )
+from api_schemas.evaluation import Question
 from api_schemas.findings import Finding
+from api_schemas.planning import PowerAssumptions
 from api_schemas.terms import Licence
 
 TestName = ArmName
@@ -213,8 +215,12 @@ class TestSet(Wire):
 class PlanRequest(Wire):
     """The analysis, registered before anything trains. `margin` is the equivalence margin.
 
-    `reference` null: `real_equal_steps`, of the first preset. `primary` null: the arm of that
-    preset's largest ratio; arms given one by one must name it.
+    `primary` null: the arm of the largest ratio of the first preset; arms given one by one must
+    name it. It is compared with `reference`; null: `real_equal_steps` of its own regime and share
+    of the patients. Every other arm of a preset is compared with what is the same in its own regime
+    and at its own share of the patients (`10%-real+100%` with `10%-real_equal_steps`), and arms
+    given one by one with `reference`. `references` names another for an arm, or the arm itself if
+    it is to be compared with none. `questions` are further registered ones, of any two arms.
 
     What is compared is the macro AUROC, the mean over the same labels on every test set: of
     `averaged` (null: all that are trained) those that have `fewest_patients` patients or more with,
@@ -223,6 +229,8 @@ class PlanRequest(Wire):
 
     reference: ArmName | None = None
     primary: ArmName | None = None
+    references: dict[ArmName, ArmName] = Field(default={}, max_length=200)
+    questions: list[Question] = Field(default=[], max_length=100)
     margin: float = Field(default=0.005, gt=0, lt=0.5)
     averaged: list[Finding] | None = Field(default=None, min_length=1)
     fewest_patients: int = Field(default=2, ge=2, le=1000)
@@ -271,6 +279,10 @@ class ExperimentRequest(Wire):
     )
     label_policy: LabelPolicy = LabelPolicy()
     plan: PlanRequest = PlanRequest()
+    power: PowerAssumptions = Field(
+        default=PowerAssumptions(),
+        description="for the dry run's smallest difference alone; no part of the registered plan",
+    )
     extends: UUID | None = Field(
         default=None,
         description="an experiment whose results were seen before this one was designed: what it "
@@ -295,6 +307,7 @@ class ExperimentRequest(Wire):
             ("seeds", self.seeds),
             ("labels", self.labels or []),
             ("plan", self.plan.averaged or []),
+            ("plan.questions", [(q.arm, q.reference, q.kind) for q in self.plan.questions]),
         ):
             again = [place for place, name in enumerate(names) if name in names[:place]]
             if again:

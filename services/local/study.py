@@ -192,6 +192,8 @@ class StudyRun:
             f"  {len(plan.arms)} arms, {seeds}: {plan.runs} runs{known}, "
             f"{plan.total_steps} steps{hours}"
         )
+        for each in plan.contrasts:
+            bars.console.print(f"  {each.arm} minus {each.reference} [dim]({each.family})[/dim]")
         for test in plan.tests:
             if test.smallest_difference is not None:
                 low, high = (_number(each) for each in test.smallest_difference)
@@ -205,14 +207,15 @@ class StudyRun:
     def _show(self, study: Study, rows: list[ResultRow], comparisons: list[Comparison]) -> None:
         macro = [r for r in rows if r.label == MACRO and r.group is None]
         tests = list(dict.fromkeys(r.test for r in macro))
-        reference = comparisons[0].reference if comparisons else "the reference"
-        table = Table(title=f"Macro AUROC [95 % interval], and its difference to {reference}")
+        table = Table(title="Macro AUROC [95 % interval], and its difference to the reference")
         table.add_column("arm")
         for test in tests:
             table.add_column(test)
         for arm in dict.fromkeys(r.arm for r in macro):
             cells = {r.test: _cell(r) for r in macro if r.arm == arm}
-            table.add_row(arm, *(cells.get(test, "") for test in tests))
+            against = next((r.reference for r in macro if r.arm == arm and r.reference), None)
+            name = arm if against is None else f"{arm}\nminus {against}"
+            table.add_row(name, *(cells.get(test, "") for test in tests))
         self._console.print(table)
         for each in comparisons:
             self._console.print(_verdict(each))

@@ -23,7 +23,7 @@ QUESTIONS = [
 RACES = ("Asian", "White", None)
 
 
-def drawn(test: str, arm: str, seed: int, *, probabilities: bool) -> list[Row]:
+def drawn(test: str, number: int, seed: int, effect: float, *, probabilities: bool) -> list[Row]:
     """Scores with ties, unknown truths, several images a patient and labels of many kinds:
     on one test set a finding that four patients have, on the other one that nobody has.
     """
@@ -35,12 +35,12 @@ def drawn(test: str, arm: str, seed: int, *, probabilities: bool) -> list[Row]:
     truth[:, 2] = (whose < 4) & (test == "here")
     unknown = rng.random((n, width)) < 0.1
     common = rng.normal(size=(n, width))
-    own = np.random.default_rng([list(ARMS).index(arm), seed]).normal(size=(n, width))
-    scores = 1.2 * ARMS[arm] * truth - 0.6 + 0.8 * common + 0.4 * own
+    own = np.random.default_rng([number, seed]).normal(size=(n, width))
+    scores = 1.2 * effect * truth - 0.6 + 0.8 * common + 0.4 * own
     if probabilities:
         scores = 1 / (1 + np.exp(-scores))
     scores = scores.round(2)
-    if arm == "real+100%":  # one label without a fault, one without a difference
+    if effect == ARMS["real+100%"]:  # one label without a fault, one without a difference
         scores[:, 0] = np.where(truth[:, 0], 0.75, 0.25) + 0.01 * (seed % 2)
     return [
         {
@@ -66,6 +66,25 @@ def person(sample: str, patient: str) -> Row:
     }
 
 
+REGIMES = {
+    "real_equal_steps": (0.9, None),
+    "real+100%": (1.5, None),
+    "real+300%": (1.4, None),
+    "shuffled": (0.8, "real_equal_steps"),
+    "10%-real": (0.4, "10%-real_equal_steps"),
+    "10%-real_equal_steps": (0.5, "10%-real_equal_steps"),
+    "10%-real+100%": (0.9, "10%-real_equal_steps"),
+    "mixed_real_equal_steps": (0.7, "mixed_real_equal_steps"),
+    "mixed+100%": (1.1, "mixed_real_equal_steps"),
+    "mixed+300%": (1.2, "mixed_real_equal_steps"),
+}
+"""Arms of two regimes and two shares of the patients: their effect and with whom each goes."""
+PAIRS = [
+    {"arm": "10%-real+100%", "reference": "real_equal_steps", "kind": "superiority"},
+    {"arm": "mixed+100%", "reference": "mixed+300%", "kind": "equivalence", "margin": 0.05},
+    {"arm": "shuffled", "reference": "mixed+300%", "kind": "noninferiority", "margin": 0.1},
+]
+
 SHAPES: dict[str, Row] = {
     "two test sets, three seeds": {"seeds": [0, 1, 2]},
     "six seeds of scores that are no probabilities": {
@@ -78,42 +97,83 @@ SHAPES: dict[str, Row] = {
         "tests": ["there"],
         "waived": ["extended: arms were added after results were seen", "leakage: nobody knows"],
     },
+    "two regimes and two shares of the patients on three test sets": {
+        "seeds": [0, 1],
+        "tests": ["here", "there", "elsewhere"],
+        "arms": REGIMES,
+        "questions": PAIRS,
+    },
+    "the control of a regime failed once": {
+        "seeds": [0, 1],
+        "tests": ["there"],
+        "arms": REGIMES,
+        "questions": PAIRS,
+        "lost": "mixed_real_equal_steps",
+    },
+    "an arm of two registered questions failed once": {
+        "seeds": [0, 1],
+        "tests": ["here"],
+        "arms": REGIMES,
+        "questions": PAIRS,
+        "lost": "mixed+300%",
+    },
 }
 
 
 @pytest.fixture(params=SHAPES, scope="module")
 def shape(request: pytest.FixtureRequest) -> Row:
-    return {"tests": ["here", "there"], "probabilities": True, "waived": []} | SHAPES[request.param]
+    usual = {
+        "tests": ["here", "there"],
+        "probabilities": True,
+        "waived": [],
+        "arms": {arm: (effect, None) for arm, effect in ARMS.items()},
+        "questions": QUESTIONS,
+        "lost": None,
+    }
+    return usual | SHAPES[request.param]
 
 
 @pytest.fixture
 def studied(http, shelf, ada, send, evaluate, shape) -> tuple[Study, Callable[..., list[Row]]]:
     """A study that the product evaluated, its reckoning, and a way to ask for lines."""
     sets = {
-        (test, arm, seed): drawn(test, arm, seed, probabilities=shape["probabilities"])
+        (test, arm, seed): drawn(test, number, seed, effect, probabilities=shape["probabilities"])
         for test in shape["tests"]
-        for arm in ARMS
+        for number, (arm, (effect, _)) in enumerate(shape["arms"].items())
         for seed in shape["seeds"]
     }
+    lost, failed = shape["lost"], shape["seeds"][-1]
     whose = {r["sample_id"]: r["patient_id"] for rows in sets.values() for r in rows}
     people = {sample: person(sample, patient) for sample, patient in whose.items()}
     data = add_people(shelf, ada, whose, people)
-    body = plan(uuid4(), data, seeds=shape["seeds"], questions=QUESTIONS, waived=shape["waived"])
+    asked = {name: shape[name] for name in ("seeds", "questions", "waived")}
+    arms = [{"name": arm, "reference": own} for arm, (_, own) in shape["arms"].items()]
+    body = plan(uuid4(), data, arms=arms, **asked)
     body["tests"] = [body["tests"][0] | {"name": test} for test in shape["tests"]]
     made = http.post("/plans", json=body)
     assert made.status_code == 201, made.text
+    if lost is not None:
+        absence = {"arm": lost, "seed": failed, "reason": "the training loss became infinite"}
+        forgone = http.post(f"/plans/{made.json()['id']}/absences", json=absence)
+        assert forgone.status_code == 201, forgone.text
     for (test, arm, seed), rows in sets.items():
+        if (arm, seed) == (lost, failed):
+            continue
         table = to_parquet(pa.Table.from_pylist(rows[::-1], schema=PREDICTIONS))
         assert send(made.json()["id"], test, arm, seed, table).status_code == 201
     assert evaluate() == 1
 
     def ask(path: str, **filters: str) -> list[Row]:
         params = {"experiment": body["experiment"], "limit": 1000, **filters}
-        answer = http.get(path, params=params).json()
-        assert answer["next"] is None
-        return answer["items"]
+        items: list[Row] = []
+        while True:
+            answer = http.get(path, params=params).json()
+            items += answer["items"]
+            if answer["next"] is None:
+                return items
+            params["cursor"] = answer["next"]
 
-    return Study(body, sets, people), ask
+    return Study(body, sets, people, lost=lost), ask
 
 
 def add_people(shelf, ada, whose: dict[str, str], people: dict[str, Row]) -> UUID:

@@ -37,6 +37,11 @@ def test_a_registered_plan_cannot_be_changed_in_the_database(adapters, registere
         tx.session.execute(text("UPDATE evaluation.plans SET digest = 'other'"))
 
 
+def own(*references: str | None) -> list[dict]:
+    """The arms with a reference each."""
+    return [{"name": n, "reference": r} for n, r in zip(ARMS, references, strict=True)]
+
+
 def question(**changes: object) -> dict:
     asked = {"arm": "real+100%", "reference": "real", "kind": "noninferiority", "margin": 0.01}
     return asked | changes
@@ -52,6 +57,10 @@ def question(**changes: object) -> dict:
         ("arms", {"arms": [{"name": "real"}, {"name": "real"}]}),
         ("arms", {"arms": [{"name": n} for n in (*ARMS, "macro")]}),
         ("arms", {"arms": [{"name": n, "dose": -1} for n in ARMS]}),
+        ("arms.0.reference", {"arms": own("nobody", None, None)}),
+        ("arms.2.reference", {"arms": own(None, None, "real")}),
+        ("arms.0.reference", {"arms": own("real+100%", "real", None)}),
+        ("arms.1.reference", {"arms": own(None, "real+100%", None)}),
         ("labels", {"labels": []}),
         ("labels", {"labels": ["Edema", "Edema"]}),
         ("labels.0", {"labels": ["Oedema"]}),

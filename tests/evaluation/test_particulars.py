@@ -59,6 +59,18 @@ def test_lines_of_an_arm_that_lacks_images_are_flagged(registered, tell, evaluat
     assert report.plan.training.arms[SHORT].withheld == 10
 
 
+def test_with_which_arm_one_is_compared_stays_as_registered(registered, tell, evaluated) -> None:
+    named = {"real": "real", "real_equal_steps": None, SHORT: None}
+    made = registered(arms=[{"name": name, "reference": own} for name, own in named.items()])
+    bent = [{"name": name, "reference": "real_equal_steps"} for name in named]
+    answer = tell(made["id"], arms=bent)
+    assert (answer.status_code, answer.json()["field"]) == (422, "arms.0.reference")
+    assert tell(made["id"]).status_code == 201  # which names none
+    plan = evaluated(made["id"]).plan
+    assert {arm.name: arm.reference for arm in plan.arms} == named
+    assert {arm.name: arm.dose for arm in plan.arms}[SHORT] == 0.9
+
+
 def test_a_plan_that_knew_it_is_flagged_alike(registered, evaluated, http) -> None:
     arms = {SHORT: {"images": 190, "steps": 60, "withheld": 10}}
     made = registered(training={**NOTE, "arms": arms})

@@ -9,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_schemas import training
-from api_schemas.arms import Arm, Source, Stage, SupplementPreset
+from api_schemas.arms import (
+    Arm,
+    MixSitesPreset,
+    PretrainFinetunePreset,
+    Source,
+    Stage,
+    SupplementPreset,
+    SyntheticOnlyPreset,
+)
 from api_schemas.base import DataRef, DatasetRef, GenerationRef
+from api_schemas.evaluation import Question
 from api_schemas.selection import Filter
 from api_schemas.training import (
     ClassifierSettings,
@@ -20,10 +29,13 @@ from api_schemas.training import (
 )
 from services.training.service.arms import (
     ArmUnknown,
+    QuestionInconsistent,
     StepsDisagree,
+    contrasts_of,
     expand,
     planned_arms,
     primary_of,
+    questions_of,
     reference_of,
     steps_by_arm,
     yardstick,
@@ -55,7 +67,7 @@ def stage(*data: DataRef, **length: Any) -> Stage:
 
 def doses(request: ExperimentRequest) -> dict[str, float | None]:
     arms = expand(request)
-    planned = planned_arms(arms, reference_of(request), primary_of(request, arms))
+    planned = planned_arms(arms, contrasts_of(request, arms), primary_of(request, arms))
     return {arm.name: arm.dose for arm in planned}
 
 
@@ -88,7 +100,8 @@ def test_a_dose_is_of_the_same_images_added_to_the_same() -> None:
         plus("dealt", {"shuffled": True}),
         Arm(name="in-turn", stages=[Stage(sources=[more]), Stage(sources=[base])]),
     ]
-    found = [arm.dose for arm in planned_arms(arms, "reference", "primary")]
+    contrasts = {arm.name: "reference" for arm in arms} | {"reference": None}
+    found = [arm.dose for arm in planned_arms(arms, contrasts, "primary")]
     assert found == [0, 2, 0.5, *[None] * 6]
 
 
@@ -111,6 +124,114 @@ def test_a_plan_names_arms_that_are_there(plan, field) -> None:
         primary_of(request, expand(request))
     assert refused.value.problem.field == field
     assert "real+100%" in refused.value.problem.accepted
+
+
+FRACTIONS: dict[str, Any] = {"real": REAL, "synthetic": COHORT, "real_fractions": [0.1, 0.3, 1]}
+
+
+def contrasts(*given: Any, **plan: Any) -> dict[str, str | None]:
+    request = asked(preset=list(given), plan=PlanRequest(**plan))
+    return contrasts_of(request, expand(request))
+
+
+def test_every_arm_goes_with_the_equal_steps_control_of_its_own_share_of_the_patients() -> None:
+    found = contrasts(SupplementPreset(**FRACTIONS, ratios=[1, 3]))
+    for share in ("", "30%-", "10%-"):
+        control = f"{share}real_equal_steps"
+        assert found.pop(control) is None
+        for name in ("real", "real+100%", "real+300%"):
+            assert found.pop(share + name) == control
+    assert found == dict.fromkeys(("synthetic_only", "shuffled"), "real_equal_steps")
+
+
+def test_every_arm_goes_with_the_control_of_its_own_site() -> None:
+    found = contrasts(
+        SupplementPreset(real=REAL, synthetic=COHORT),
+        MixSitesPreset(real=OTHER, synthetic=COHORT, real_fractions=[0.5, 1]),
+        PretrainFinetunePreset(real=OTHER, synthetic=COHORT, controls=["shuffled"]),
+    )
+    assert found["mixed+100%"] == found["mixed_real"] == "mixed_real_equal_steps"
+    assert found["50%-mixed+100%"] == "50%-mixed_real_equal_steps"
+    assert found["pretrained_100%"] == "mixed_real_equal_steps"
+    assert found["real+100%"] == "real_equal_steps"
+
+
+def test_a_synthetic_arm_goes_with_what_its_preset_calls_real() -> None:
+    presets = [
+        SupplementPreset(real=REAL, synthetic=COHORT),
+        MixSitesPreset(real=OTHER, synthetic=COHORT),
+        SyntheticOnlyPreset(real=OTHER, synthetic=COHORT, controls=[]),
+    ]
+    request = asked(preset=presets)
+    arms = expand(request)
+    found = contrasts_of(request, arms)
+    assert found["synthetic_only"] == "real_equal_steps"
+    assert found["synthetic_100%"] == "mixed_real_equal_steps"
+    counted_in = {a.name: yardstick(a, arms, found[a.name]) for a in arms}
+    assert (counted_in["synthetic_only"], counted_in["synthetic_100%"]) == (REAL, OTHER)
+
+
+def test_a_primary_arm_brings_the_control_of_its_own() -> None:
+    preset = SupplementPreset(**FRACTIONS)
+    request = asked(preset=[preset], plan=PlanRequest(primary="10%-real+100%"))
+    assert reference_of(request) == "10%-real_equal_steps"
+    assert contrasts_of(request, expand(request))["real+100%"] == "real_equal_steps"
+
+
+def test_another_reference_is_that_of_its_kind_for_every_share_of_the_patients() -> None:
+    found = contrasts(SupplementPreset(**FRACTIONS), reference="real")
+    assert (found["real+100%"], found["10%-real+100%"]) == ("real", "10%-real")
+    assert (found["real"], found["10%-real"]) == (None, None)
+    assert found["10%-real_equal_steps"] == "10%-real"
+
+
+def test_an_arm_may_name_another_reference_or_none() -> None:
+    named = {"shuffled": "synthetic_only", "real": "real"}
+    found = contrasts(SupplementPreset(**FRACTIONS), references=named)
+    assert (found["shuffled"], found["real"]) == ("synthetic_only", None)
+    assert found["10%-real"] == "10%-real_equal_steps"
+
+
+@pytest.mark.parametrize(
+    ("references", "field"),
+    [
+        ({"shuffled": "nobody"}, "plan.references.shuffled"),
+        ({"nobody": "real"}, "plan.references.nobody"),
+        ({"real+100%": "real"}, "plan.references.real+100%"),
+        ({"real_equal_steps": "real+100%"}, "plan.references.real_equal_steps"),
+        ({"real": "shuffled", "shuffled": "real"}, "plan.references.real"),
+    ],
+)
+def test_references_that_are_nobody_or_lead_back_are_refused(references, field) -> None:
+    with pytest.raises(ArmUnknown) as refused:
+        contrasts(SupplementPreset(real=REAL, synthetic=COHORT), references=references)
+    assert refused.value.problem.field == field
+
+
+def test_doses_are_counted_at_every_share_of_the_patients() -> None:
+    found = doses(asked(preset=[SupplementPreset(**FRACTIONS, ratios=[1, 3])]))
+    for share in ("", "30%-", "10%-"):
+        names = ("real", "real_equal_steps", "real+100%", "real+300%")
+        assert [found[share + name] for name in names] == [0, 0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("question", "field"),
+    [
+        ({"arm": "nobody"}, "arm"),
+        ({"reference": "nobody"}, "reference"),
+        ({"arm": "real"}, "arm"),
+        ({"margin": None}, "margin"),
+        ({"margin": 1}, "margin"),
+        ({"kind": "superiority"}, "margin"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused(question, field) -> None:
+    usual = {"arm": "synthetic_only", "reference": "real", "kind": "noninferiority", "margin": 0.01}
+    request = asked(plan=PlanRequest(questions=[Question(**(usual | question))]))
+    with pytest.raises(QuestionInconsistent) as refused:
+        questions_of(request, expand(request))
+    assert refused.value.problem.field == f"plan.questions.0.{field}"
 
 
 def test_arms_given_one_by_one_name_their_primary() -> None:

@@ -63,6 +63,72 @@ def test_a_dry_run_shows_what_would_be_made_and_makes_nothing(http, body, verdic
     assert test["smallest_difference"] is None  # eight patients show nothing
 
 
+def test_a_dry_run_names_every_contrast_and_the_plan_registers_it(http, body, verdicts) -> None:
+    body["preset"] |= {"ratios": [1], "real_fractions": [0.5, 1]}
+    asked = {"arm": "synthetic_only", "reference": "real", "kind": "noninferiority", "margin": 0.01}
+    body["plan"] = {"questions": [asked]}
+    shown = plan(http, body)
+    control, own = "exploratory, real_equal_steps", "exploratory, 50%-real_equal_steps"
+    assert [(c["arm"], c["reference"], c["family"]) for c in shown["contrasts"]] == [
+        ("real", "real_equal_steps", control),
+        ("real+100%", "real_equal_steps", "primary"),
+        ("synthetic_only", "real_equal_steps", control),
+        ("shuffled", "real_equal_steps", control),
+        ("50%-real", "50%-real_equal_steps", own),
+        ("50%-real+100%", "50%-real_equal_steps", own),
+        ("synthetic_only", "real", "registered"),
+    ]
+    assert http.post("/experiments", json=body).status_code == 202
+    (registered,) = verdicts.plans
+    named = {arm.name: arm.reference for arm in registered.arms}
+    assert named["50%-real+100%"] == named["50%-real_equal_steps"] == "50%-real_equal_steps"
+    assert [q.model_dump() for q in registered.questions] == [asked]
+    body["plan"]["questions"][0]["arm"] = "nobody"
+    for dry in (True, False):
+        answer = http.post("/experiments", json={**body, "dry_run": dry})
+        assert (answer.status_code, answer.json()["field"]) == (422, "plan.questions.0.arm")
+
+
+def one_by_one(body, where: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A study of an arm that takes some of the real images, against one that takes all."""
+    preset = body.pop("preset")
+    whole, some = {"data": preset["real"]}, {"data": preset["real"], **where}
+    arms = [
+        {"name": "all", "stages": [{"sources": [whole]}]},
+        {"name": "some", "stages": [{"sources": [some]}]},
+    ]
+    return {**body, "arms": arms, "plan": {"reference": "all", "primary": "some"}, **more}
+
+
+def test_a_label_is_judged_on_what_an_arm_leaves_of_its_sources(http, body) -> None:
+    shown = plan(http, one_by_one(body, {"where": {"present": ["Fracture"]}}))
+    assert shown["labels"] == ["Edema"]
+    reason = "arm 'some' has no image without it, under the label policy"
+    assert shown["left_out"]["Fracture"] == reason
+
+
+def test_a_named_label_of_one_class_in_an_arm_is_told_by_the_plan(http, body, verdicts) -> None:
+    asked = one_by_one(body, {"where": {"present": ["Fracture"]}}, labels=["Edema", "Fracture"])
+    told = "training: the images of 'some' have only one class of Fracture: what it says of that"
+    assert any(word.startswith(told) for word in plan(http, asked)["waived"])
+    assert http.post("/experiments", json=asked).status_code == 202
+    assert any(word.startswith(told) for word in verdicts.plans[0].waived)
+
+
+def test_an_arm_that_can_learn_nothing_is_refused(http, body) -> None:
+    asked = one_by_one(body, {"where": {"present": ["Fracture"]}}, labels=["Fracture"])
+    for dry in (True, False):
+        answer = http.post("/experiments", json={**asked, "dry_run": dry})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["field"] == "arms.1"
+        assert answer.json()["accepted"] == ["Edema"]
+
+
+def test_an_arm_of_a_handful_of_patients_is_told_by_the_plan(http, body) -> None:
+    shown = plan(http, one_by_one(body, {"fraction": 0.3}))
+    assert "training: 'some' has 4 real images of 4 patients" in shown["waived"]
+
+
 def test_labels_that_are_left_out_have_their_reason(http, body) -> None:
     left_out = plan(http, body)["left_out"]
     assert len(left_out) == 12
@@ -178,6 +244,24 @@ def test_more_patients_seeds_and_labels_show_smaller_differences() -> None:
     assert smallest_difference(counts((20, 80), (20, 80)), 5, assumed)[0] < few[0]
     assert smallest_difference(counts((20, 80), (0, 100)), 5, assumed) is None  # no mean over both
     assert smallest_difference(counts((0, 100)), 5, assumed) is None
+
+
+def test_what_is_assumed_is_asked_and_the_test_sets_share_alpha(http, body) -> None:
+    assumed = PowerAssumptions()
+    label = counts((200, 800))
+    one, three = (smallest_difference(label, 5, assumed, tests) for tests in (1, 3))
+    shared = assumed.model_copy(update={"alpha": assumed.alpha / 3})
+    assert three == smallest_difference(label, 5, shared)
+    assert three[0] > one[0]
+    noisy = PowerAssumptions(seed_sd=0.2)
+    few, many = (smallest_difference(label, seeds, noisy)[0] for seeds in (2, 20))
+    assert few > 10 * one[0]
+    assert many < few / 4
+    body["power"] = {"seed_sd": 0.2}
+    assert plan(http, body)["power"] == assumed.model_dump(mode="json") | {"seed_sd": 0.2}
+    for wrong in ({"seed_sd": -1}, {"alpha": 0}, {"power": 1}, {"auroc": 0.5}):
+        answer = http.post("/experiments", json={**body, "dry_run": True, "power": wrong})
+        assert (answer.status_code, answer.json()["field"]) == (422, f"power.{next(iter(wrong))}")
 
 
 def test_nothing_is_promised_where_there_will_be_no_verdict() -> None:

@@ -62,6 +62,43 @@ def test_a_test_set_that_mixes_real_and_synthetic_says_how_many(http, body, thei
     assert said.startswith(f"synthetic: tests.0 holds synthetic images ({HELD} of {HELD + 1})")
 
 
+def test_a_synthetic_dataset_is_counted_like_a_cohort_and_never_repeated(
+    http, body, theirs, verdicts
+) -> None:
+    body["preset"] |= {"synthetic": ref(theirs("train")), "ratios": [0.5, 1]}
+    assert http.post("/experiments", json=body).status_code == 202
+    assert {arm.name: arm.dose for arm in verdicts.plans[-1].arms} == {
+        "real": 0,
+        "real_equal_steps": 0,
+        "real+50%": 0.5,
+        "real+100%": 1,
+        "synthetic_only": None,
+        "shuffled": None,
+    }
+    body["preset"]["ratios"] = [3.2]
+    for dry in (True, False):
+        answer = http.post("/experiments", json=body | {"dry_run": dry})
+        problem = answer.json()
+        assert (answer.status_code, problem["field"]) == (422, "preset.synthetic")
+        assert problem["type"].endswith("cohort-too-small")
+        assert problem["accepted"] == TRAIN
+        assert "the largest multiple is 1" in problem["detail"]
+
+
+def test_arms_given_one_by_one_know_a_synthetic_dataset_by_its_kind(
+    http, body, theirs, verdicts
+) -> None:
+    real, made = body.pop("preset")["real"], ref(theirs("train"))
+    real, made = ({"sources": [{"data": each}]} for each in (real, made))
+    both = {"sources": [*real["sources"], *made["sources"]]}
+    arms = {"real": [real], "both": [both], "first": [made, real], "only": [made]}
+    body |= {"arms": [{"name": name, "stages": stages} for name, stages in arms.items()]}
+    body |= {"plan": {"reference": "real", "primary": "both"}}
+    assert http.post("/experiments", json=body).status_code == 202
+    doses = {arm.name: arm.dose for arm in verdicts.plans[-1].arms}
+    assert doses == {"real": 0, "both": 1, "first": None, "only": None}
+
+
 def test_a_cohort_as_a_test_set_says_so_too(http, body, shelf, cohort_table) -> None:
     other = shelf.add_cohort(cohort_table, size_px=SIZE_PX)
     body["preset"]["synthetic"] = ref(shelf.add_cohort(cohort_table, size_px=SIZE_PX))

@@ -11,6 +11,7 @@ from services.evaluation.reports.facts import Contact, Report, TestFacts
 from services.evaluation.reports.words import auroc, counted, interval, listed
 from services.evaluation.statistics.baseline import CHANCE
 from services.evaluation.statistics.cases import is_dominant
+from services.evaluation.statistics.contrasts import references
 from services.evaluation.statistics.inference import FEWEST_FOR_P
 from services.evaluation.statistics.lines import FEW_SEEDS
 
@@ -31,10 +32,11 @@ WAIVED = {
     "generator": "Judged on images of a generator that shares their patients",
     "extended": "Extended after results were seen",
     "runs": "Runs failed",
+    "training": "Arms with too little to learn from",
 }
 """Titles of guards, by the word that the plan's line begins with."""
 
-FOLLOWS = ("origin", "synthetic", "generator", "extended", "runs")
+FOLLOWS = ("origin", "synthetic", "generator", "extended", "runs", "training")
 """Of these nobody asked to be spared: they follow from what happened."""
 
 
@@ -45,6 +47,7 @@ def grave(report: Report) -> list[Caution]:
         *_synthetic(report),
         *_waived(report.plan),
         *_unscreened(report),
+        *_other_steps(report.plan),
         *_same_predictions(report),
         *_below_chance(report.rows),
         *_trivial(report),
@@ -57,6 +60,7 @@ def minor(report: Report) -> list[str]:
     """What limits single numbers."""
     return [
         *_withheld(report.plan),
+        *_of_other_steps(report.plan),
         *_left_out(report.comparisons),
         *_complements(report),
         *_not_estimable(report.rows),
@@ -107,6 +111,38 @@ def _unscreened(report: Report) -> Iterator[Caution]:
             "Nobody knows whether the synthetic images are copies of training images: the search"
             " for near copies was not made, or lacked the real images to set its threshold by.",
         )
+
+
+def _other_steps(plan: PlanPost) -> Iterator[Caution]:
+    """Of the registered question: what the primary arm gains may be the longer training alone."""
+    steps = _steps(plan)
+    ours, theirs = steps.get(plan.primary), steps.get(plan.reference)
+    if ours is not None and theirs is not None and ours != theirs:
+        yield Caution(
+            "The reference trained for another number of steps",
+            f"{plan.primary} was to train {ours:,} steps and {plan.reference} {theirs:,}. The"
+            " difference between them is of the images and of the length of training together; a"
+            " reference with equal steps would tell them apart.",
+        )
+
+
+def _of_other_steps(plan: PlanPost) -> Iterator[str]:
+    """The same of all other arms."""
+    steps = _steps(plan)
+    for arm, reference in references(plan).items():
+        if reference is None or arm == plan.primary or not {arm, reference} <= steps.keys():
+            continue
+        if steps[arm] != steps[reference]:
+            yield (
+                f"{arm} was to train {steps[arm]:,} steps and its reference {reference}"
+                f" {steps[reference]:,}: their difference is of the length of training too."
+            )
+
+
+def _steps(plan: PlanPost) -> dict[str, int]:
+    """As they were planned, by arm."""
+    trained = {} if plan.training is None else plan.training.arms
+    return {name: arm.steps for name, arm in trained.items()}
 
 
 def _same_predictions(report: Report) -> Iterator[Caution]:

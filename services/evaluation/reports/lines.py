@@ -13,6 +13,7 @@ from api_schemas.evaluation import (
     TrainedArm,
 )
 from services.evaluation.reports.facts import PredictionFacts
+from services.evaluation.statistics.contrasts import references
 
 METRICS = {
     "average_precision": "Average precision",
@@ -36,11 +37,12 @@ GAPS = {
 @dataclass(frozen=True)
 class ArmLine:
     """An arm of the table with its macro row on each test set, in the plan's order; None where
-    it has none.
+    it has none. `reference` is the arm that it is compared with, if any.
     """
 
     arm: PlannedArm
     role: str
+    reference: str | None
     rows: Sequence[ResultRow | None]
 
 
@@ -107,11 +109,22 @@ def _range(steps: Iterable[int | None]) -> tuple[int, int] | None:
 
 def arm_lines(plan: PlanPost, rows: Sequence[ResultRow]) -> list[ArmLine]:
     macros = {(r.arm, r.test): r for r in rows if r.label == MACRO}
-    roles = {plan.primary: "primary", plan.reference: "reference"}
+    roles, own = roles_of(plan), references(plan)
     return [
-        ArmLine(arm, roles.get(arm.name, ""), [macros.get((arm.name, t.name)) for t in plan.tests])
+        ArmLine(
+            arm,
+            roles.get(arm.name, ""),
+            own[arm.name],
+            [macros.get((arm.name, t.name)) for t in plan.tests],
+        )
         for arm in plan.arms
     ]
+
+
+def roles_of(plan: PlanPost) -> dict[str, str]:
+    """What the primary arm, and every arm that another is compared with, is to the plan."""
+    named = [each for each in references(plan).values() if each is not None]
+    return dict.fromkeys([plan.reference, *named], "reference") | {plan.primary: "primary"}
 
 
 def label_lines(plan: PlanPost, rows: Sequence[ResultRow]) -> list[LabelLine]:

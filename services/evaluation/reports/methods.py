@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from api_schemas.evaluation import TrainingNote
 from services.evaluation.reports.facts import Report
-from services.evaluation.reports.words import counted, listed
+from services.evaluation.reports.words import compared, counted, listed
 from services.evaluation.statistics.inference import FEWEST_FOR_P
 
 _SEEDS = (
@@ -128,8 +128,9 @@ def _families(report: Report) -> str:
         "The primary p-values are Holm-adjusted over"
         f" {counted(len(report.plan.tests), 'test set')}."
         " Arms count as equivalent when the 90 % interval of their difference lies inside the"
-        f" margin, whatever the p-value.{further} Everything else is exploratory; Holm's p is given"
-        " there within the labels, or the groups, of one arm on one test set."
+        f" margin, whatever the p-value.{further} {compared(report.plan)} Everything else is"
+        " exploratory; Holm's p is given there over all other arms with one reference on one test"
+        " set, and within the labels, or the groups, of one arm on one test set."
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from api_schemas.evaluation import MACRO, Comparison, PlannedTest, PlanPost, ResultRow
 from services.evaluation.reports import words
+from services.evaluation.reports.lines import roles_of
 
 COLUMNS = (
     *("experiment", "test", "arm", "role", "dose", "images", "patients", "seeds"),
@@ -34,7 +35,7 @@ class Study:
     def lines(self, test: str) -> Iterator[tuple[str, ResultRow, str]]:
         """Role, result and verdict of every arm that was scored on the test set."""
         verdicts = {c.test: c.verdict for c in self.comparisons}
-        roles = {self.plan.primary: "primary", self.plan.reference: "reference"}
+        roles = roles_of(self.plan)
         for row in self.rows:
             if row.test == test and row.label == MACRO and row.group is None:
                 role = roles.get(row.arm, "")
@@ -136,14 +137,22 @@ def _caption(study: Study, test: PlannedTest, rows: Sequence[ResultRow]) -> str:
     synthetic = any("synthetic" in r.flags for r in rows)
     said = [
         f"Mean AUROC over the labels on {test.name} ({', '.join(counts)}).",
-        f"Differences are to {plan.reference}.",
+        words.compared(plan),
         *verdict,
+        *_further(study),
         "All other comparisons are exploratory.",
         *(["Drawn phantoms, not patients."] if phantom else []),
         *(["The test set holds synthetic images."] if synthetic else []),
         *(f"Waived guard: {reason}." for reason in plan.waived),
     ]
     return escaped(" ".join(said))
+
+
+def _further(study: Study) -> list[str]:
+    count = len(study.plan.questions)
+    if not count:
+        return []
+    return [f"{words.counted(count, 'further question')} registered too; the report answers them."]
 
 
 _TEX = {

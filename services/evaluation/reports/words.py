@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from api_schemas.evaluation import Answer, Answered, Comparison, Flag
+from api_schemas.evaluation import Answer, Answered, Comparison, Flag, PlanPost
 from api_schemas.screening import Screening
 from api_schemas.terms import Licence
 from services.evaluation.reports.facts import Report
 from services.evaluation.statistics.analysis import ALPHA
 from services.evaluation.statistics.cases import DOMINANT_SHARE, DOMINANT_TIMES
+from services.evaluation.statistics.contrasts import compared_with
 from services.evaluation.statistics.inference import FEWEST_FOR_P
 from services.evaluation.statistics.lines import FEW_DEGREES_OF_FREEDOM, FEW_SEEDS
 
@@ -175,11 +176,19 @@ def reservations(c: Comparison) -> str:
     return ", ".join(text for flag, text in why.items() if flag in c.flags)
 
 
+def compared(plan: PlanPost) -> str:
+    """Which differences are to which reference."""
+    first, *others = compared_with(plan).items()
+    said = [f"of {listed(arms)} to {reference}" for reference, arms in others]
+    return f"Differences are to {'; '.join([first[0], *said])}."
+
+
 def trend_sentences(report: Report) -> list[str]:
-    """Per test set: what each doubling of the number of training images brings."""
+    """Per test set and reference: what each doubling of the number of training images brings."""
+    several = len({t.reference for t in report.trends}) > 1
     return [
-        f"{t.test}: {signed(t.slope.value)}, 95 % interval"
-        f" {interval(t.slope.low, t.slope.high, sign=True)}, p {p_value(t.slope.p)}"
+        f"{t.test}{f', from {t.reference}' if several else ''}: {signed(t.slope.value)}, 95 %"
+        f" interval {interval(t.slope.low, t.slope.high, sign=True)}, p {p_value(t.slope.p)}"
         for t in report.trends
     ]
 

@@ -17,6 +17,7 @@ from services.evaluation.service import plans
 from services.evaluation.service.completion import submit_if_complete
 from services.evaluation.service.problems import NothingAbsent, NothingToCompare, NotInPlan
 from services.evaluation.statistics.analysis import TestEstimates
+from services.evaluation.statistics.contrasts import references
 from services.evaluation.statistics.lines import counts_of
 from services.evaluation.views import absence_view
 from services.kit.auth import Caller
@@ -119,7 +120,7 @@ def _empty_line(plan: PlanPost, arm: str, test: str, label: str, of: TestEstimat
             "positives": counts.positives,
             "patients": counts.patients,
             "seeds": 0,
-            "reference": plan.reference,
+            "reference": references(plan)[arm],
             **nothing,
             **dict.fromkeys(("p", "p_holm", "dof")),
             "flags": ["not_estimable", "runs_missing"],

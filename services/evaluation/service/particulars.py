@@ -49,13 +49,22 @@ def detailed(session: Session, row: Plan) -> PlanPost:
         return plan
     what = ParticularsPost.model_validate(known.content)
     note = plan.training and plan.training.model_copy(update={"arms": what.trained})
-    return plan.model_copy(update={"arms": what.arms, "training": note, "waived": what.waived})
+    doses = {arm.name: arm.dose for arm in what.arms}
+    arms = [arm.model_copy(update={"dose": doses[arm.name]}) for arm in plan.arms]
+    return plan.model_copy(update={"arms": arms, "training": note, "waived": what.waived})
 
 
 def _check_named(plan: PlanPost, what: ParticularsPost) -> None:
     names = [arm.name for arm in plan.arms]
     if [arm.name for arm in what.arms] != names:
         raise NotInPlan("The plan has other arms", field="arms", accepted=names)
+    for i, (arm, planned) in enumerate(zip(what.arms, plan.arms, strict=True)):
+        if arm.reference not in {None, planned.reference}:
+            raise NotInPlan(
+                "With which arm it is compared was registered",
+                field=f"arms.{i}.reference",
+                accepted=planned.reference,
+            )
     if not what.trained.keys() <= set(names):
         raise NotInPlan("The plan has no such arm", field="trained", accepted=names)
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api_schemas.base import DataRef, DatasetRef
-from api_schemas.evaluation import MACRO, PlanPost, Question
+from api_schemas.evaluation import MACRO, PlanPost
 from services.evaluation.models import Plan, Prediction
 from services.evaluation.service.keeping import plan_folder
 from services.evaluation.service.problems import (
@@ -19,6 +19,8 @@ from services.evaluation.service.problems import (
     PlanRegistered,
     PlanUnknown,
 )
+from services.evaluation.statistics.contrasts import in_circles
+from services.evaluation.statistics.contrasts import references as named
 from services.kit.auth import Caller
 from services.kit.jobs import lineage
 
@@ -32,6 +34,7 @@ def check(plan: PlanPost) -> None:
             raise PlanInconsistent("It must be one of the arms", field=field, accepted=arms)
     if plan.primary == plan.reference:
         raise PlanInconsistent("It must differ from the reference", field="primary")
+    _check_references(plan, arms)
     _check_labels(plan)
     if not 0 < plan.margin < 1:
         raise PlanInconsistent("A difference in AUROC above 0 and below 1", field="margin")
@@ -40,7 +43,28 @@ def check(plan: PlanPost) -> None:
     if MACRO in arms:
         raise PlanInconsistent(f"'{MACRO}' is the mean over the labels", field="arms")
     for index, question in enumerate(plan.questions):
-        _check_question(question, arms, f"questions.{index}")
+        found = question.contradiction(arms)
+        if found is not None:
+            name, reason = found
+            accepted = arms if name != "margin" else None
+            raise PlanInconsistent(reason, field=f"questions.{index}.{name}", accepted=accepted)
+
+
+def _check_references(plan: PlanPost, arms: list[str]) -> None:
+    """The primary arm's is the plan's: one question has one reference."""
+    for i, arm in enumerate(plan.arms):
+        field = f"arms.{i}.reference"
+        if arm.reference not in {None, *arms}:
+            raise PlanInconsistent("It must be one of the arms", field=field, accepted=arms)
+        if arm.name == plan.primary and arm.reference not in {None, plan.reference}:
+            detail = "The primary arm is compared with the plan's reference"
+            raise PlanInconsistent(detail, field=field, accepted=plan.reference)
+    circle = next(in_circles(named(plan)), None)
+    if circle is not None:
+        raise PlanInconsistent(
+            "References lead back to the same arm; an arm that names itself is compared with none",
+            field=f"arms.{arms.index(circle)}.reference",
+        )
 
 
 def _check_labels(plan: PlanPost) -> None:
@@ -62,20 +86,6 @@ def _check_once(plan: PlanPost) -> None:
     ):
         if len(set(values)) < len(values):
             raise PlanInconsistent("Each at most once", field=field)
-
-
-def _check_question(question: Question, arms: list[str], field: str) -> None:
-    for name in ("arm", "reference"):
-        if getattr(question, name) not in arms:
-            raise PlanInconsistent(
-                "It must be one of the arms", field=f"{field}.{name}", accepted=arms
-            )
-    if question.arm == question.reference:
-        raise PlanInconsistent("It must differ from the reference", field=f"{field}.arm")
-    if question.kind == "superiority" and question.margin is not None:
-        raise PlanInconsistent("Superiority is over zero, without one", field=f"{field}.margin")
-    if question.kind != "superiority" and (question.margin is None or not 0 < question.margin < 1):
-        raise PlanInconsistent("A difference in AUROC above 0 and below 1", field=f"{field}.margin")
 
 
 def digest_of(plan: PlanPost) -> str:

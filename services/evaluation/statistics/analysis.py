@@ -21,6 +21,7 @@ from api_schemas.evaluation import (
 )
 from services.evaluation.statistics.calibration import are_probabilities
 from services.evaluation.statistics.cases import Cases, Floats
+from services.evaluation.statistics.contrasts import compared_with, references
 from services.evaluation.statistics.estimate import Estimate, combine
 from services.evaluation.statistics.groups import Group
 from services.evaluation.statistics.inference import (
@@ -41,7 +42,7 @@ from services.evaluation.statistics.lines import (
 )
 from services.evaluation.statistics.measures import Measured, Part, Quantity, measure, over_runs
 
-METHOD = "influence-logit-t/6"
+METHOD = "influence-logit-t/7"
 """Name and version of the method: it changes whenever a number could."""
 
 ALPHA = 0.05
@@ -67,9 +68,12 @@ class TestEstimates:
 
 @dataclass(frozen=True)
 class Trend:
-    """Change of macro AUROC per doubling of the training set, over all doses of a test set."""
+    """Change of macro AUROC per doubling of the training set, over all doses that were added to the
+    images of one reference, on a test set.
+    """
 
     test: str
+    reference: str
     doses: tuple[float, ...]
     slope: Inference
 
@@ -89,19 +93,28 @@ def circumstances(plan: PlanPost, of: TestEstimates, shown: Shown) -> Circumstan
 def estimate(
     plan: PlanPost, test: str, cases: Cases, scores: Scores, groups: Sequence[Group] = ()
 ) -> TestEstimates:
-    """One arm after the other, the reference first, so that two arms are in memory at most."""
+    """One arm after the other, each right after its reference, so that of all that is measured two
+    arms are in memory at a time (and the reference's own reference, where it has one).
+    """
     parts = [Part(group, cases) for group in groups]
     arms: dict[str, dict[str, Estimate | None]] = {}
     lines: dict[str, list[Line]] = {}
-    reference: Measured | None = None
-    for arm in sorted((a.name for a in plan.arms), key=lambda name: name != plan.reference):
+    own, those = references(plan), compared_with(plan)
+
+    def with_those_compared(arm: str, theirs: Measured | None) -> None:
         runs = [scores(arm, seed) for seed in plan.seeds]
         arms[arm] = _aurocs(cases, runs)
-        measured = measure(cases, parts, runs)
-        probabilities = all(are_probabilities(run) for run in runs)
-        lines[arm] = lines_of(arm, cases, parts, measured, reference, probabilities=probabilities)
-        reference = reference or measured
-    names = [arm.name for arm in plan.arms]
+        ours = measure(cases, parts, runs)
+        sane = all(are_probabilities(run) for run in runs)
+        lines[arm] = lines_of(arm, own[arm], cases, parts, ours, theirs, probabilities=sane)
+        del runs
+        for each in those.get(arm, []):
+            with_those_compared(each, ours)
+
+    for arm, reference in own.items():
+        if reference not in own:  # it has none, or one that was not evaluated
+            with_those_compared(arm, None)
+    names = list(own)
     in_order = [line for name in names for line in lines[name]]
     return TestEstimates(test, cases, {name: arms[name] for name in names}, in_order)
 
@@ -119,7 +132,8 @@ def _with_macro(cases: Cases, scores: Floats) -> dict[Quantity, Estimate | None]
 
 
 def difference(of: TestEstimates, arm: str, reference: str, label: str) -> Estimate | None:
-    ours, theirs = of.arms[arm][label], of.arms[reference][label]
+    """None where it cannot be estimated, or where one of the arms was not evaluated."""
+    ours, theirs = (of.arms.get(name, {}).get(label) for name in (arm, reference))
     return None if ours is None or theirs is None else ours - theirs
 
 
@@ -189,15 +203,20 @@ def result_rows(
     rows: list[ResultRow] = []
     for t in tests:
         of, lines = circumstances(plan, t, shown), _lines(plan, t)
-        p_holm = holm_within(lines, family_of)
+        registered = [line for line in lines if _is_primary(plan, line)]
+        p_holm = holm_within([line for line in lines if line not in registered], family_of)
         for line in lines:
-            if line.arm == plan.primary and line.quantity.label == MACRO:
+            if line in registered:
                 rows.append(of.result(line, primary[t.test], "primary"))
             else:
-                own = line.arm == plan.reference and line.quantity.label == MACRO
+                alone = line.reference is None and line.quantity.label == MACRO
                 p = p_holm.get(line.quantity, {}).get(line.arm)
-                rows.append(of.result(line, p, None if own else "exploratory"))
+                rows.append(of.result(line, p, None if alone else "exploratory"))
     return rows
+
+
+def _is_primary(plan: PlanPost, line: Line) -> bool:
+    return line.arm == plan.primary and line.quantity.label == MACRO
 
 
 def _lines(plan: PlanPost, of: TestEstimates) -> list[Line]:
@@ -205,13 +224,14 @@ def _lines(plan: PlanPost, of: TestEstimates) -> list[Line]:
     counts = {label: counts_of(of.cases, label) for label in labels}
     return [
         line_of(
-            arm.name,
+            arm,
+            reference,
             Quantity("auroc", label),
             counts[label],
-            of.arms[arm.name][label],
-            None if arm.name == plan.reference else of.arms[plan.reference][label],
+            of.arms[arm][label],
+            of.arms.get(reference or "", {}).get(label),
         )
-        for arm in plan.arms
+        for arm, reference in references(plan).items()
         for label in labels
     ]
 
@@ -249,31 +269,34 @@ def metric_rows(
 
 
 def trends(plan: PlanPost, tests: list[TestEstimates]) -> list[Trend]:
-    """One linear contrast over log2(1 + dose) per test set, instead of a test per dose.
+    """One linear contrast over log2(1 + dose) for each reference and test set, instead of a test
+    for every dose.
 
-    The zero dose is the reference where it has one (equal steps), not the shorter `real` run.
-    Empty with fewer than three doses.
+    The zero dose is the reference (equal steps), not the shorter `real` run. None of fewer than
+    three doses.
     """
-    doses = _trend_doses(plan)
-    if len(doses) < DOSES_FOR_TREND:
-        return []
-    x = np.array([math.log2(1 + dose) for dose in doses.values()])
-    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
     found: list[Trend] = []
-    for t in tests:
-        macros = [t.arms[arm][MACRO] for arm in doses]
-        known = [m for m in macros if m is not None]
-        if len(known) == len(doses):
-            slope = difference_inference(combine(list(weights), known))
-            found.append(Trend(t.test, tuple(doses.values()), slope))
+    for reference, arms in compared_with(plan).items():
+        doses = _trend_doses(plan, reference, arms)
+        if len(doses) < DOSES_FOR_TREND:
+            continue
+        x = np.array([math.log2(1 + dose) for dose in doses.values()])
+        weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+        for t in tests:
+            macros = [t.arms.get(arm, {}).get(MACRO) for arm in doses]
+            known = [m for m in macros if m is not None]
+            if len(known) == len(doses):
+                slope = difference_inference(combine(list(weights), known))
+                found.append(Trend(t.test, reference, tuple(doses.values()), slope))
     return found
 
 
-def _trend_doses(plan: PlanPost) -> dict[str, float]:
+def _trend_doses(plan: PlanPost, reference: str, arms: Sequence[str]) -> dict[str, float]:
     """One arm a dose, by rising dose; of several with the same dose the reference."""
-    doses = {a.name: a.dose for a in plan.arms if a.dose is not None}
-    doses.setdefault(plan.reference, 0.0)
-    ordered = sorted(doses.items(), key=lambda item: (item[1], item[0] != plan.reference))
+    known = {a.name: a.dose for a in plan.arms}
+    doses = {arm: dose for arm in arms if (dose := known[arm]) is not None}
+    doses[reference] = known.get(reference) or 0.0
+    ordered = sorted(doses.items(), key=lambda item: (item[1], item[0] != reference))
     first: dict[float, str] = {}
     for arm, dose in ordered:
         first.setdefault(dose, arm)

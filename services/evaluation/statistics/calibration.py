@@ -23,9 +23,11 @@ def are_probabilities(scores: Floats) -> bool:
 
 
 def brier(cases: LabelCases, score: Floats) -> Estimate | None:
-    """The mean of (s - y)^2; phi_j = ((s_j - y_j)^2 - mean) / n."""
+    """The mean of (s - y)^2; phi_j = ((s_j - y_j)^2 - mean) / n. None of one class alone, where the
+    lowest score is the best whatever it knows.
+    """
     n = len(cases.y)
-    if not n:
+    if not cases.n1 or not cases.n0:
         return None
     loss = (score[cases.rows] - cases.y) ** 2
     phi = np.bincount(cases.patient, weights=(loss - loss.mean()) / n, minlength=cases.G)

@@ -35,10 +35,11 @@ STEPPED = ("average_precision", "brier")
 @dataclass(frozen=True)
 class Line:
     """`fewest` patients bear it, None where it cannot be estimated; `difference` is the arm's to
-    the reference, None of the reference itself.
+    its `reference`, None of an arm that has none or whose reference was not evaluated.
     """
 
     arm: str
+    reference: str | None
     quantity: Quantity
     against: str | None
     counts: Counts
@@ -63,6 +64,7 @@ def counts_of(cases: Cases, label: str) -> Counts:
 
 def line_of(
     arm: str,
+    reference: str | None,
     quantity: Quantity,
     counts: Counts,
     A: Estimate | None,
@@ -71,10 +73,11 @@ def line_of(
     against: str | None = None,
     probabilities: bool = True,
 ) -> Line:
-    """A line of the estimate `A`, and of `A` minus the reference arm's `R`."""
+    """A line of the estimate `A`, and of `A` minus the `R` of the arm's `reference`."""
     D = None if A is None or R is None else A - R
     return Line(
         arm,
+        reference,
         quantity,
         against,
         counts,
@@ -87,14 +90,16 @@ def line_of(
 
 def lines_of(
     arm: str,
+    reference: str | None,
     cases: Cases,
     parts: Sequence[Part],
     ours: Measured,
-    reference: Measured | None,
+    theirs: Measured | None,
     *,
     probabilities: bool,
 ) -> list[Line]:
-    """Everything measured of an arm; `reference` is None for the reference itself.
+    """Everything measured of an arm, and what was measured of its `reference`: `theirs`, None where
+    it has none or where that was not evaluated.
 
     What is missed of each label inside a group is there for its mean alone.
     """
@@ -108,10 +113,11 @@ def lines_of(
         lines.append(
             line_of(
                 arm,
+                reference,
                 quantity,
                 counts_of(cases if part is None else part.cases, label),
                 A,
-                None if reference is None else reference[quantity],
+                None if theirs is None else theirs[quantity],
                 against=part.group.against if part and metric.endswith("_gap") else None,
                 probabilities=probabilities or metric not in OF_PROBABILITIES,
             )
@@ -149,13 +155,12 @@ def holm_within(
 
 
 def family_of(line: Line) -> Hashable | None:
-    """The labels of an arm on all images, its groups' means, or the labels of its groups: one
-    family for each metric. A mean over all images stands alone.
+    """One family for each metric: the labels of an arm on all images, its groups' means, or the
+    labels of its groups; and over all images the means of all arms with one reference.
     """
     metric, label, group = line.quantity
-    if label == MACRO and group is None:
-        return None
-    return line.arm, metric, group is None, label == MACRO
+    of_means = label == MACRO and group is None
+    return line.reference if of_means else line.arm, metric, group is None, label == MACRO
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ class Circumstances:
             auroc=a and a.value,
             low=a and a.low,
             high=a and a.high,
-            reference=self._reference(line),
+            reference=line.reference,
             **_difference(d),
             p_holm=p_holm,
             dof=said and said.nu,
@@ -215,7 +220,7 @@ class Circumstances:
             value=a and a.value,
             low=a and a.low,
             high=a and a.high,
-            reference=self._reference(line),
+            reference=line.reference,
             **_difference(d),
             p_holm=p_holm,
             dof=said and said.nu,
@@ -229,16 +234,13 @@ class Circumstances:
             line.fewest,
             line.said,
             kind,
-            arms=[line.arm],
+            arms=[line.arm] if line.reference is None else [line.arm, line.reference],
             exact=exact,
             of_labels=of_labels,
             dominated=line.counts.dominated,
         )
         worse = line.quantity.metric == "auroc" and is_below_chance(line.level)
         return ["below_chance", *flags] if worse else flags
-
-    def _reference(self, line: Line) -> str | None:
-        return None if line.arm == self.plan.reference else self.plan.reference
 
     def question(
         self, D: Estimate | None, said: Inference | None, kind: Flag, arms: Sequence[str]
@@ -276,6 +278,7 @@ class Circumstances:
             ("exploratory", kind == "exploratory"),
             ("images_withheld", any(_withheld(self.plan, arm) for arm in arms)),
             ("leakage_waived", any(word.startswith("leakage") for word in self.plan.waived)),
+            ("runs_missing", not {arm.name for arm in self.plan.arms}.issuperset(arms)),
         ]
         of_numbers = flags_of(fewest, said, exact=exact)
         return [*of_numbers, *(flag for flag, holds in facts if holds), *self.shown]

@@ -24,7 +24,8 @@ class ArmBlueprint(Wire):
 
 class Blueprint(Wire):
     """`manifests` holds the digest of every manifest it was made from, by reference;
-    `left_out` and `not_estimable` are as in `checks.Choice`.
+    `left_out` and `not_estimable` are as in `checks.Choice`; `synthetic` names the datasets that
+    are trained on as synthetic images.
     """
 
     labels: list[Finding]
@@ -32,5 +33,6 @@ class Blueprint(Wire):
     manifests: dict[str, str]
     arms: dict[str, ArmBlueprint]
     waived: list[str]
+    synthetic: list[str] = Field(default_factory=list)
     left_out: dict[Finding, str] = Field(default_factory=dict)
     not_estimable: dict[str, list[Finding]] = Field(default_factory=dict)

@@ -10,15 +10,18 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from api_schemas.arms import Arm
 from api_schemas.base import DataRef, DatasetRef
 from api_schemas.datasets import DatasetKind
 from api_schemas.findings import FINDINGS, Finding
 from api_schemas.generators import Seen
 from api_schemas.provenance import ImageOrigins
 from api_schemas.screening import UNSCREENED
-from api_schemas.training import ClassifierSettings, ExperimentRequest
+from api_schemas.training import ClassifierSettings, ExperimentRequest, LabelPolicy
 from services.kit.errors import Conflict, Unprocessable
 from services.training.service.catalogue import Listed
+from services.training.service.pools import selected
+from services.training.service.power import FEWEST_PATIENTS
 from services.training.service.presets import preset_field
 from services.training.service.samples import (
     Labels,
@@ -145,16 +148,85 @@ class Choice:
     not_estimable: dict[str, list[Finding]]
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What an arm's sources leave by `where` and `fraction`: which labels have an image with the
+    finding and which one without, under the policy; how many images and patients are real.
+    """
+
+    positive: NDArray[np.bool_]
+    negative: NDArray[np.bool_]
+    images: int
+    patients: int
+
+    @property
+    def both(self) -> NDArray[np.bool_]:
+        return self.positive & self.negative
+
+
+def taught(
+    arms: Sequence[Arm], samples: Mapping[DataRef, Samples], policy: LabelPolicy
+) -> dict[str, Taught]:
+    """By arm, of those of which all samples are known."""
+    found: dict[str, Taught] = {}
+    known: dict[str, tuple[DataRef, Rows]] = {}
+    for arm in arms:
+        sources = [source for stage in arm.stages for source in stage.sources]
+        if any(source.data not in samples for source in sources):
+            continue
+        parts: dict[str, tuple[DataRef, Rows]] = {}
+        for source in sources:
+            what = source.model_dump_json(exclude={"multiple", "shuffled"})
+            if what not in known:
+                known[what] = source.data, selected(samples[source.data], source)
+            parts[what] = known[what]
+        if not all(len(rows) for _, rows in parts.values()):
+            continue  # it is refused for that
+        told = [targets(samples[ref].labels[rows], policy) for ref, rows in parts.values()]
+        real = [
+            samples[ref].patients[rows]
+            for ref, rows in parts.values()
+            if isinstance(ref, DatasetRef)
+        ]
+        found[arm.name] = Taught(
+            np.logical_or.reduce([(each == 1).any(axis=0) for each in told]),
+            np.logical_or.reduce([(each == 0).any(axis=0) for each in told]),
+            sum(map(len, real)),
+            len(frozenset[str]().union(*(each.tolist() for each in real))),
+        )
+    return found
+
+
+def thin_arms(arms: Mapping[str, Taught], labels: Sequence[Finding]) -> Iterator[str]:
+    """Words for a report on arms that see only one class of a label, or real images of a handful
+    of patients.
+    """
+    for name, arm in arms.items():
+        lacking = [label for label in labels if not arm.both[FINDINGS.index(label)]]
+        if lacking:
+            yield (
+                f"training: the images of '{name}' have only one class of {', '.join(lacking)}:"
+                " what it says of that was not learnt"
+            )
+        if 0 < arm.patients < FEWEST_PATIENTS:
+            yield (
+                f"training: '{name}' has {arm.images} real image{'s' * (arm.images != 1)} of"
+                f" {arm.patients} patient{'s' * (arm.patients != 1)}"
+            )
+
+
 def choose_labels(
     request: ExperimentRequest,
     samples: Mapping[DataRef, Samples],
     training: Sets,
     held: Sets,
+    arms: Mapping[str, Taught],
     *,
     complete: bool = True,
 ) -> Choice:
     """The declared labels, or every label that has both classes in each training source (under
-    the policy) and in some test set. A declared one needs them in some source.
+    the policy), in the images of each arm, and in some test set. A declared one needs them in some
+    source, and every arm needs some of the labels.
 
     A test set that is not among `held` may have every label, and so may the training sources that
     are missing where `training` is not `complete`: what is refused then is refused for good, what
@@ -182,7 +254,15 @@ def choose_labels(
         )
         labels, left_out = _declared(request.labels, learnable, somewhere), {}
     else:
-        labels, left_out = _common(told, somewhere)
+        labels, left_out = _common(told, arms, somewhere)
+    for name, arm in arms.items():
+        if not arm.both[columns(labels)].any():
+            raise LabelsUnusable(
+                f"The images of '{name}' have both classes of none of the experiment's labels:"
+                " select more of them, or leave the arm out",
+                field=_field_of(request, name),
+                accepted=[FINDINGS[place] for place in np.flatnonzero(arm.both)],
+            )
     strangers = [f for f in request.plan.averaged or [] if f not in labels]
     if strangers:
         raise LabelsUnusable(
@@ -219,26 +299,47 @@ def _declared(
     return labels
 
 
+def _field_of(request: ExperimentRequest, arm: str) -> str:
+    """Where an arm stands in a request."""
+    names = [each.name for each in request.arms or []]
+    return f"arms.{names.index(arm)}" if arm in names else "preset"
+
+
 def _common(
-    told: Mapping[str, Labels], somewhere: NDArray[np.bool_]
+    told: Mapping[str, Labels], arms: Mapping[str, Taught], somewhere: NDArray[np.bool_]
 ) -> tuple[list[Finding], dict[Finding, str]]:
     """All labels that can be learnt and estimated, and why each of the others is left out."""
+    seen = [
+        (who, there, lacking)
+        for who, positive, negative in (
+            *((field, (t == 1).any(axis=0), (t == 0).any(axis=0)) for field, t in told.items()),
+            *((f"arm '{name}'", arm.positive, arm.negative) for name, arm in arms.items()),
+        )
+        for there, lacking in (
+            (positive, "with it"),
+            (negative, "without it, under the label policy"),
+        )
+    ]
     left_out: dict[Finding, str] = {}
-    for field, source in told.items():
-        for value, lacking in ((1, "with it"), (0, "without it, under the label policy")):
-            for finding, there in zip(FINDINGS, (source == value).any(axis=0), strict=True):
-                if not there:
-                    left_out.setdefault(finding, f"{field} has no image {lacking}")
-    for finding, good in zip(FINDINGS, somewhere, strict=True):
-        if not good:
-            left_out.setdefault(finding, "no test set has both classes")
+    for who, there, lacking in seen:
+        for place in np.flatnonzero(~there):
+            left_out.setdefault(FINDINGS[place], f"{who} has no image {lacking}")
+    for place in np.flatnonzero(~somewhere):
+        left_out.setdefault(FINDINGS[place], "no test set has both classes")
     labels = [f for f in FINDINGS if f not in left_out]
     if not labels:
         raise LabelsUnusable(
-            "No label has both classes in every training source and in some test set",
+            "No label has both classes in every training source, in every arm and in some test"
+            f" set: {_most_told(left_out)}",
             field="labels",
         )
     return labels, left_out
+
+
+def _most_told(left_out: Mapping[Finding, str]) -> str:
+    """The reason that most labels have."""
+    reasons = list(left_out.values())
+    return max(reasons, key=reasons.count)
 
 
 def no_shared_patients(samples: Mapping[DataRef, Samples], training: Sets, held: Sets) -> None:

@@ -8,10 +8,10 @@ from api_schemas.arms import Arm
 from api_schemas.base import JobView
 from api_schemas.findings import Finding
 from api_schemas.planning import (
+    Contrast,
     Estimate,
     ExperimentPlan,
     PlannedTraining,
-    PowerAssumptions,
     TestPlan,
 )
 from api_schemas.training import ExperimentRequest
@@ -20,11 +20,18 @@ from services.kit.db import Database, Tx, new_id
 from services.kit.jobs import Jobs, NewJob
 from services.training.models import Calibration
 from services.training.service import checks, speeds
-from services.training.service.arms import expand, planned_arms, primary_of, reference_of
+from services.training.service.arms import (
+    contrasts_of,
+    expand,
+    planned_arms,
+    primary_of,
+    questions_of,
+    reference_of,
+)
 from services.training.service.calibrating import CALIBRATE, STEPS
 from services.training.service.catalogue import Catalogue
 from services.training.service.counting import TestCounts, averaged
-from services.training.service.experiments import check_extended
+from services.training.service.experiments import check_extended, synthetic_of
 from services.training.service.inputs import digests, finished_twins
 from services.training.service.materials import cadence
 from services.training.service.planning import Planned, Planner
@@ -58,9 +65,11 @@ class DryRuns:
             arms=_arms(request, arms, primary, planned),
             reference=reference_of(request),
             primary=primary,
+            contrasts=list(_contrasts(request, arms, primary)),
             seeds=request.seeds,
             runs=len(arms) * len(request.seeds),
             waits_for=waits_for,
+            power=request.power,
         )
         if planned is None:
             return plan
@@ -83,7 +92,7 @@ class DryRuns:
                 "averaged": labels,
                 "not_averaged": not_averaged,
                 "tests": [
-                    _test(each, labels, len(request.seeds), plan.power) for each in planned.tests
+                    _test(each, labels, request, len(planned.tests)) for each in planned.tests
                 ],
                 "waived": known.waived,
                 "estimate": estimate,
@@ -146,7 +155,9 @@ def _arms(
     request: ExperimentRequest, arms: Sequence[Arm], primary: str, planned: Planned | None
 ) -> list[PlannedTraining]:
     blueprint = None if planned is None else planned.blueprint
-    dosed = planned_arms(arms, reference_of(request), primary, blueprint)
+    dosed = planned_arms(
+        arms, contrasts_of(request, arms), primary, synthetic_of(request, blueprint), blueprint
+    )
     doses = {arm.name: arm.dose for arm in dosed}
     known = {} if blueprint is None else blueprint.arms
     return [
@@ -161,8 +172,18 @@ def _arms(
     ]
 
 
+def _contrasts(request: ExperimentRequest, arms: Sequence[Arm], primary: str) -> Iterator[Contrast]:
+    """In the order of the arms, then of the further questions."""
+    for arm, reference in contrasts_of(request, arms).items():
+        if reference is not None:
+            family = "primary" if arm == primary else f"exploratory, {reference}"
+            yield Contrast(arm=arm, reference=reference, family=family)
+    for asked in questions_of(request, arms):
+        yield Contrast(arm=asked.arm, reference=asked.reference, family="registered")
+
+
 def _test(
-    counts: TestCounts, averaged: Sequence[Finding], seeds: int, assumed: PowerAssumptions
+    counts: TestCounts, averaged: Sequence[Finding], request: ExperimentRequest, tests: int
 ) -> TestPlan:
     in_mean = [each for each in counts.labels if each.label in averaged]
     return TestPlan(
@@ -170,8 +191,8 @@ def _test(
         images=counts.images,
         patients=counts.patients,
         labels=counts.labels,
-        smallest_difference=smallest_difference(in_mean, seeds, assumed),
-        no_verdict=no_verdict(in_mean, seeds),
+        smallest_difference=smallest_difference(in_mean, len(request.seeds), request.power, tests),
+        no_verdict=no_verdict(in_mean, len(request.seeds)),
         complements=[pair for pair in counts.complements if set(pair) <= set(averaged)],
     )
 

@@ -1,6 +1,6 @@
 """What people do with experiments: ask for one, look, cancel."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -35,14 +35,17 @@ from services.training.ports.providers import Desk
 from services.training.reports import Curve, Curves
 from services.training.service import checks
 from services.training.service.arms import (
+    contrasts_of,
     expand,
     planned_arms,
     primary_of,
+    questions_of,
     reference_of,
     sources,
+    synthetic_datasets,
 )
 from services.training.service.blueprint import Blueprint
-from services.training.service.catalogue import Catalogue, references
+from services.training.service.catalogue import Catalogue, ref_of, references
 from services.training.service.inputs import digests
 from services.training.service.keeping import EXPERIMENT
 from services.training.service.origins import Origins
@@ -243,15 +246,17 @@ def plan_of(
     data by a fixed rule, and come with the predictions.
     """
     unchecked = [*checks.extension(request), *([UNCHECKED] if request.allow_leakage else [])]
+    contrasts, synthetic = contrasts_of(request, arms), synthetic_of(request, known)
     return PlanPost(
         experiment=experiment,
         name=request.name,
-        arms=planned_arms(arms, reference_of(request), primary, known),
+        arms=planned_arms(arms, contrasts, primary, synthetic, known),
         seeds=request.seeds,
         tests=[PlannedTest(name=t.name, data=t.data, split=t.split) for t in request.tests],
         reference=reference_of(request),
         primary=primary,
         margin=request.plan.margin,
+        questions=questions_of(request, arms),
         averaged=request.plan.averaged,
         fewest_patients=request.plan.fewest_patients,
         labels=request.labels if known is None else known.labels,
@@ -259,6 +264,13 @@ def plan_of(
         contact_sheet=_contact_sheet(arms),
         training=_training_note(request, known),
     )
+
+
+def synthetic_of(request: ExperimentRequest, known: Blueprint | None) -> Collection[DataRef]:
+    """The datasets of synthetic images; before the data is there, those that a preset names."""
+    if known is None:
+        return synthetic_datasets(request, {})
+    return [ref_of(key) for key in known.synthetic]
 
 
 def _training_note(request: ExperimentRequest, known: Blueprint | None) -> TrainingNote:
@@ -275,9 +287,9 @@ def particulars_of(
     request: ExperimentRequest, arms: Sequence[Arm], known: Blueprint
 ) -> ParticularsPost:
     """What the plan could not say while the data was still in the making."""
-    reference, primary = reference_of(request), primary_of(request, arms)
+    contrasts, primary = contrasts_of(request, arms), primary_of(request, arms)
     return ParticularsPost(
-        arms=planned_arms(arms, reference, primary, known),
+        arms=planned_arms(arms, contrasts, primary, synthetic_of(request, known), known),
         trained=_trained(known),
         waived=known.waived,
     )

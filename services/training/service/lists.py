@@ -1,7 +1,7 @@
 """How many images each arm lists of each of its sources, and whether they are there."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -35,27 +35,33 @@ class Lists:
     """
 
     def __init__(
-        self, samples: Mapping[DataRef, Samples], listed: Mapping[DataRef, Listed]
+        self,
+        samples: Mapping[DataRef, Samples],
+        listed: Mapping[DataRef, Listed],
+        synthetic: Collection[DataRef] = (),
     ) -> None:
         self._samples = samples
         self._listed = listed
+        self._synthetic = synthetic
 
-    def by_arm(self, arms: Sequence[Arm], reference: str) -> dict[str, list[list[Count]]]:
-        """By arm, stage and source."""
+    def by_arm(
+        self, arms: Sequence[Arm], references: Mapping[str, str | None]
+    ) -> dict[str, list[list[Count]]]:
+        """By arm, stage and source. `references`: of every arm."""
         counts: dict[str, list[list[Count]]] = {}
         for arm in arms:
-            yard = yardstick(arm, arms, reference)
+            yard = yardstick(arm, arms, references[arm.name], self._synthetic)
             counts[arm.name] = [
                 [self._count(arm, source, yard, self._held(source)) for source in stage.sources]
                 for stage in arm.stages
             ]
         return counts
 
-    def check(self, arms: Sequence[Arm], reference: str) -> bool:
+    def check(self, arms: Sequence[Arm], references: Mapping[str, str | None]) -> bool:
         """Whether all can be counted by now; raises what counting would, of what can."""
         complete = True
         for arm in arms:
-            yard = yardstick(arm, arms, reference)
+            yard = yardstick(arm, arms, references[arm.name], self._synthetic)
             for source in sources([arm]):
                 there = self._most(source)
                 if yard in self._samples and there is not None:
@@ -80,7 +86,7 @@ class Lists:
         if not there:
             raise NoImages(f"None of it meets what '{arm.name}' selects", field=field)
         cohort = self._listed[source.data].cohort
-        if cohort is None or asked <= there:
+        if asked <= there or (cohort is None and source.data not in self._synthetic):
             return Count(asked)
         return self._of_short_cohort(arm, source, yard, asked, there, cohort)
 
@@ -91,14 +97,22 @@ class Lists:
         yard: DataRef,
         asked: int,
         there: int,
-        cohort: GenerationView,
+        cohort: GenerationView | None,
     ) -> Count:
-        """A cohort is never repeated. That it lacks a few images because they were withheld is no
-        reason to refuse: the arm is trained on what there is, and says so.
+        """Synthetic images are never repeated. That a cohort lacks a few because they were withheld
+        is no reason to refuse: the arm is trained on what there is, and says so.
         """
         listed, short = self._listed[source.data], asked - there
         if short <= min(listed.withheld, MOST_WITHHELD * asked):
             return Count(there, short)
+        if cohort is None:
+            largest = source.multiple * there / asked
+            raise CohortTooSmall(
+                f"'{arm.name}' asks for {asked} images ({source.multiple:g} times what is real) and"
+                f" the synthetic dataset holds {there}: the largest multiple is {largest:.3g}",
+                field=listed.field,
+                accepted=there,
+            )
         needed = math.ceil(asked / there * cohort.replicas)
         of_them = f" ({listed.withheld} are withheld)" if listed.withheld else ""
         holds = "holds" if listed.ready else "will hold"

@@ -13,11 +13,12 @@ from api_schemas.training import ExperimentRequest
 from services.kit.auth import Caller
 from services.training.service import checks
 from services.training.service.arms import (
+    contrasts_of,
     expand,
     primary_of,
-    reference_of,
     sources,
     steps_by_arm,
+    synthetic_datasets,
 )
 from services.training.service.blueprint import ArmBlueprint, Blueprint
 from services.training.service.catalogue import Catalogue, Listed, ref_key
@@ -56,12 +57,16 @@ class Planner:
     ) -> Planned:
         """Raises the problems of `checks`. All data must be ready."""
         arms = expand(request)
+        contrasts = contrasts_of(request, arms)
+        kinds = {ref: each.kind for ref, each in listed.items()}
+        synthetic = synthetic_datasets(request, kinds)
         samples = {ref: self._read(caller, ref) for ref in listed}
         checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
-        choice = checks.choose_labels(request, samples, training, held)
-        images = Lists(samples, listed).by_arm(arms, reference_of(request))
+        taught = checks.taught(arms, samples, request.label_policy)
+        choice = checks.choose_labels(request, samples, training, held, taught)
+        images = Lists(samples, listed, synthetic).by_arm(arms, contrasts)
         checks.no_shared_patients(samples, training, held)
         known = self._catalogue.generators(caller, listed.values())
         seen = {each: self._catalogue.seen(caller, each) for each in sorted(known)}
@@ -72,6 +77,7 @@ class Planner:
         waived = [
             *checks.extension(request),
             *_leakage(request, samples, training, held, seen),
+            *checks.thin_arms(taught, choice.labels),
             *checks.unscreened(listed.values()),
             *checks.made_elsewhere(request, training, listed, known),
             *checks.synthetic_in_place_of_real(request, held, listed),
@@ -87,6 +93,7 @@ class Planner:
             manifests={ref_key(ref): each.digest or "" for ref, each in listed.items()},
             arms={arm.name: _arm_blueprint(images[arm.name], steps[arm.name]) for arm in arms},
             waived=waived,
+            synthetic=sorted(ref_key(ref) for ref in synthetic),
             left_out=choice.left_out,
             not_estimable=choice.not_estimable,
         )
@@ -105,14 +112,18 @@ class Planner:
         were ordered to be; `plan` then judges by what they are.
         """
         arms = expand(request)
+        contrasts = contrasts_of(request, arms)
+        kinds = {ref: each.kind for ref, each in listed.items()}
+        synthetic = synthetic_datasets(request, kinds)
         samples = self._samples_by_now(caller, listed)
         checks.known_places(request, samples)
         training = _training_rows(arms, samples, listed)
         held = checks.evaluation_sets(request, samples)
         complete = all(source.data in samples for source in sources(arms))
-        checks.choose_labels(request, samples, training, held, complete=complete)
-        lists = Lists(samples, listed)
-        countable = lists.check(arms, reference_of(request))
+        taught = checks.taught(arms, samples, request.label_policy)
+        checks.choose_labels(request, samples, training, held, taught, complete=complete)
+        lists = Lists(samples, listed, synthetic)
+        countable = lists.check(arms, contrasts)
         checks.no_shared_patients(samples, training, held)
         generators = self._catalogue.generators(caller, listed.values())
         seen = self._catalogue.expected_seen(caller, generators)
@@ -121,7 +132,7 @@ class Planner:
         if size_px is not None:
             checks.large_enough(request.classifier, size_px)
         if countable:
-            by_stage = _listed_images(lists.by_arm(arms, reference_of(request)))
+            by_stage = _listed_images(lists.by_arm(arms, contrasts))
             steps_by_arm(arms, primary_of(request, arms), by_stage, request.classifier)
 
     def _read(self, caller: Caller, ref: DataRef) -> Samples:

@@ -27,9 +27,15 @@ def pool(samples: Samples, source: Source) -> Rows:
     return order[_chosen(samples, rows, source)[order]]
 
 
+def selected(samples: Samples, source: Source) -> Rows:
+    """What `source` may take, in manifest order: of a million images the order takes seconds."""
+    rows = samples.split("train")
+    return rows[_chosen(samples, rows, source)]
+
+
 def held(samples: Samples, source: Source) -> int:
-    """How many images `source` may take. Of a million images the order alone takes seconds."""
-    return int(np.count_nonzero(_chosen(samples, samples.split("train"), source)))
+    """How many images `source` may take."""
+    return len(selected(samples, source))
 
 
 def _chosen(samples: Samples, rows: Rows, source: Source) -> Mask:

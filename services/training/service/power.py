@@ -15,14 +15,16 @@ FEWEST_PATIENTS = 5
 
 
 def smallest_difference(
-    labels: Sequence[LabelCounts], seeds: int, assumed: PowerAssumptions
+    labels: Sequence[LabelCounts], seeds: int, assumed: PowerAssumptions, tests: int = 1
 ) -> tuple[float, float] | None:
     """For the stronger and the weaker correlation between arms, of the mean over `labels`. None
     where `no_verdict` says why.
 
-    D = (t_{1 - alpha/2} + t_power) sqrt(V + s^2 / R), V of the patients, s^2 / R of R seeds; the
+    D = (t_{1 - alpha/2m} + t_power) sqrt(V + s^2 / R), V of the patients, s^2 / R of R seeds; the
     degrees of freedom of t are evaluation's: 1/nu = (V / (n - 1) + s^2 / R / (R - 1)) / (V + s^2/R)
-    with n patients in the rarer class of the label that has most of them.
+    with n patients in the rarer class of the label that has most of them. alpha is shared by the m
+    `tests`: the smallest of m p-values has to be below alpha / m, as Holm has it, and so has any
+    that stands alone.
     """
     if no_verdict(labels, seeds) is not None:
         return None
@@ -36,7 +38,7 @@ def smallest_difference(
         differences = [2 * (1 - between_arms) * V for V in of_labels]
         V = mean_variance(differences, assumed.labels_correlation)  # noqa: N806 - the paper's
         nu = (V + of_seeds) / (V / (n - 1) + of_seeds / (seeds - 1))
-        t = float(stdtrit(nu, 1 - assumed.alpha / 2) + stdtrit(nu, assumed.power))
+        t = float(stdtrit(nu, 1 - assumed.alpha / (2 * tests)) + stdtrit(nu, assumed.power))
         return t * math.sqrt(V + of_seeds)
 
     weaker, stronger = assumed.arms_correlation

@@ -1,6 +1,8 @@
 """Reports on made-up predictions."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import cast
 from uuid import UUID
 
@@ -61,13 +63,17 @@ def report_of(
     nothing_known: bool = False,
     training: TrainingNote | None = None,
     questions: tuple[Question, ...] = (),
+    references: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """A report on made-up predictions whose effects are known."""
     data = DatasetRef(dataset=UUID(int=2))
     plan = PlanPost(
         experiment=UUID(int=1),
         name=name,
-        arms=[PlannedArm(name=arm, dose=DOSES.get(arm)) for arm in EFFECT],
+        arms=[
+            PlannedArm(name=arm, dose=DOSES.get(arm), reference=references.get(arm))
+            for arm in EFFECT
+        ],
         seeds=list(seeds),
         tests=[PlannedTest(name=t, data=data, split="test") for t in tests],
         reference="real_equal_steps",

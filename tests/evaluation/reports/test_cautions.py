@@ -50,6 +50,21 @@ def test_a_clean_study_has_no_box() -> None:
     assert cautions.grave(clean()) == []
 
 
+def test_a_reference_that_trained_for_other_steps_has_its_box() -> None:
+    arms = NOTE.arms | {"real_equal_steps": TrainedArm(images=1000, steps=313)}
+    note = NOTE.model_copy(update={"arms": arms})
+    report = replace(clean(), plan=clean().plan.model_copy(update={"training": note}))
+    (box,) = cautions.grave(report)
+    assert box.title == "The reference trained for another number of steps"
+    assert "real+300% was to train 1,200 steps and real_equal_steps 313." in box.text
+
+
+def test_other_arms_whose_reference_trained_for_other_steps_are_named() -> None:
+    said = [words for words in cautions.minor(clean()) if "its reference" in words]
+    (one,) = said
+    assert one.startswith("real was to train 300 steps and its reference real_equal_steps 1,200:")
+
+
 @pytest.mark.parametrize(
     ("reason", "title"),
     [

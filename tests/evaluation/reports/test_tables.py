@@ -7,9 +7,10 @@ from functools import cache
 
 import pytest
 
-from api_schemas.evaluation import MACRO
+from api_schemas.evaluation import MACRO, Question
 from services.evaluation.reports import words
 from services.evaluation.reports.facts import Report
+from services.evaluation.reports.page import render
 from services.evaluation.reports.tables import COLUMNS, Study, cell, escaped, table_csv, table_tex
 from tests.evaluation.reports.made import EFFECT, report_of
 
@@ -49,6 +50,24 @@ def test_csv_is_the_results_arm_by_arm() -> None:
     assert [p["verdict"] for p in primary] == [c.verdict for c in report().comparisons]
     assert {p["dose"] for p in primary} == {"3.0"}
     assert all(line["verdict"] == "" for line in lines if line["role"] != "primary")
+
+
+def test_every_arm_is_beside_its_own_reference_everywhere() -> None:
+    own = {"real": "real", "shuffled": "real"}
+    question = Question(arm="shuffled", reference="real", kind="superiority")
+    made = report_of(references=own, questions=(question,))
+    lines = {line["arm"]: line for line in csv.DictReader(io.StringIO(table_csv(study_of(made))))}
+    assert (lines["shuffled"]["reference"], lines["real+100%"]["reference"]) == (
+        "real",
+        "real_equal_steps",
+    )
+    assert [lines[arm]["role"] for arm in ("real", "real_equal_steps")] == ["reference"] * 2
+    said = "Differences are to real_equal_steps; of shuffled to real."
+    tex, page = table_tex(study_of(made)), render(made)
+    assert said.replace("_", r"\_") in tex
+    assert "1 further question registered too" in tex
+    assert page.count(said) == 3  # of the figure, of the table, in the methods
+    assert page.count("minus real<") == 1
 
 
 def test_rows_of_groups_are_not_in_it() -> None:

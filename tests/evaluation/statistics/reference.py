@@ -373,7 +373,7 @@ def said_of(of: Found, *, scale: str, level: float = 0.95) -> Said:
 def difference_of(D: Found, *, scale: str = "gap", level: float = 0.95) -> Said:
     said = said_of(D, scale=scale, level=level)
     known = spread(D)
-    if known and len(D.bearers) >= 5 and not D.exact:
+    if known and said.low is not None and len(D.bearers) >= 5 and not D.exact:
         said.p = float(2 * stats.t.sf(abs(D.value) / math.sqrt(known.V), known.nu))
     return said
 

@@ -52,13 +52,14 @@ class Line:
 @dataclass
 class Study:
     """`sets` holds the rows that were sent by test set, arm and seed; `people` what the data says
-    of each sample. `phantom`: drawn ones.
+    of each sample. `phantom`: drawn ones. The plan's arm `lost` has no predictions of some seed.
     """
 
     plan: Row
     sets: Mapping[tuple[str, str, int], list[Row]]
     people: Mapping[str, Row] = field(default_factory=dict)
     phantom: bool = False
+    lost: str | None = None
 
     @property
     def tests(self) -> list[str]:
@@ -66,7 +67,13 @@ class Study:
 
     @property
     def arms(self) -> list[str]:
-        return [a["name"] for a in self.plan["arms"]]
+        return [a["name"] for a in self.plan["arms"] if a["name"] != self.lost]
+
+    @cached_property
+    def references(self) -> dict[str, str | None]:
+        """With which arm each is compared: its own, else the plan's; with itself is with none."""
+        own = {a["name"]: a.get("reference") or self.plan["reference"] for a in self.plan["arms"]}
+        return {arm: None if reference == arm else reference for arm, reference in own.items()}
 
     @cached_property
     def groups(self) -> dict[str, Groups]:
@@ -150,7 +157,7 @@ class Study:
             found["auroc", label, None] = over_seeds([auroc(x) for x in of])
             for name, metric in METRICS.items():
                 wanted = sane or name not in PROBABILISTIC
-                usable = wanted and (label in known or (name == "brier" and len(of[0].y)))
+                usable = wanted and label in known
                 found[name, label, None] = over_seeds([metric(x) for x in of]) if usable else None
             kind = "underdiagnosis" if label == NO_FINDING else "missed"
             ids = [r["sample_id"] for r in self.rows_of(test, arm, self.plan["seeds"][0], label)]
@@ -205,6 +212,7 @@ class Study:
         sane: bool = True,
         group: str | None = None,
         below: bool = False,
+        arms: tuple[str | None, ...] = (),
     ) -> set[str]:
         waived = self.plan.get("waived", [])
         if kind and any(word.startswith("extended") for word in waived):
@@ -227,6 +235,7 @@ class Study:
             "not_probabilities": not sane,
             "dominant_patient": self.dominated(test, label, group),
             "below_chance": below,
+            "runs_missing": self.lost is not None and self.lost in arms,
         }
         return {flag for flag, true in holds.items() if true} | ({kind} if kind else set())
 
@@ -261,13 +270,14 @@ class Study:
         metric, label, group = key
         scale = "gap" if metric.endswith("_gap") else SCALES.get(metric, "share")
         level = A and said_of(A, scale=scale)
-        D = None if arm == self.plan["reference"] else minus(A, R)
+        reference = self.references[arm]
+        D = None if reference is None else minus(A, R)
         d = D and difference_of(D, scale="coefficient" if metric in COEFFICIENTS else "gap")
         said = d or level
         sane = metric not in PROBABILISTIC or self.probabilities(test, arm)
         whole_macro = (metric, label, group) == ("auroc", MACRO, None)
         kind = "primary" if whole_macro and arm == self.plan["primary"] else "exploratory"
-        if whole_macro and arm == self.plan["reference"]:
+        if whole_macro and reference is None:
             kind = None
         exact = any(
             (level and level.exact, D and D.exact, scale == "gap" and A is not None and A.exact)
@@ -285,7 +295,7 @@ class Study:
                     strict=True,
                 )
             ),
-            "reference": None if arm == self.plan["reference"] else self.plan["reference"],
+            "reference": reference,
             "difference": d and d.value,
             "difference_low": d and d.low,
             "difference_high": d and d.high,
@@ -302,6 +312,7 @@ class Study:
                 sane=sane,
                 group=group,
                 below=metric == "auroc" and bool(level and level.high and level.high < 0.5),
+                arms=(arm, reference),
             ),
         }
         if metric == "auroc":
@@ -310,9 +321,12 @@ class Study:
         else:
             against = self.groups[test][group][0] if metric.endswith("_gap") else None
             row |= {"metric": metric, "against": against}
-        family = None
-        if not (label == MACRO and group is None):
-            family = (arm, metric, group is None, label == MACRO)
+        # the means of all arms with one reference; else the labels or the groups of one arm
+        family = (arm, metric, group is None, label == MACRO)
+        if label == MACRO and group is None:
+            family = ("arms", reference, metric)
+        if whole_macro and arm == self.plan["primary"]:
+            family = None  # over the test sets
         return Line(key, arm, row, family if d else None, said)
 
     @cached_property
@@ -325,9 +339,8 @@ class Study:
         by_key: dict[Any, Row] = {}
         primary = {c["test"]: c["p_holm"] for c in self.comparisons}
         for test in self.tests:
-            reference = self.found[test, self.plan["reference"]]
             made = [
-                self.line(test, arm, key, A, reference[key])
+                self.line(test, arm, key, A, self._theirs(test, arm, key))
                 for arm in self.arms
                 for key, A in self.found[test, arm].items()
                 if not (key[0] == "missed" and key[2] is not None and key[1] != MACRO)
@@ -343,9 +356,32 @@ class Study:
                 ):
                     line.row["p_holm"] = primary[test]
                 by_key[test, line.arm, *line.key] = line.row
+            if self.lost is not None:
+                for label in (MACRO, *self.labels(test)):
+                    by_key[test, self.lost, "auroc", label, None] = self._nothing(test, label)
         return by_key
 
+    def _theirs(self, test: str, arm: str, key: Key) -> Found | None:
+        reference = self.references[arm]
+        return None if reference in {None, self.lost} else self.found[test, reference][key]
+
+    def _nothing(self, test: str, label: str) -> Row:
+        numbers = ("auroc", "low", "high", "difference", "difference_low", "difference_high")
+        return {
+            "arm": self.lost,
+            "test": test,
+            "label": label,
+            "group": None,
+            **self.counts(test, label, None),
+            "seeds": 0,
+            "reference": self.references[self.lost],
+            **dict.fromkeys((*numbers, "p", "p_holm", "dof", "test_sd", "seed_sd")),
+            "flags": {"not_estimable", "runs_missing"},
+        }
+
     def _asked(self, test: str, arm: str, reference: str) -> Found | None:
+        if self.lost in {arm, reference}:
+            return None
         key = ("auroc", MACRO, None)
         return minus(self.found[test, arm][key], self.found[test, reference][key])
 
@@ -416,7 +452,13 @@ class Study:
                     "verdict": word,
                     "seeds": len(self.plan["seeds"]),
                     "flags": self.flags(
-                        D, d, kind="registered", label=MACRO, test=test, exact=bool(D and D.exact)
+                        D,
+                        d,
+                        kind="registered",
+                        label=MACRO,
+                        test=test,
+                        exact=bool(D and D.exact),
+                        arms=(q["arm"], q["reference"]),
                     ),
                 }
             )

@@ -239,6 +239,57 @@ def test_the_trend_is_one_contrast_from_the_equal_steps_control_upwards() -> Non
     assert found.slope.p < 0.05
 
 
+REGIMES = {
+    "real_equal_steps": "real_equal_steps",
+    "real+300%": "real_equal_steps",
+    "real": "real",
+    "real+100%": "real",
+    "shuffled": "real",
+}
+"""Arms of two regimes with their references."""
+
+
+def test_every_arm_is_held_against_its_own_reference() -> None:
+    arms = [PlannedArm(name=arm, reference=own) for arm, own in REGIMES.items()]
+    plan_, cases = plan(arms=arms), cases_of()
+    of = analysed(plan_, cases)
+    found = result_rows(plan_, of)
+    for arm, reference in REGIMES.items():
+        row = row_of(found, arm)
+        D = None if arm == reference else difference(of[0], arm, reference, MACRO)
+        assert (row.reference, row.difference) == (D and reference, D and D.value)
+    both = [row_of(found, arm) for arm in ("real+100%", "shuffled")]
+    assert [r.p_holm for r in both] == holm([r.p for r in both])
+    assert row_of(found, "real+300%").p_holm == comparisons(plan_, of)[0].p_holm
+    of_group = {m.reference for m in metric_rows(plan_, of) if m.arm == "shuffled"}
+    assert of_group == {"real"}
+
+
+def test_an_arm_whose_reference_was_not_evaluated_has_no_difference_and_says_so() -> None:
+    arms = [PlannedArm(name=arm, reference=own) for arm, own in REGIMES.items() if arm != "real"]
+    plan_, cases = plan(arms=arms), cases_of()
+    row = row_of(result_rows(plan_, analysed(plan_, cases)), "shuffled")
+    assert (row.reference, row.difference, row.p, row.p_holm) == ("real", None, None, None)
+    assert row.auroc is not None
+    assert row.flags == ["exploratory", "runs_missing"]
+
+
+def test_there_is_a_trend_over_the_doses_of_each_reference() -> None:
+    arms = [
+        PlannedArm(name="real_equal_steps", dose=0.0),
+        PlannedArm(name="real+300%", dose=1.0),
+        PlannedArm(name="shuffled", dose=3.0),
+        PlannedArm(name="real", dose=0.0, reference="real"),
+        PlannedArm(name="real+100%", dose=1.0, reference="real"),
+    ]
+    plan_, cases = plan(arms=arms), cases_of()
+    of = analysed(plan_, cases)
+    found = trends(plan_, of)
+    assert {(t.reference, t.doses) for t in found} == {("real_equal_steps", (0.0, 1.0, 3.0))}
+    aurocs = [of[0].arms[a][MACRO].value for a in ("real_equal_steps", "real+300%", "shuffled")]
+    assert found[0].slope.value == pytest.approx(np.polyfit([0, 1, 2], aurocs, 1)[0])
+
+
 def test_no_trend_from_two_doses() -> None:
     arms = [PlannedArm(name="real_equal_steps"), PlannedArm(name="real+300%", dose=3.0)]
     plan_, cases = plan(arms=arms), cases_of()

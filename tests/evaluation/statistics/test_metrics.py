@@ -137,6 +137,11 @@ def test_recalibration_finds_what_was_done_to_the_scores() -> None:
     assert brier(label(y), expit(x)).value == pytest.approx(np.mean((expit(x) - y) ** 2))
 
 
+@pytest.mark.parametrize("y", [0, 1])
+def test_one_class_alone_has_no_brier_score(y: int) -> None:
+    assert brier(label(np.full(8, y, np.int8)), np.full(8, float(y))) is None
+
+
 def test_recalibration_solves_its_equations() -> None:
     y, s, patient = clustered()
     cases = label(y, patient)

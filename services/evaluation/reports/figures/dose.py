@@ -24,6 +24,7 @@ from services.evaluation.reports.figures.sheet import (
     svg,
     title,
 )
+from services.evaluation.statistics.contrasts import compared_with
 
 PANEL_PX, ROW_PX = 200, 22
 AurocAxis = Callable[[str], alt.Y]
@@ -33,12 +34,14 @@ def dose_response(plan: PlanPost, rows: Sequence[ResultRow]) -> str:
     """Macro AUROC over supplementation, one panel a test set, 95 % bands.
 
     Arms with a dose are joined by a line; the reference stands beside its dose as a diamond. Arms
-    without a dose are squares in panels of their own below, beside the reference.
+    without a dose, or with one that is of another reference's images, are squares in panels of
+    their own below, beside the reference.
     """
     macros = [r for r in rows if r.label == MACRO and r.auroc is not None]
     bounds = [b for r in macros for b in (r.low, r.auroc, r.high) if b is not None]
     domain = padded(min(bounds, default=0.4), max(bounds, default=1.0))
-    undosed = [a.name for a in plan.arms if a.dose is None and a.name != plan.reference]
+    dosed = _doses(plan)
+    undosed = [a.name for a in plan.arms if a.name not in {*dosed, plan.reference}]
     order = [plan.reference, *undosed] if undosed else []
     left_px = max(SCALE_PX, room(order))
     sheet = Sheet()
@@ -67,11 +70,17 @@ class Place:
     first_of_row: bool
 
 
+def _doses(plan: PlanPost) -> dict[str, float]:
+    """Of the arms that are compared with the plan's reference, and of that itself."""
+    along = {*compared_with(plan)[plan.reference], plan.reference}
+    return {a.name: a.dose for a in plan.arms if a.dose is not None and a.name in along}
+
+
 def _dose_panel(
     sheet: Sheet, plan: PlanPost, rows: Sequence[ResultRow], at: Place
 ) -> alt.LayerChart | alt.FacetChart:
-    doses = {a.name: a.dose for a in plan.arms}
-    with_dose = [r for r in rows if doses[r.arm] is not None and r.arm != plan.reference]
+    doses = _doses(plan)
+    with_dose = [r for r in rows if r.arm in doses and r.arm != plan.reference]
     reference = [r for r in rows if r.arm == plan.reference]
     y = partial(_auroc_axis, at=at)
     level = sheet.rows(reference).mark_rule(strokeDash=[3, 3], color=MUTED).encode(y=y("auroc"))
@@ -89,7 +98,7 @@ def _dose_marks(
 ) -> list[alt.Chart]:
     """Band, line and points over the dose; the reference as a diamond left of its dose."""
     colour = colours(plan)[test]
-    doses = {a.name: 100 * a.dose for a in plan.arms if a.dose is not None}
+    doses = {name: 100 * dose for name, dose in _doses(plan).items()}
     top = max([*doses.values(), 1.0])
     x = alt.X(
         "dose:Q",

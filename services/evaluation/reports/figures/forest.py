@@ -19,18 +19,21 @@ from services.evaluation.reports.figures.sheet import (
     svg,
     title,
 )
+from services.evaluation.statistics.contrasts import reference_of
 
 BAND = "#d5dce3"
 ROW_PX = 22
 
 
 def differences(plan: PlanPost, rows: Sequence[ResultRow]) -> str:
-    """Macro AUROC of every supplemented arm minus the reference, 95 % intervals, per test set.
+    """Macro AUROC of every supplemented arm minus its reference, 95 % intervals, per test set.
 
     The grey band is the registered margin: differences inside it do not matter.
     """
     supplemented = [
-        a.name for a in plan.arms if (a.dose or a.name == plan.primary) and a.name != plan.reference
+        a.name
+        for a in plan.arms
+        if (a.dose or a.name == plan.primary) and reference_of(plan, a) is not None
     ]
     shown = [r for r in rows if r.label == MACRO and r.arm in supplemented]
     return _forest(plan, shown, by="arm", order=supplemented, name="difference")
