@@ -262,6 +262,7 @@ Flag = Literal[
     "no_variation",
     "not_estimable",
     "runs_missing",
+    "runs_contradicted",
     "images_withheld",
     "not_probabilities",
     "exact",

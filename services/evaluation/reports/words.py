@@ -53,6 +53,7 @@ FLAGS: dict[Flag, str] = {
     "not_estimable": "a label has only one class on this test set",
     "images_withheld": "its cohort lacks images that were withheld as near copies",
     "runs_missing": "runs of this arm failed: it is left out",
+    "runs_contradicted": "a run that was said to have failed has predictions: it is left out",
     "exact": "an arm ranked every pair the same way: its limit is exact, its difference has no p",
     "exploratory": "not a registered question",
     "primary": "the registered question",

@@ -139,7 +139,7 @@ class Evaluate:
             sets = tx.session.scalars(select(models.Prediction).filter_by(plan=row.id)).all()
             missing = absent(tx.session, row)
             plan = detailed(tx.session, row)
-        left = what_is_left(plan, missing)
+        left = what_is_left(plan, missing, sets)
         used = {(arm.name, seed) for arm in left.arms for seed in left.seeds}
         compared = {(p.test, p.arm, p.seed): p for p in sets if (p.arm, p.seed) in used}
         return Stored(row, plan, left, compared)

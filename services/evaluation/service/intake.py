@@ -70,6 +70,7 @@ class Intake:
         """
         with self._db.transaction() as tx:
             row = plans.find_open(tx.session, caller, what.plan)
+        plans.check_told(caller, row)
         plan = plans.plan_of(row)
         _check_named(plan, what)
         received = receive(content)
@@ -89,6 +90,7 @@ class Intake:
             "project": caller.project,
             "owner": caller.person,
             "experiment": plan.experiment,
+            "by_service": caller.by_service,
             "content": plan.model_dump(mode="json"),
             "digest": plans.digest_of(plan),
         }

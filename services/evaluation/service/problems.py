@@ -49,6 +49,11 @@ class PlanInconsistent(Unprocessable):
     title = "The plan contradicts itself"
 
 
+class OnlyTrainingTells(Forbidden):
+    slug = "only-training-tells"
+    title = "The training service alone tells of its own runs"
+
+
 class NotInPlan(Unprocessable):
     slug = "not-in-plan"
     title = "The plan does not have this"

@@ -276,6 +276,7 @@ class Circumstances:
             ("exploratory", kind == "exploratory"),
             ("images_withheld", any(_withheld(self.plan, arm) for arm in arms)),
             ("leakage_waived", any(word.startswith("leakage") for word in self.plan.waived)),
+            ("runs_contradicted", any(w.startswith("contradicted") for w in self.plan.waived)),
         ]
         of_numbers = flags_of(fewest, said, exact=exact)
         return [*of_numbers, *(flag for flag, holds in facts if holds), *self.shown]
