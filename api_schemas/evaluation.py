@@ -272,6 +272,7 @@ Flag = Literal[
     "leakage_waived",
     "phantom",
     "synthetic",
+    "unlike_its_data",
 ]
 
 

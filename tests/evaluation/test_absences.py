@@ -162,6 +162,19 @@ def test_a_failed_run_with_predictions_is_flagged(
     assert all("runs_contradicted" in each["flags"] for each in asked)
 
 
+def test_what_comes_after_the_evaluation_is_refused(registered, send, forgo, http) -> None:
+    made = registered()
+    forgo(made["id"], "real", 0)
+    for test in TESTS:
+        for arm, seed in ALL:
+            if (arm, seed) != ("real", 0):
+                send(made["id"], test, arm, seed)
+    late = send(made["id"], next(iter(TESTS)), "real", 0)
+    assert (late.status_code, late.json()["type"].split(":")[-1]) == (409, "evaluation-begun")
+    again = send(made["id"], next(iter(TESTS)), "real", 1)
+    assert again.status_code == 201  # the same as before is answered as before
+
+
 def test_strangers_cannot_say_so(registered, http, stranger) -> None:
     made = registered()
     body = {"arm": "real", "seed": 0, "reason": "x"}

@@ -44,6 +44,7 @@ def grave(report: Report) -> list[Caution]:
     return [
         *_phantoms(report),
         *_synthetic(report),
+        *_unlike(report),
         *_waived(report.plan),
         *_unscreened(report),
         *_same_predictions(report),
@@ -86,6 +87,17 @@ def _synthetic(report: Report) -> Iterator[Caution]:
             f"Images of {listed(names)} were made by a generator. How well a classifier does there"
             " says how well it reads the generator's images, and not how well it reads patients'.",
         )
+
+
+def _unlike(report: Report) -> Iterator[Caution]:
+    for test in report.tests:
+        if test.differences:
+            yield Caution(
+                "Not the test set that the plan names",
+                f"The predictions on {test.name} were sent by hand, and differ from the manifest of"
+                f" {test.title or 'its data'}: {'; '.join(test.differences)}. The truth and the"
+                " patients behind these numbers are those that the sender told.",
+            )
 
 
 def _waived(plan: PlanPost) -> Iterator[Caution]:

@@ -64,6 +64,10 @@ FLAGS: dict[Flag, str] = {
     ),
     "phantom": "drawn phantoms, not patients",
     "synthetic": "the test set holds synthetic images, not patients only",
+    "unlike_its_data": (
+        "images, patients or truth are not those of the data that the plan names, or could not be"
+        " compared with it"
+    ),
 }
 
 
@@ -172,6 +176,7 @@ def reservations(c: Comparison) -> str:
         "dominant_patient": "one patient with a large share of the images",
         "leakage_waived": "a waived guard",
         "synthetic": "synthetic images in the test set",
+        "unlike_its_data": "predictions unlike the data that the plan names",
     }
     return ", ".join(text for flag, text in why.items() if flag in c.flags)
 

@@ -74,6 +74,11 @@ class PredictionsDisagree(Conflict):
     title = "These predictions are not of the same test set as those received before"
 
 
+class EvaluationBegun(Conflict):
+    slug = "evaluation-begun"
+    title = "The plan is evaluated, and takes nothing more"
+
+
 class NothingAbsent(Conflict):
     slug = "nothing-absent"
     title = "Nothing of this run is missing"
