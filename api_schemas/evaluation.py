@@ -285,6 +285,7 @@ Flag = Literal[
     "no_variation",
     "not_estimable",
     "runs_missing",
+    "runs_contradicted",
     "images_withheld",
     "not_probabilities",
     "exact",
@@ -294,6 +295,7 @@ Flag = Literal[
     "leakage_waived",
     "phantom",
     "synthetic",
+    "unlike_its_data",
 ]
 
 

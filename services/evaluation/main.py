@@ -1,7 +1,7 @@
 """The evaluation service: its web process, and its part of the gateway."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI
@@ -61,7 +61,7 @@ MOST_TESTS = 100
 
 @dataclass(frozen=True)
 class Provider:
-    """What training asks of evaluation."""
+    """What training asks of evaluation, in one process: a service asks, for a person."""
 
     intake: Intake
     details: Details
@@ -69,13 +69,13 @@ class Provider:
     evaluations: Evaluations
 
     def register(self, caller: Caller, plan: PlanPost) -> PlanView:
-        return self.intake.register(caller, plan)
+        return self.intake.register(_for(caller), plan)
 
     def accept(self, caller: Caller, what: PredictionsPost, content: bytes) -> PredictionsView:
-        return self.intake.accept(caller, what, content)
+        return self.intake.accept(_for(caller), what, content)
 
     def detail(self, caller: Caller, plan: UUID, what: ParticularsPost) -> ParticularsView:
-        return self.details.add(caller, plan, what)
+        return self.details.add(_for(caller), plan, what)
 
     def results(self, caller: Caller, experiment: UUID, arm: str) -> list[ResultRow]:
         wanted = Wanted(experiment=experiment, arm=arm, label=MACRO)
@@ -89,6 +89,10 @@ class Provider:
 class Part:
     router: APIRouter
     provider: Provider
+
+
+def _for(caller: Caller) -> Caller:
+    return replace(caller, by_service=True)
 
 
 def compose(adapters: Adapters, *, datasets: Datasets, generations: Generations) -> Part:

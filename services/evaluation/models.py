@@ -35,7 +35,9 @@ class Base(DeclarativeBase):
 
 
 class Plan(Base):
-    """A registered analysis; `content` is the `PlanPost`, `digest` over it."""
+    """A registered analysis; `content` is the `PlanPost`, `digest` over it. Only a service may tell
+    of the runs of a plan that is `by_service`.
+    """
 
     __tablename__ = "plans"
     __table_args__ = (UniqueConstraint("project", "experiment"),)
@@ -46,6 +48,7 @@ class Plan(Base):
     experiment: Mapped[UUID]
     content: Mapped[dict[str, Any]]
     digest: Mapped[str]
+    by_service: Mapped[bool] = mapped_column(server_default="false")
     job: Mapped[UUID | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

@@ -27,11 +27,14 @@ _KEY_LENGTH = len(KEY_PREFIX) + _SECRET_LENGTH + 8
 
 @dataclass(frozen=True)
 class Caller:
-    """A person in a project, and what the key at hand allows."""
+    """A person in a project, and what the key at hand allows; `by_service`: another service asks
+    on the person's behalf.
+    """
 
     person: UUID
     project: UUID
     scopes: frozenset[Scope]
+    by_service: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ class Auth:
         if not hmac.compare_digest(credential.encode(), self._service_secret.encode()):
             raise Unauthorized("The service credential is wrong")
         try:
-            return Caller(UUID(person), UUID(project), frozenset({Scope.READ, Scope.WRITE}))
+            scopes = frozenset({Scope.READ, Scope.WRITE})
+            return Caller(UUID(person), UUID(project), scopes, by_service=True)
         except ValueError as error:
             raise Unauthorized("On behalf of whom? Person and project are UUIDs") from error
 

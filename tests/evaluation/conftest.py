@@ -55,6 +55,18 @@ def http(part, browse, ada):
 
 
 @pytest.fixture
+def trainer(part, browse, ada, adapters):
+    """The training service, which acts for ada."""
+    client = browse(part.router)
+    client.headers |= {
+        "Authorization": f"Service {adapters.settings.service_secret.get_secret_value()}",
+        "Synthorax-Person": str(ada.caller.person),
+        "Synthorax-Project": str(ada.caller.project),
+    }
+    return client
+
+
+@pytest.fixture
 def registered(http, data) -> Callable[..., dict]:
     """Register the plan of a new experiment, with changes."""
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from api_schemas.evaluation import AbsencePost
+from services.evaluation.reports.cautions import grave
 from tests.evaluation.study import ARMS, SEEDS, TESTS
 from tests.evaluation.test_answers import every_result
 
@@ -133,15 +134,45 @@ def test_what_has_come_is_not_missing(registered, send, forgo) -> None:
     assert forgo(made["id"], "real", 0).status_code == 409
 
 
-def test_partly_received_predictions_are_not_waited_for(study, registered, send, forgo, evaluate):
-    made = registered()
-    send(made["id"], next(iter(TESTS)), "real", 0)
-    assert forgo(made["id"], "real", 0).status_code == 201
+@pytest.mark.parametrize("later", [False, True])
+def test_a_failed_run_with_predictions_is_flagged(
+    registered, send, forgo, evaluate, http, later
+) -> None:
+    """Not waited for, but whoever leaves it out may have looked: every line says so."""
+    made, (first, *_) = registered(), TESTS
+    for step in [forgo, send] if later else [send, forgo]:
+        where = (made["id"], first, "real", 0) if step is send else (made["id"], "real", 0)
+        assert step(*where).status_code == 201
     for test in TESTS:
         for arm, seed in ALL:
             if (arm, seed) != ("real", 0):
                 send(made["id"], test, arm, seed)
-    assert evaluate() == 1
+    reports = []
+    assert evaluate(lambda report: reports.append(report) or "a report") == 1
+    assert reports[0].plan.waived[0] == (
+        "contradicted: real, seed 0 was said to have failed, but predictions of it were received"
+        " for 1 of 2 test sets; it is left out of every number"
+    )
+    assert "Predictions of runs that were said to have failed" in {
+        caution.title for caution in grave(reports[0])
+    }
+    lines = every_result(http, made["experiment"])
+    assert all("runs_contradicted" in line["flags"] for line in lines)
+    asked = http.get("/comparisons", params={"experiment": made["experiment"]}).json()["items"]
+    assert all("runs_contradicted" in each["flags"] for each in asked)
+
+
+def test_what_comes_after_the_evaluation_is_refused(registered, send, forgo, http) -> None:
+    made = registered()
+    forgo(made["id"], "real", 0)
+    for test in TESTS:
+        for arm, seed in ALL:
+            if (arm, seed) != ("real", 0):
+                send(made["id"], test, arm, seed)
+    late = send(made["id"], next(iter(TESTS)), "real", 0)
+    assert (late.status_code, late.json()["type"].split(":")[-1]) == (409, "evaluation-begun")
+    again = send(made["id"], next(iter(TESTS)), "real", 1)
+    assert again.status_code == 201  # the same as before is answered as before
 
 
 def test_strangers_cannot_say_so(registered, http, stranger) -> None:

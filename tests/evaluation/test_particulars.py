@@ -1,10 +1,11 @@
 """What becomes known of an experiment after its plan was registered, and what is made of it."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from tests.evaluation.study import ARMS, SEEDS, TESTS
+from tests.evaluation.study import ARMS, SEEDS, TESTS, content, plan
 from tests.evaluation.test_answers import every_result
 
 SHORT = "real+100%"
@@ -78,13 +79,48 @@ def test_a_plan_that_knew_it_is_flagged_alike(registered, evaluated, http) -> No
     assert {r["arm"] for r in every_result(http, made["experiment"]) if _short(r)} == {SHORT}
 
 
-def test_what_is_waived_is_what_the_data_showed(registered, tell, evaluated, http) -> None:
-    made = registered(waived=["leakage: allowed before it could be checked"])
+def test_what_is_waived_is_only_added_to(registered, tell, evaluated, http) -> None:
+    leak, seen = "leakage: the cohort shares patients", "extended: it extends an earlier study"
+    made = registered(waived=[leak, seen])
     assert tell(made["id"], waived=["screening: nobody looked"]).status_code == 201
-    assert evaluated(made["id"]).plan.waived == ["screening: nobody looked"]
+    assert evaluated(made["id"]).plan.waived == [leak, seen, "screening: nobody looked"]
+    lines = every_result(http, made["experiment"])
+    assert all({"leakage_waived", "exploratory"} & set(line["flags"]) for line in lines)
+    assert http.get(f"/plans/{made['id']}").json()["waived"] == made["waived"]  # as registered
+
+
+def test_of_its_own_runs_the_training_service_tells_what_it_found(
+    http, trainer, data, evaluate
+) -> None:
+    """Its check takes the place of what it could not check when it registered the plan."""
+    unchecked = ["leakage: allowed before it could be checked"]
+    made = trainer.post("/plans", json=plan(uuid4(), data, waived=unchecked)).json()
+    told = trainer.post(f"/plans/{made['id']}/particulars", json=particulars())
+    assert told.status_code == 201
+    for test in TESTS:
+        for arm in ARMS:
+            for seed in SEEDS:
+                where = {"plan": made["id"], "arm": arm, "seed": seed, "test": test}
+                trainer.post("/predictions", params=where, content=content(test, arm, seed))
+    assert evaluate() == 1
     lines = every_result(http, made["experiment"])
     assert not any("leakage_waived" in line["flags"] for line in lines)
-    assert http.get(f"/plans/{made['id']}").json()["waived"] == made["waived"]  # as registered
+
+
+def test_nobody_else_tells_of_the_training_services_runs(http, trainer, data) -> None:
+    """Whoever ordered a study cannot wipe what it confesses, drop a seed or send other scores."""
+    waived = ["extended: it extends an earlier study"]
+    made = trainer.post("/plans", json=plan(uuid4(), data, waived=waived)).json()
+    run = {"arm": SHORT, "seed": SEEDS[0]}
+    where = {"plan": made["id"], **run, "test": next(iter(TESTS))}
+    for answer in (
+        http.post(f"/plans/{made['id']}/particulars", json=particulars()),
+        http.post(f"/plans/{made['id']}/absences", json={**run, "reason": "the loss is infinite"}),
+        http.post("/predictions", params=where, content=content(where["test"], SHORT, SEEDS[0])),
+    ):
+        assert answer.status_code == 403, answer.text
+        assert answer.json()["type"].endswith("only-training-tells")
+    assert http.get(f"/plans/{made['id']}").json()["received"] == 0
 
 
 def test_they_are_told_once_and_before_predictions(registered, tell, send) -> None:

@@ -31,12 +31,13 @@ WAIVED = {
     "synthetic": "Synthetic images in the place of real ones",
     "generator": "Judged on images of a generator that shares their patients",
     "extended": "Extended after results were seen",
+    "contradicted": "Predictions of runs that were said to have failed",
     "runs": "Runs failed",
     "training": "Arms with too little to learn from",
 }
 """Titles of guards, by the word that the plan's line begins with."""
 
-FOLLOWS = ("origin", "synthetic", "generator", "extended", "runs", "training")
+FOLLOWS = ("origin", "synthetic", "generator", "extended", "contradicted", "runs", "training")
 """Of these nobody asked to be spared: they follow from what happened."""
 
 
@@ -45,6 +46,7 @@ def grave(report: Report) -> list[Caution]:
     return [
         *_phantoms(report),
         *_synthetic(report),
+        *_unlike(report),
         *_waived(report.plan),
         *_unscreened(report),
         *_other_steps(report.plan),
@@ -89,6 +91,17 @@ def _synthetic(report: Report) -> Iterator[Caution]:
             f"Images of {listed(names)} were made by a generator. How well a classifier does there"
             " says how well it reads the generator's images, and not how well it reads patients'.",
         )
+
+
+def _unlike(report: Report) -> Iterator[Caution]:
+    for test in report.tests:
+        if test.differences:
+            yield Caution(
+                "Not the test set that the plan names",
+                f"The predictions on {test.name} were sent by hand, and differ from the manifest of"
+                f" {test.title or 'its data'}: {'; '.join(test.differences)}. The truth and the"
+                " patients behind these numbers are those that the sender told.",
+            )
 
 
 def _waived(plan: PlanPost) -> Iterator[Caution]:

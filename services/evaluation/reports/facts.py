@@ -26,7 +26,8 @@ Pixels = NDArray[np.uint8]
 @dataclass(frozen=True)
 class TestFacts:
     """A test set as it was scored. `title` and `manifest` are None once the data is gone;
-    `largest` are the images of the patient who has most.
+    `largest` are the images of the patient who has most, `differences` all in which predictions
+    that a person sent differ from the manifest.
     """
 
     __test__ = False  # not a test of pytest
@@ -40,6 +41,7 @@ class TestFacts:
     manifest: str | None = None
     terms: str = ""
     largest: int = 0
+    differences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,6 +54,7 @@ FLAGS: dict[Flag, str] = {
     "not_estimable": "a label has only one class on this test set",
     "images_withheld": "its cohort lacks images that were withheld as near copies",
     "runs_missing": "runs of this arm failed: it is left out",
+    "runs_contradicted": "a run that was said to have failed has predictions: it is left out",
     "exact": "an arm ranked every pair the same way: its limit is exact, its difference has no p",
     "exploratory": "not a registered question",
     "primary": "the registered question",
@@ -64,6 +65,10 @@ FLAGS: dict[Flag, str] = {
     ),
     "phantom": "drawn phantoms, not patients",
     "synthetic": "the test set holds synthetic images, not patients only",
+    "unlike_its_data": (
+        "images, patients or truth are not those of the data that the plan names, or could not be"
+        " compared with it"
+    ),
 }
 
 
@@ -172,6 +177,7 @@ def reservations(c: Comparison) -> str:
         "dominant_patient": "one patient with a large share of the images",
         "leakage_waived": "a waived guard",
         "synthetic": "synthetic images in the test set",
+        "unlike_its_data": "predictions unlike the data that the plan names",
     }
     return ", ".join(text for flag, text in why.items() if flag in c.flags)
 

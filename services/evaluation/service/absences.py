@@ -6,12 +6,13 @@ left out and named. Nothing is compared over different seeds, and no side arm th
 registered question weaker.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select
 
-from api_schemas.evaluation import MACRO, AbsencePost, AbsenceView, PlanPost, ResultRow
+from api_schemas.evaluation import MACRO, AbsencePost, AbsenceView, Flag, PlanPost, ResultRow
 from services.evaluation.models import Absence, Prediction
 from services.evaluation.service import plans
 from services.evaluation.service.completion import submit_if_complete
@@ -33,13 +34,15 @@ class Absences:
         self._jobs = jobs
 
     def forgo(self, caller: Caller, plan: UUID, what: AbsencePost) -> AbsenceView:
-        """The predictions of an arm and seed will never come. Saying so again changes nothing.
+        """The predictions of an arm and seed will never come. Saying so again changes nothing. Only
+        the training service says it of its own runs.
 
         Raises `NothingAbsent` (409) when they have all come, or when the evaluation has begun.
         """
         with self._db.transaction() as tx:
             lineage.share(tx.session, caller.project)
             row = plans.find_open(tx.session, caller, plan, lock=True)
+            plans.check_told(caller, row)
             _check_named(plans.plan_of(row), what)
             known = tx.session.get(Absence, (row.id, what.arm, what.seed))
             if known is not None:
@@ -64,8 +67,11 @@ def _check_named(plan: PlanPost, what: AbsencePost) -> None:
         raise NotInPlan("The plan has no such seed", field="seed", accepted=plan.seeds)
 
 
-def what_is_left(plan: PlanPost, absent: Sequence[Absence]) -> PlanPost:
-    """The plan without what cannot be compared, which it says among its waivers.
+def what_is_left(
+    plan: PlanPost, absent: Sequence[Absence], received: Collection[Prediction] = ()
+) -> PlanPost:
+    """The plan without what cannot be compared, which it says among its waivers; also where
+    predictions were `received` of a run that was said to have failed.
 
     Raises `NothingToCompare` when the primary arm and its reference share no seed.
     """
@@ -77,8 +83,23 @@ def what_is_left(plan: PlanPost, absent: Sequence[Absence]) -> PlanPost:
     if not seeds:
         raise NothingToCompare(f"{plan.primary} and {plan.reference} share no training seed")
     arms = [a for a in plan.arms if not any((a.name, s) in missing for s in seeds)]
-    left = {"arms": arms, "seeds": seeds, "waived": [*plan.waived, *_told(plan, absent, seeds)]}
+    told = [*_contradicted(plan, absent, received), *_told(plan, absent, seeds)]
+    left = {"arms": arms, "seeds": seeds, "waived": [*plan.waived, *told]}
     return plan.model_copy(update=left)
+
+
+def _contradicted(
+    plan: PlanPost, absent: Sequence[Absence], received: Collection[Prediction]
+) -> list[str]:
+    """Whoever leaves out a run that has predictions may have looked at them."""
+    came = Counter((each.arm, each.seed) for each in received)
+    return [
+        f"contradicted: {a.arm}, seed {a.seed} was said to have failed, but predictions of it were"
+        f" received for {came[a.arm, a.seed]} of {len(plan.tests)} test sets; it is left out of"
+        " every number"
+        for a in absent
+        if came[a.arm, a.seed]
+    ]
 
 
 def _told(plan: PlanPost, absent: Sequence[Absence], seeds: Collection[int]) -> list[str]:
@@ -96,8 +117,11 @@ def lines_of_left_out(
     evaluation had to leave out.
     """
     evaluated = {arm.name for arm in left.arms}
+    flags: list[Flag] = ["not_estimable", "runs_missing"]
+    if any(said.startswith("contradicted") for said in left.waived):
+        flags.append("runs_contradicted")
     return [
-        _empty_line(plan, arm.name, of.test, label, of)
+        _empty_line(plan, arm.name, of.test, label, of, flags)
         for of in tests
         for arm in plan.arms
         if arm.name not in evaluated
@@ -105,7 +129,9 @@ def lines_of_left_out(
     ]
 
 
-def _empty_line(plan: PlanPost, arm: str, test: str, label: str, of: TestEstimates) -> ResultRow:
+def _empty_line(
+    plan: PlanPost, arm: str, test: str, label: str, of: TestEstimates, flags: Sequence[Flag]
+) -> ResultRow:
     nothing = dict.fromkeys(
         ("auroc", "low", "high", "difference", "difference_low", "difference_high")
     )
@@ -123,6 +149,6 @@ def _empty_line(plan: PlanPost, arm: str, test: str, label: str, of: TestEstimat
             "reference": references(plan)[arm],
             **nothing,
             **dict.fromkeys(("p", "p_holm", "dof")),
-            "flags": ["not_estimable", "runs_missing"],
+            "flags": flags,
         }
     )

@@ -11,13 +11,14 @@ from functools import cache
 import numpy as np
 from sqlalchemy import select
 
-from api_schemas.evaluation import BaselineRow, Flag, PlanPost
+from api_schemas.evaluation import BaselineRow, Flag, PlannedTest, PlanPost
 from services.evaluation import models, statistics
 from services.evaluation.reports.facts import ArmCurves, PredictionFacts, Report, TestFacts
 from services.evaluation.service import plans, record
 from services.evaluation.service.absences import lines_of_left_out, what_is_left
 from services.evaluation.service.baselines import Baselines
 from services.evaluation.service.completion import UNIT, absent
+from services.evaluation.service.matching import differences
 from services.evaluation.service.particulars import detailed
 from services.evaluation.service.problems import PredictionsDamaged
 from services.evaluation.service.record import Page
@@ -104,7 +105,9 @@ class Evaluate:
         ]
         # looked at before the images are read: what changes in between shows as changed
         shown = self.sources.shown(lease.caller, stored.plan)
-        report = self._with_baselines(lease, self._report(lease, stored, scored, averaged), firsts)
+        report = self._with_baselines(
+            lease, self._report(lease, stored, scored, averaged, firsts), firsts
+        )
         with self.db.transaction() as tx:
             known = record.is_known(tx.session, report)
         if known:
@@ -139,7 +142,7 @@ class Evaluate:
             sets = tx.session.scalars(select(models.Prediction).filter_by(plan=row.id)).all()
             missing = absent(tx.session, row)
             plan = detailed(tx.session, row)
-        left = what_is_left(plan, missing)
+        left = what_is_left(plan, missing, sets)
         used = {(arm.name, seed) for arm in left.arms for seed in left.seeds}
         compared = {(p.test, p.arm, p.seed): p for p in sets if (p.arm, p.seed) in used}
         return Stored(row, plan, left, compared)
@@ -191,6 +194,15 @@ class Evaluate:
             estimates, [ArmCurves(test, arm, curves(cases, runs)) for arm, runs in compared.items()]
         )
 
+    def _differences(
+        self, lease: Lease, stored: Stored, test: PlannedTest, sent: Predictions
+    ) -> tuple[str, ...]:
+        """The training service takes images, patients and truth from the manifest itself."""
+        if stored.row.by_service:
+            return ()
+        stock = Stock(self.store, self.sources.datasets, self.sources.generations)
+        return differences(stock, lease.caller, test, sent)
+
     def _read(self, row: models.Prediction) -> Predictions:
         try:
             return restore(self.store.get(row.key, row.sha256))
@@ -199,7 +211,12 @@ class Evaluate:
             raise PredictionsDamaged(detail) from error
 
     def _report(
-        self, lease: Lease, stored: Stored, scored: list[Scored], averaged: Averaged
+        self,
+        lease: Lease,
+        stored: Stored,
+        scored: list[Scored],
+        averaged: Averaged,
+        firsts: Mapping[str, Predictions],
     ) -> Report:
         plan, predictions = stored.left, stored.predictions
         estimates = [each.estimates for each in scored]
@@ -209,7 +226,10 @@ class Evaluate:
             images, patients = len(of.cases.patient), of.cases.G
             facts, shown[test.name] = self.sources.facts(lease.caller, test, images, patients)
             largest = int(np.bincount(of.cases.patient).max())
-            tests.append(replace(facts, largest=largest))
+            differing = self._differences(lease, stored, test, firsts[test.name])
+            if differing:
+                shown[test.name].append("unlike_its_data")
+            tests.append(replace(facts, largest=largest, differences=differing))
         return Report(
             plan=plan,
             plan_id=stored.row.id,

@@ -15,6 +15,7 @@ from services.evaluation.service import plans
 from services.evaluation.service.completion import QUEUE, submit_if_complete
 from services.evaluation.service.keeping import PLAN, plan_folder
 from services.evaluation.service.problems import (
+    EvaluationBegun,
     NotInPlan,
     PredictionsDisagree,
     PredictionsReceived,
@@ -70,6 +71,7 @@ class Intake:
         """
         with self._db.transaction() as tx:
             row = plans.find_open(tx.session, caller, what.plan)
+        plans.check_told(caller, row)
         plan = plans.plan_of(row)
         _check_named(plan, what)
         received = receive(content)
@@ -89,6 +91,7 @@ class Intake:
             "project": caller.project,
             "owner": caller.person,
             "experiment": plan.experiment,
+            "by_service": caller.by_service,
             "content": plan.model_dump(mode="json"),
             "digest": plans.digest_of(plan),
         }
@@ -114,6 +117,8 @@ class Intake:
             earlier = _earlier(tx.session, what, received)
             if earlier is not None:
                 return earlier
+            if row.job is not None:
+                raise EvaluationBegun("The plan has all its prediction sets", field="plan")
             made = _add(tx, caller, what, received, key)
             submit_if_complete(tx, self._jobs, caller, row)
             return made

@@ -20,13 +20,15 @@ class Details:
         self._db = db
 
     def add(self, caller: Caller, plan: UUID, what: ParticularsPost) -> ParticularsView:
-        """Once, and before the first predictions; the same again changes nothing.
+        """Once, and before the first predictions; the same again changes nothing. Only the training
+        service tells of its own experiments.
 
         Raises `NotInPlan` (422) for other arms than the plan's, `ParticularsKnown` (409).
         """
         with self._db.transaction() as tx:
             lineage.share(tx.session, caller.project)
             row = plans.find_open(tx.session, caller, plan, lock=True)
+            plans.check_told(caller, row)
             _check_named(plans.plan_of(row), what)
             known = tx.session.get(Particulars, row.id)
             if known is not None:
@@ -43,7 +45,11 @@ class Details:
 
 
 def detailed(session: Session, row: Plan) -> PlanPost:
-    """The plan with what became known of its experiment."""
+    """The plan with what became known of its experiment.
+
+    The training service puts what its checks have found in the place of what it could not check
+    yet. A person only adds to what a plan says was waived.
+    """
     plan, known = plans.plan_of(row), session.get(Particulars, row.id)
     if known is None:
         return plan
@@ -51,7 +57,9 @@ def detailed(session: Session, row: Plan) -> PlanPost:
     note = plan.training and plan.training.model_copy(update={"arms": what.trained})
     doses = {arm.name: arm.dose for arm in what.arms}
     arms = [arm.model_copy(update={"dose": doses[arm.name]}) for arm in plan.arms]
-    return plan.model_copy(update={"arms": arms, "training": note, "waived": what.waived})
+    said = [] if row.by_service else plan.waived
+    waived = list(dict.fromkeys([*said, *what.waived]))
+    return plan.model_copy(update={"arms": arms, "training": note, "waived": waived})
 
 
 def _check_named(plan: PlanPost, what: ParticularsPost) -> None:

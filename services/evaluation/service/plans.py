@@ -14,6 +14,7 @@ from api_schemas.evaluation import MACRO, PlanPost
 from services.evaluation.models import Plan, Prediction
 from services.evaluation.service.keeping import plan_folder
 from services.evaluation.service.problems import (
+    OnlyTrainingTells,
     PlanClosed,
     PlanInconsistent,
     PlanRegistered,
@@ -129,6 +130,12 @@ def find_open(session: Session, caller: Caller, plan: UUID, *, lock: bool = Fals
     if lineage.is_deleted(session, row.id):
         raise PlanClosed("It takes no more predictions", field="plan")
     return row
+
+
+def check_told(caller: Caller, row: Plan) -> None:
+    """Raise `OnlyTrainingTells` (403) when a person tells of runs of the training service."""
+    if row.by_service and not caller.by_service:
+        raise OnlyTrainingTells(f"Experiment {row.experiment} is trained here")
 
 
 def registered(session: Session, caller: Caller, plan: PlanPost) -> UUID | None:

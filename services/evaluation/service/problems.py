@@ -49,6 +49,11 @@ class PlanInconsistent(Unprocessable):
     title = "The plan contradicts itself"
 
 
+class OnlyTrainingTells(Forbidden):
+    slug = "only-training-tells"
+    title = "The training service alone tells of its own runs"
+
+
 class NotInPlan(Unprocessable):
     slug = "not-in-plan"
     title = "The plan does not have this"
@@ -67,6 +72,11 @@ class PredictionsReceived(Conflict):
 class PredictionsDisagree(Conflict):
     slug = "predictions-disagree"
     title = "These predictions are not of the same test set as those received before"
+
+
+class EvaluationBegun(Conflict):
+    slug = "evaluation-begun"
+    title = "The plan is evaluated, and takes nothing more"
 
 
 class NothingAbsent(Conflict):

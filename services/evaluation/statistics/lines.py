@@ -279,6 +279,7 @@ class Circumstances:
             ("images_withheld", any(_withheld(self.plan, arm) for arm in arms)),
             ("leakage_waived", any(word.startswith("leakage") for word in self.plan.waived)),
             ("runs_missing", not {arm.name for arm in self.plan.arms}.issuperset(arms)),
+            ("runs_contradicted", any(w.startswith("contradicted") for w in self.plan.waived)),
         ]
         of_numbers = flags_of(fewest, said, exact=exact)
         return [*of_numbers, *(flag for flag, holds in facts if holds), *self.shown]

@@ -327,7 +327,12 @@ def _lease(
         job=turn.job,
         kind=taken.kind,
         resource=taken.resource,
-        caller=Caller(taken.owner, taken.project, frozenset({Scope.READ, Scope.WRITE})),
+        caller=Caller(
+            taken.owner,
+            taken.project,
+            frozenset({Scope.READ, Scope.WRITE}),
+            by_service=True,
+        ),
         inputs=taken.inputs,
         payload=taken.payload,
         attempt=taken.attempts,
