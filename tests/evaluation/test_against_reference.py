@@ -145,11 +145,19 @@ def studied(http, shelf, ada, send, evaluate, shape) -> tuple[Study, Callable[..
     lost, failed = shape["lost"], shape["seeds"][-1]
     whose = {r["sample_id"]: r["patient_id"] for rows in sets.values() for r in rows}
     people = {sample: person(sample, patient) for sample, patient in whose.items()}
-    data = add_people(shelf, ada, whose, people)
     asked = {name: shape[name] for name in ("seeds", "questions", "waived")}
     arms = [{"name": arm, "reference": own} for arm, (_, own) in shape["arms"].items()]
-    body = plan(uuid4(), data, arms=arms, **asked)
-    body["tests"] = [body["tests"][0] | {"name": test} for test in shape["tests"]]
+    datasets = {
+        test: add_people(
+            shelf, ada, people, [r for key in sets if key[0] == test for r in sets[key]]
+        )
+        for test in shape["tests"]
+    }
+    body = plan(uuid4(), uuid4(), arms=arms, **asked)
+    body["tests"] = [
+        body["tests"][0] | {"name": test, "data": {"dataset": str(data)}}
+        for test, data in datasets.items()
+    ]
     made = http.post("/plans", json=body)
     assert made.status_code == 201, made.text
     if lost is not None:
@@ -176,14 +184,16 @@ def studied(http, shelf, ada, send, evaluate, shape) -> tuple[Study, Callable[..
     return Study(body, sets, people, lost=lost), ask
 
 
-def add_people(shelf, ada, whose: dict[str, str], people: dict[str, Row]) -> UUID:
+def add_people(shelf, ada, people: dict[str, Row], predicted: list[Row]) -> UUID:
+    """A dataset of a test set's images, with the truth that their predictions have."""
     made = shelf.add_dataset(ada.caller, phantom=False)
     nothing = dict.fromkeys(MANIFEST.names)
-    rows = [
-        nothing | {"sample_id": s, "patient_id": p, "split": "test"} | people[s]
-        for s, p in whose.items()
-    ]
-    table = pa.Table.from_pylist(rows, schema=MANIFEST)
+    rows: dict[str, Row] = {}
+    for each in predicted:
+        sample, patient = each["sample_id"], each["patient_id"]
+        row = nothing | {"sample_id": sample, "patient_id": patient, "split": "test"}
+        rows.setdefault(sample, row | people[sample])[each["label"]] = each["truth"]
+    table = pa.Table.from_pylist(list(rows.values()), schema=MANIFEST)
     shelf.datasets[made] = (*shelf.datasets[made][:2], table)
     return made
 
