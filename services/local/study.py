@@ -7,6 +7,7 @@ is found again: every order carries a key made of its content.
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -207,14 +208,16 @@ class StudyRun:
     def _show(self, study: Study, rows: list[ResultRow], comparisons: list[Comparison]) -> None:
         macro = [r for r in rows if r.label == MACRO and r.group is None]
         tests = list(dict.fromkeys(r.test for r in macro))
-        table = Table(title="Macro AUROC [95 % interval], and its difference to the reference")
+        references = Counter(r.reference for r in macro if r.reference)
+        usual = next((name for name, _ in references.most_common(1)), "the reference")
+        table = Table(title=f"Macro AUROC [95 % interval], and its difference to {usual}")
         table.add_column("arm")
         for test in tests:
             table.add_column(test)
         for arm in dict.fromkeys(r.arm for r in macro):
             cells = {r.test: _cell(r) for r in macro if r.arm == arm}
             against = next((r.reference for r in macro if r.arm == arm and r.reference), None)
-            name = arm if against is None else f"{arm}\nminus {against}"
+            name = arm if against in {None, usual} else f"{arm}\nminus {against}"
             table.add_row(name, *(cells.get(test, "") for test in tests))
         self._console.print(table)
         for each in comparisons:
