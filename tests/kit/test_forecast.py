@@ -110,6 +110,13 @@ def test_an_estimate_does_all_work_and_none_twice(jobs: list[Work], devices: int
     assert all(0 <= (e.starts_in_s or 0) <= (e.ends_in_s or 0) for e in found)
 
 
+def test_what_is_too_little_for_a_slice_is_done_in_the_last_one() -> None:
+    thirteenths = Work("cpu", ADA, 3.0, parts=13)
+    fourteenths = Work("cpu", ADA, 3.0, parts=14)
+    found = forecast([thirteenths, fourteenths], {ADA: Owner()}, {"cpu": 1}, 1)
+    assert max(each.ends_in_s or 0 for each in found) == pytest.approx(6)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_model_serves_in_the_order_of_the_ledger(adapters, enrol, seed) -> None:
     """Random jobs of three people, one worker: who ends before whom is foreseen."""

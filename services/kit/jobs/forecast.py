@@ -233,8 +233,8 @@ class _Model:
         if job.starts is None:
             job.starts = self.now
         job.left -= seconds
-        if job.left < LEAST_S / 2:
-            job.left = 0.0
+        if job.left < LEAST_S / 2:  # too little for a slice of its own
+            seconds, job.left = seconds + job.left, 0.0
         job.running += 1
         account = self._accounts[work.owner]
         account.running[work.queue] += 1
