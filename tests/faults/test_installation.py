@@ -408,3 +408,46 @@ def test_row_57_a_killed_web_process_leaves_nothing_in_scratch(machine: Machine)
     assert list(scratch.glob("upload-*")) != []
     until(machine.whole, "the web process to be back")
     until(lambda: not list(scratch.glob("upload-*")), "scratch to be swept")
+
+
+# ---------------------------------------------------------------- a client of the machine
+
+STUDY = """
+name: A study while the web process is restarted
+datasets:
+  a: {format: phantom, name: Phantoms, site: phantom-a, patients: 120, size_px: 32, seed: 1}
+experiment:
+  arms:
+    - {name: real, stages: [{sources: [{data: a}]}]}
+    - {name: half, stages: [{sources: [{data: a, fraction: 0.5}]}]}
+  plan: {primary: half, reference: real}
+  seeds: [0, 1]
+  classifier: {preset: fast, epochs: 2}
+  validation: {data: a, split: validation}
+  tests: [{name: a, data: a, split: test}]
+"""
+RESTARTS = 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_study_run_outlives_restarts_of_the_web_process(machine: Machine) -> None:
+    """From the first import to the report; nothing is ordered twice."""
+    file = machine.root / "study.yaml"
+    file.write_text(STUDY)
+    study = machine.command("study", "run", str(file), "--out", str(machine.root / "out"))
+    killed = 0
+    while study.poll() is None:
+        row = next(row for row in machine.launcher.status() if row.name == "web")
+        if row.pid is not None and killed < RESTARTS and machine.ask("GET", "/health") == 200:
+            os.kill(row.pid, SIGKILL)
+            killed += 1
+        time.sleep(3)  # between two restarts the study is to get on
+    said = study.communicate()[0]
+    assert study.returncode == 0, said
+    assert killed >= 2
+    assert "Synthorax answers again" in said
+    assert (machine.root / "out" / "report.html").stat().st_size > 0
+    with psycopg.connect(machine.launcher.servers.postgres.url()) as db:
+        made = "SELECT (SELECT count(*) FROM datasets.datasets), count(*) FROM training.experiments"
+        assert db.execute(made).fetchone() == (1, 1)
