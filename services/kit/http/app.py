@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from sqlalchemy import text
 from starlette.types import ASGIApp
 
+from api_schemas import VERSION
 from api_schemas.base import Problem
 from services.kit.adapters import Adapters
 from services.kit.auth import identity_of
@@ -76,7 +77,7 @@ def web_app(title: str, routers: Sequence[APIRouter], adapters: Adapters) -> Fas
     adapters.db.limit_waits()
     app = WebApp(
         title=f"Synthorax {title}",
-        version="0.1.0",
+        version=VERSION,
         responses=PROBLEMS,
         docs_url=None,  # FastAPI's loads a program from elsewhere
         redoc_url=None,
