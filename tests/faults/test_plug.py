@@ -146,7 +146,9 @@ def order_some(http: httpx2.Client, dataset: str, generator: str, moment: int) -
 
 
 def test_row_54_in_mid_import_order_and_training(disk: Disk) -> None:
-    """All that was accepted comes to its end afterwards, on objects that are all there."""
+    """All that was accepted comes to its end afterwards, on objects that are all there: what was
+    cut off three times in one slice, after a retry.
+    """
     chance = random.Random(54)
     root = disk.place / "state"
     paths: list[str] = []
@@ -171,9 +173,14 @@ def test_row_54_in_mid_import_order_and_training(disk: Disk) -> None:
     access = launcher.up()
     headers = {"Authorization": f"Bearer {access.key}"}
     with httpx2.Client(base_url=access.url, headers=headers, timeout=120) as http:
-        ended = {path: done(http, path) for path in paths}
-    bad = {p: v["job"] for p, v in ended.items() if v["job"]["state"] != "succeeded"}
-    assert bad == {}
+        for path in paths:
+            job = done(http, path)["job"]
+            if (
+                job["state"] == "quarantined"
+            ):  # the plug was pulled three times in one of its slices
+                assert http.post(f"/jobs/{job['id']}/retry").status_code == 202
+                job = done(http, path)["job"]
+            assert (path, job["state"], job["problem"]) == (path, "succeeded", None)
     assert_whole(launcher.servers, content=True)
     launcher.down()
 
